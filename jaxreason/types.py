@@ -1,0 +1,128 @@
+"""The arrays that pass between rooms, and the letters of their axes.
+
+One letter has one meaning everywhere:
+
+    P problems in a step      G rollouts a problem       N rows (often P*G)
+    R roles                   L prompt tokens            T completion tokens
+    S tokens of a packed row  K chunks a completion      A candidate tokens of a constraint
+    V vocabulary              D width                    Y layers
+    H query heads             J kv heads                 C head size
+    M micro-batches           B a generic batch row
+
+A length, everywhere, is a number of tokens. A mask comes from lengths, never from a token's value.
+This module must not know what a policy, a role or a reward is.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+Params = Any
+"""A nested dict of arrays."""
+
+Metrics = dict[str, tuple[jax.Array, jax.Array]]
+"""Metric name -> (sum, count). Divided once, on the host, so that sharding and micro-batches change nothing."""
+
+SEGMENT_NONE = 0
+"""Segment id of the unused tail of a packed row; sequences are numbered from 1."""
+
+
+def pytree(cls):
+    """Make a class a frozen dataclass that JAX traverses; every field is a child."""
+    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True)(cls))
+
+
+@pytree
+class PromptBatch:
+    """Rendered prompts of one role, left-padded so that every row's last token sits at L-1."""
+
+    tokens: jax.Array  # int32 [P L]
+    length: jax.Array  # int32 [P], 1..L
+
+
+@pytree
+class Constraint:
+    """A finite-state machine for each row, as data: what may be sampled next, and where that leads.
+
+    State 0 is the start. In state s the row may emit token[n, s, a] for every a with token >= 0, and moves to
+    next[n, s, a]. A state with a single edge is forced: its log-probability is 0. Edges are filled from a = 0 on,
+    and a state that a row can reach has at least one.
+    """
+
+    token: jax.Array  # int32 [N states A], -1 where there is no edge
+    next: jax.Array  # int32 [N states A]
+
+
+@pytree
+class Rollout:
+    """Sampled completions. Past `length`, tokens are the pad id and logp is 0."""
+
+    tokens: jax.Array  # int32 [P G T]
+    length: jax.Array  # int32 [P G], tokens before the pad, the end-of-sequence token included
+    logp: jax.Array  # float32 [P G T], nats, of the distribution really sampled from
+    finished: jax.Array  # bool [P G], True when an end-of-sequence token was sampled
+    candidates: jax.Array | None = None  # int32 [P G T A]: what a constraint allowed; None when decoding was free
+
+
+@pytree
+class Chunks:
+    """A completion's reasoning text y, split losslessly. Where valid, length sums to |y| along K."""
+
+    chunk_id: jax.Array  # int32 [P G T], 0..K-1, and K where a token belongs to no chunk
+    length: jax.Array  # int32 [P G K], tokens
+    characters: jax.Array  # int32 [P G K], the same chunk counted in characters
+    mask: jax.Array  # bool [P G K], True for a chunk that exists
+    valid: jax.Array  # bool [P G]
+
+
+@pytree
+class Scores:
+    """Importance of each chunk."""
+
+    value: jax.Array  # int32 [P G K], 1..5 where the row is valid and the chunk exists, else 0
+    valid: jax.Array  # bool [P G]
+
+
+@pytree
+class Rewards:
+    """Rewards of one step."""
+
+    total: dict[str, jax.Array]  # role -> float32 [P G]
+    parts: dict[str, jax.Array]  # name -> float32 [P G], for the log
+
+
+@pytree
+class Advantages:
+    """What the loss is weighted by. A row with keep False is left out of statistics and loss."""
+
+    token: dict[str, jax.Array]  # role -> float32 [P G T]
+    keep: dict[str, jax.Array]  # role -> bool [P G]
+
+
+@pytree
+class UpdateBatch:
+    """Rows of all roles, several sequences packed to a row, in M micro-batches of B rows.
+
+    `weight` carries the loss aggregation: the loss is sum(weight * per-token loss), so micro-batches add up exactly.
+    """
+
+    tokens: jax.Array  # int32 [M B S]
+    positions: jax.Array  # int32 [M B S], from 0 inside each sequence
+    segments: jax.Array  # int32 [M B S], SEGMENT_NONE in the unused tail
+    role: jax.Array  # int32 [M B S], role id of the sequence; 0 in the tail
+    weight: jax.Array  # float32 [M B S], 0 on prompts and tail; entry s is about predicting tokens[s]
+    advantage: jax.Array  # float32 [M B S]
+    old_logp: jax.Array  # float32 [M B S]
+    ref_logp: jax.Array | None  # float32 [M B S], only where some role has beta > 0
+    candidates: jax.Array | None  # int32 [M B S A], -1 filled; all -1 where decoding was free
+    num_micro: jax.Array  # int32 [], how many of the M micro-batches hold anything
+
+
+@pytree
+class TrainState:
+    """Everything an update changes."""
+
+    step: jax.Array  # int32 []
+    params: Params
+    opt_state: Any
