@@ -1,0 +1,26 @@
+"""Eight CPU devices and strict broadcasting for every test, set before JAX starts.
+
+JAX reads these variables when it is first imported, and pytest loads this file before any test module. The
+compilation cache makes a second run of the suite quick; nothing depends on it. A variable that is already set wins,
+so that a test marked `gpu` or `tpu` can be run on its device.
+"""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path("~/.cache/jaxreason/xla-tests").expanduser()))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# No test needs the network; without these a missing file costs seconds of retries before its error.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import hypothesis
+
+# The first example compiles, so a deadline would fail it; examples are few since most of them trace a program.
+hypothesis.settings.register_profile("jaxreason", deadline=None, max_examples=25, derandomize=True)
+hypothesis.settings.load_profile("jaxreason")

@@ -1,0 +1,8 @@
+"""What every test shares: the one table of tolerances. A test takes its entry from here and never loosens it."""
+
+TOLERANCE = {
+    "elementwise": 1e-6,  # float32, one operation an element
+    "sum": 1e-5,  # float32, after a reduction or a matrix product
+    "logits": 1e-4,  # float32, through a whole model, against another implementation
+}
+"""Relative or absolute tolerance by the kind of arithmetic compared."""
