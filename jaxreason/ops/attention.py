@@ -1,0 +1,123 @@
+"""Causal attention over packed rows.
+
+Which key a query may see follows from two integers a token: its place in the row, and the segment it belongs to. No
+mask is ever made from a token's value. Knows nothing of layers, caches or parameters.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+BLOCK = 512
+"""Queries at a time in the blockwise form; rows up to this long are attended to in one piece."""
+
+WINDOW = 32
+"""Step by which the part of the cache that decoding reads grows."""
+
+NEGATIVE = -1e30
+"""Finite stand-in for -inf: a row of the softmax that sees nothing stays finite, and so does its gradient."""
+
+
+def causal(q_BSHC: jax.Array, k_BSJC: jax.Array, v_BSJC: jax.Array, segments_BS: jax.Array) -> jax.Array:
+    """Attend to earlier tokens of the same segment, with H/J query heads sharing each key head.
+
+    Args:
+      q_BSHC, k_BSJC, v_BSJC: queries, keys and values; H is a multiple of J. Queries are scaled here by C**-0.5.
+      segments_BS: int32; a token sees those of its own segment at its own place or before. Every token sees itself.
+
+    Returns:
+      [B S H C] in q's type; the softmax is taken in float32.
+    """
+    chex.assert_rank([q_BSHC, k_BSJC, v_BSJC, segments_BS], [4, 4, 4, 2])
+    chex.assert_equal_shape([k_BSJC, v_BSJC])
+    S = q_BSHC.shape[1]
+    if S <= BLOCK:
+        return _attend(q_BSHC, k_BSJC, v_BSJC, segments_BS, segments_BS, first=0)
+    # Blocks of queries against all keys before their end: scores never exist for more than one block, and
+    # checkpoint makes the backward pass rebuild them block by block too.
+    attend = jax.checkpoint(_attend, static_argnums=(5,))
+    blocks = []
+    for first in range(0, S, BLOCK):
+        end = min(first + BLOCK, S)
+        blocks.append(
+            attend(
+                q_BSHC[:, first:end],
+                k_BSJC[:, :end],
+                v_BSJC[:, :end],
+                segments_BS[:, first:end],
+                segments_BS[:, :end],
+                first,
+            )
+        )
+    return jnp.concatenate(blocks, axis=1)
+
+
+def _attend(q_BSHC, k_BTJC, v_BTJC, query_segment_BS, key_segment_BT, first):
+    """Queries at places first.. of the row against keys at places 0.. ."""
+    B, S, H, C = q_BSHC.shape
+    T, J = k_BTJC.shape[1:3]
+    q_BSJHC = (q_BSHC * C**-0.5).reshape(B, S, J, H // J, C)
+    score_BJHST = jnp.einsum("bsjhc,btjc->bjhst", q_BSJHC, k_BTJC, preferred_element_type=jnp.float32)
+    seen_ST = jnp.arange(T)[None, :] <= first + jnp.arange(S)[:, None]
+    seen_BST = seen_ST[None] & (query_segment_BS[:, :, None] == key_segment_BT[:, None, :])
+    score_BJHST = jnp.where(seen_BST[:, None, None], score_BJHST, NEGATIVE)
+    weight_BJHST = jax.nn.softmax(score_BJHST, axis=-1).astype(v_BTJC.dtype)
+    return jnp.einsum("bjhst,btjc->bsjhc", weight_BJHST, v_BTJC).reshape(B, S, H, C)
+
+
+def with_prefix(
+    q_PGHC: jax.Array,
+    prefix_k_PJCL: jax.Array,
+    prefix_v_PJLC: jax.Array,
+    k_PGJCT: jax.Array,
+    v_PGJTC: jax.Array,
+    prefix_length_P: jax.Array,
+    step: jax.Array,
+) -> jax.Array:
+    """One query a row against its group's shared prompt and its own completion so far.
+
+    The prompt's keys exist once a group, not once a rollout: this is what makes a group of G cost one prefill, and
+    one reading of the prompt's cache a step.
+
+    Args:
+      q_PGHC: the query of completion token `step`.
+      prefix_k_PJCL, prefix_v_PJLC: left-padded prompt; the last prefix_length_P places are real.
+      k_PGJCT, v_PGJTC: completion; places 0..step are real.
+      prefix_length_P: int32 tokens.
+      step: int32 scalar, place of the query in the completion.
+
+    Returns:
+      [P G H C] in q's type.
+    """
+    chex.assert_rank([q_PGHC, prefix_k_PJCL, k_PGJCT, prefix_length_P], [4, 4, 5, 1])
+    J, T = k_PGJCT.shape[2], k_PGJCT.shape[4]
+    P, G, H, C = q_PGHC.shape
+    q_PGJHC = (q_PGHC * C**-0.5).reshape(P, G, J, H // J, C)
+
+    def window(end: int):
+        return lambda: _prefix_and_own(
+            q_PGJHC, prefix_k_PJCL, prefix_v_PJLC, k_PGJCT[..., :end], v_PGJTC[:, :, :, :end], prefix_length_P, step
+        )
+
+    # Decoding reads the cache once a token, so the part that is still empty is not read: the window grows by WINDOW.
+    ends = [*range(WINDOW, T, WINDOW), T]
+    out_PGJHC = jax.lax.switch(step // WINDOW, [window(end) for end in ends]) if len(ends) > 1 else window(T)()
+    return out_PGJHC.reshape(P, G, H, C)
+
+
+def _prefix_and_own(q_PGJHC, prefix_k_PJCL, prefix_v_PJLC, k_PGJCT, v_PGJTC, prefix_length_P, step):
+    L, T = prefix_k_PJCL.shape[3], k_PGJCT.shape[4]
+    q_PJGHC = q_PGJHC.transpose(0, 2, 1, 3, 4)
+    prompt_PJGHL = jnp.einsum("pjghc,pjcl->pjghl", q_PJGHC, prefix_k_PJCL, preferred_element_type=jnp.float32)
+    own_PGJHT = jnp.einsum("pgjhc,pgjct->pgjht", q_PGJHC, k_PGJCT, preferred_element_type=jnp.float32)
+    prompt_seen_PL = jnp.arange(L)[None] >= L - prefix_length_P[:, None]
+    prompt_PGJHL = jnp.where(prompt_seen_PL[:, None, None, None], prompt_PJGHL.transpose(0, 2, 1, 3, 4), NEGATIVE)
+    own_PGJHT = jnp.where(jnp.arange(T) <= step, own_PGJHT, NEGATIVE)
+    # One softmax over both parts, without joining them into one array.
+    top = jnp.maximum(prompt_PGJHL.max(-1, keepdims=True), own_PGJHT.max(-1, keepdims=True))
+    prompt_PGJHL, own_PGJHT = jnp.exp(prompt_PGJHL - top), jnp.exp(own_PGJHT - top)
+    total = prompt_PGJHL.sum(-1, keepdims=True) + own_PGJHT.sum(-1, keepdims=True)
+    prompt_PJGHL = (prompt_PGJHL / total).astype(q_PGJHC.dtype).transpose(0, 2, 1, 3, 4)
+    own_PGJHT = (own_PGJHT / total).astype(q_PGJHC.dtype)
+    out_PGJHC = jnp.einsum("pjghl,pjlc->pjghc", prompt_PJGHL, prefix_v_PJLC).transpose(0, 2, 1, 3, 4)
+    return out_PGJHC + jnp.einsum("pgjht,pgjtc->pgjhc", own_PGJHT, v_PGJTC)

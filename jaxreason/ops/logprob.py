@@ -1,0 +1,95 @@
+"""Log-probabilities of given tokens, without ever holding [N, S, V] in float32.
+
+Knows nothing of parameters, roles or rewards: hidden states and a head come in, numbers come out.
+"""
+
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+
+Transform = Callable[[jax.Array, jax.Array], jax.Array]
+"""(logits [N V], kept token [N]) -> logits [N V] of the distribution sampled from."""
+
+
+def temperature_only(logits_NV: jax.Array, kept_N: jax.Array) -> jax.Array:
+    """The transform that changes nothing."""
+    del kept_N
+    return logits_NV
+
+
+def head_logits(hidden: jax.Array, head_VD: jax.Array) -> jax.Array:
+    """Logits [..., V] in float32 of hidden states [..., D], whatever the type of the computation."""
+    return jnp.einsum("...d,vd->...v", hidden, head_VD, preferred_element_type=jnp.float32)
+
+
+def candidate_logits(hidden: jax.Array, head_VD: jax.Array, candidates: jax.Array) -> jax.Array:
+    """Logits [..., A] of few tokens a place; -inf where the candidate is -1. The rest of V is never computed."""
+    column = head_VD[jnp.maximum(candidates, 0)]
+    logits = jnp.einsum("...d,...ad->...a", hidden, column, preferred_element_type=jnp.float32)
+    return jnp.where(candidates >= 0, logits, -jnp.inf)
+
+
+def token_logp(
+    hidden_ND: jax.Array,
+    head_VD: jax.Array,
+    target_N: jax.Array,
+    candidates_NA: jax.Array | None,
+    *,
+    chunk: int,
+    temperature: float = 1.0,
+    transform: Transform = temperature_only,
+) -> tuple[jax.Array, jax.Array]:
+    """Log-probability of each target, and the entropy of the distribution it was drawn from.
+
+    Args:
+      hidden_ND: final hidden states.
+      head_VD: output embedding.
+      target_N: int32 tokens.
+      candidates_NA: int32 tokens the draw was restricted to, -1 filled; a row of -1 was free. None: all were free.
+        A target that is not among its candidates gets the log-probability of -inf's stand-in, -1e30.
+      chunk: rows whose logits exist at one time; each chunk is recomputed in the backward pass.
+      temperature: divides the logits.
+      transform: what the sampler did to free logits besides (top-p and the like); must keep the target.
+
+    Returns:
+      (logp_N, entropy_N), float32, nats.
+    """
+    chex.assert_rank([hidden_ND, head_VD, target_N], [2, 2, 1])
+    N, A = hidden_ND.shape[0], 0 if candidates_NA is None else candidates_NA.shape[1]
+
+    def one(args):
+        hidden, target, candidates = args
+        logits_NV = transform(head_logits(hidden, head_VD) / temperature, target)
+        if A:
+            # A constrained draw is a draw among a few columns of the same logits.
+            few_NA = jnp.take_along_axis(logits_NV, jnp.maximum(candidates, 0), axis=1)
+            few_NA = jnp.where(candidates >= 0, few_NA, -1e30)
+            free_N1 = (candidates < 0).all(1, keepdims=True)
+            logp = _pick(logits_NV, target[:, None] == jnp.arange(head_VD.shape[0]), free_N1)
+            few = _pick(few_NA, target[:, None] == candidates, ~free_N1)
+            return jax.tree.map(lambda a, b: jnp.where(free_N1[:, 0], a, b), logp, few)
+        return _pick(logits_NV, target[:, None] == jnp.arange(head_VD.shape[0]), True)
+
+    candidates_NA = jnp.zeros((N, 0), jnp.int32) if candidates_NA is None else candidates_NA
+    if N <= chunk:
+        return one((hidden_ND, target_N, candidates_NA))
+    steps = -(-N // chunk)
+    pad = steps * chunk - N
+
+    def split(x):
+        return jnp.pad(x, [(0, pad)] + [(0, 0)] * (x.ndim - 1)).reshape(steps, chunk, *x.shape[1:])
+
+    logp, entropy = jax.lax.map(jax.checkpoint(one), jax.tree.map(split, (hidden_ND, target_N, candidates_NA)))
+    return logp.reshape(-1)[:N], entropy.reshape(-1)[:N]
+
+
+def _pick(logits_NV, is_target_NV, used_N1):
+    """Log-probability of the target and entropy of one distribution a row; rows not used stay finite."""
+    logits_NV = jnp.where(used_N1, jnp.maximum(logits_NV, -1e30), 0.0)
+    logp_NV = logits_NV - jax.nn.logsumexp(logits_NV, axis=1, keepdims=True)
+    found_N = is_target_NV.any(1)
+    logp_N = jnp.where(found_N, jnp.where(is_target_NV, logp_NV, 0.0).sum(1), -1e30)
+    entropy_N = -jnp.where(logp_NV > -1e20, jnp.exp(logp_NV) * logp_NV, 0.0).sum(1)
+    return logp_N, entropy_N

@@ -1,0 +1,165 @@
+"""The policy as pure functions of a parameter tree: init, logits, token_logp, prefill, decode.
+
+Parameters are a plain nested dict; `layers` holds every layer stacked along its first axis. The policy never learns
+that roles or rewards exist.
+"""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxreason.config import ModelConfig
+from jaxreason.ops import attention, logprob
+from jaxreason.policy.cache import Cache, after_prompt, write
+from jaxreason.policy.transformer import Block, RMSNorm, Transformer
+from jaxreason.types import Params
+
+
+def init(key: jax.Array, config: ModelConfig) -> Params:
+    """Random parameters. Call it under jit with out_shardings to build them already sharded."""
+    token = jnp.zeros((1, 1), jnp.int32)
+    return Transformer(config).init(key, token, token, token)["params"]
+
+
+def num_params(params: Params) -> int:
+    """Number of parameters."""
+    return sum(x.size for x in jax.tree.leaves(params))
+
+
+def head(params: Params, config: ModelConfig) -> jax.Array:
+    """The output embedding [V D] in the type of the computation."""
+    return params["embed_tokens" if config.tie_word_embeddings else "lm_head"].astype(config.dtype)
+
+
+def hidden(params: Params, tokens_BS, positions_BS, segments_BS, *, config: ModelConfig) -> jax.Array:
+    """Final hidden states [B S D] of packed rows."""
+    return Transformer(config).apply({"params": params}, tokens_BS, positions_BS, segments_BS)
+
+
+def logits(params: Params, tokens_BS, positions_BS, segments_BS, *, config: ModelConfig) -> jax.Array:
+    """Logits [B S V], float32; entry s is about the token after s. For tests and small inputs: this is the array that
+    training never builds.
+
+    Args:
+      tokens_BS: int32.
+      positions_BS: int32, from 0 inside each sequence.
+      segments_BS: int32; a token sees only its own segment.
+    """
+    chex.assert_equal_shape([tokens_BS, positions_BS, segments_BS])
+    return logprob.head_logits(
+        hidden(params, tokens_BS, positions_BS, segments_BS, config=config), head(params, config)
+    )
+
+
+def token_logp(
+    params: Params,
+    tokens_BS: jax.Array,
+    positions_BS: jax.Array,
+    segments_BS: jax.Array,
+    candidates_BSA: jax.Array | None = None,
+    *,
+    config: ModelConfig,
+    temperature: float = 1.0,
+    transform: logprob.Transform = logprob.temperature_only,
+) -> tuple[jax.Array, jax.Array]:
+    """Log-probability of every token given those before it in its segment.
+
+    Args:
+      candidates_BSA: int32, what tokens[s] was restricted to when drawn (-1: not restricted).
+      temperature, transform: what the sampler did to the logits.
+
+    Returns:
+      (logp_BS, entropy_BS), float32 nats; entry s is about tokens[s]. The first token of a segment is predicted from
+      nothing sensible: its entry means nothing and callers give it weight 0.
+    """
+    chex.assert_equal_shape([tokens_BS, positions_BS, segments_BS])
+    B, S = tokens_BS.shape
+    h_BSD = hidden(params, tokens_BS, positions_BS, segments_BS, config=config)
+    # Entry s is predicted by the hidden state at s-1; the wrapped entry 0 means nothing, as the docstring says.
+    h_ND = jnp.roll(h_BSD, 1, axis=1).reshape(B * S, -1)
+    few_NA = None if candidates_BSA is None else candidates_BSA.reshape(B * S, -1)
+    logp_N, entropy_N = logprob.token_logp(
+        h_ND,
+        head(params, config),
+        tokens_BS.reshape(-1),
+        few_NA,
+        chunk=config.logp_chunk,
+        temperature=temperature,
+        transform=transform,
+    )
+    return logp_N.reshape(B, S), entropy_N.reshape(B, S)
+
+
+def unstack(params: Params, config: ModelConfig) -> Params:
+    """Parameters with `layers` as a tuple, one entry a layer, as decoding wants them: sliced once, before the loop."""
+    layers = tuple(jax.tree.map(lambda x, y=y: x[y], params["layers"]) for y in range(config.num_hidden_layers))
+    return {**params, "layers": layers}
+
+
+def _final_norm(params, x, config):
+    norm = RMSNorm(config.rms_norm_eps, config.dtype, config.param_dtype)
+    return norm.apply({"params": params["norm"]}, x)
+
+
+def prefill(
+    params: Params, tokens_PL: jax.Array, length_P: jax.Array, *, config: ModelConfig, G: int, T: int
+) -> tuple[jax.Array, Cache]:
+    """Read each prompt once for its whole group.
+
+    Args:
+      params: from `unstack`.
+      tokens_PL: int32, left-padded.
+      length_P: int32, 1..L.
+      G: completions a prompt.
+      T: completion tokens there must be room for.
+
+    Returns:
+      (hidden_PD of the last prompt token, cache).
+    """
+    chex.assert_rank([tokens_PL, length_P], [2, 1])
+    L = tokens_PL.shape[1]
+    offset_PL = jnp.arange(L)[None] - (L - length_P)[:, None]
+    positions_PL, segments_PL = jnp.maximum(offset_PL, 0), (offset_PL >= 0).astype(jnp.int32)
+    x_PLD = params["embed_tokens"].astype(config.dtype)[tokens_PL]
+    block, layers = Block(config), []
+    for p in params["layers"]:
+        q, k, v = block.apply({"params": p}, x_PLD, positions_PL, method=Block.qkv)
+        layers.append(after_prompt(k, v, G, T))
+        attended = attention.causal(q, k, v, segments_PL)
+        x_PLD = block.apply({"params": p}, x_PLD, attended, method=Block.finish)
+    return _final_norm(params, x_PLD[:, -1], config), Cache(layers=tuple(layers), prefix_length=length_P)
+
+
+def decode(
+    params: Params, cache: Cache, token_PG: jax.Array, step: jax.Array, *, config: ModelConfig
+) -> tuple[jax.Array, Cache]:
+    """Write completion token `step` of every row and read what follows it.
+
+    Args:
+      params: from `unstack`.
+      token_PG: int32, the tokens at place `step` of the completions.
+      step: int32 scalar, 0..T-1, the same for all rows.
+
+    Returns:
+      (hidden_PGD, cache).
+    """
+    P, G = token_PG.shape
+    positions_PG = jnp.broadcast_to((cache.prefix_length + step)[:, None], (P, G))
+    x_PGD = params["embed_tokens"].astype(config.dtype)[token_PG]
+    block, layers = Block(config), []
+    for p, layer in zip(params["layers"], cache.layers, strict=True):
+        q, k, v = block.apply({"params": p}, x_PGD, positions_PG, method=Block.qkv)
+        layer = write(layer, k, v, step)
+        layers.append(layer)
+        attended = attention.with_prefix(
+            q, layer.prefix_k, layer.prefix_v, layer.k, layer.v, cache.prefix_length, step
+        )
+        x_PGD = block.apply({"params": p}, x_PGD, attended, method=Block.finish)
+    return _final_norm(params, x_PGD, config), Cache(layers=tuple(layers), prefix_length=cache.prefix_length)
+
+
+def logp_fn(config: ModelConfig, temperature: float = 1.0, transform: logprob.Transform = logprob.temperature_only):
+    """The function that the update is handed: (params, tokens, positions, segments, candidates) -> (logp, entropy)."""
+    return functools.partial(token_logp, config=config, temperature=temperature, transform=transform)

@@ -1,0 +1,119 @@
+"""The decoder's layers in Flax Linen, in the shape of Qwen3.
+
+A layer is a pure function of its parameters; how its queries meet keys (a packed row, or a cache) is the caller's.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxreason.config import ModelConfig
+from jaxreason.ops import attention
+
+
+class RMSNorm(nn.Module):
+    """Scale to unit root mean square, in float32, then by a learnt weight."""
+
+    eps: float
+    dtype: str
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, x):
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), self.param_dtype)
+        wide = x.astype(jnp.float32)
+        wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
+        return wide.astype(self.dtype) * scale.astype(self.dtype)
+
+
+def rotate(x_BSHC: jax.Array, positions_BS: jax.Array, theta: float) -> jax.Array:
+    """Rotary embedding, halves paired as Hugging Face's Llama family pairs them. Angles are float32."""
+    half = x_BSHC.shape[-1] // 2
+    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle_BS1C = positions_BS[:, :, None, None].astype(jnp.float32) * frequency
+    cos, sin = jnp.cos(angle_BS1C), jnp.sin(angle_BS1C)
+    first, second = jnp.split(x_BSHC.astype(jnp.float32), 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x_BSHC.dtype)
+
+
+class Block(nn.Module):
+    """One layer: attention and SwiGLU, each behind a norm and on a residual."""
+
+    config: ModelConfig
+
+    def setup(self):
+        c = self.config
+        self.input_layernorm = self._norm()
+        self.post_attention_layernorm = self._norm()
+        self.q_proj = self._dense(c.num_attention_heads * c.head_dim, c.attention_bias)
+        self.k_proj = self._dense(c.num_key_value_heads * c.head_dim, c.attention_bias)
+        self.v_proj = self._dense(c.num_key_value_heads * c.head_dim, c.attention_bias)
+        self.o_proj = self._dense(c.hidden_size)
+        self.gate_proj = self._dense(c.intermediate_size)
+        self.up_proj = self._dense(c.intermediate_size)
+        self.down_proj = self._dense(c.hidden_size)
+        if c.qk_norm:
+            self.q_norm = self._norm()
+            self.k_norm = self._norm()
+
+    def _norm(self):
+        return RMSNorm(self.config.rms_norm_eps, self.config.dtype, self.config.param_dtype)
+
+    def _dense(self, features, use_bias=False):
+        return nn.Dense(
+            features,
+            use_bias=use_bias,
+            dtype=self.config.dtype,
+            param_dtype=self.config.param_dtype,
+            kernel_init=nn.initializers.normal(self.config.initializer_range),
+        )
+
+    def qkv(self, x_BSD, positions_BS):
+        """Queries [B S H C], keys and values [B S J C], normalised and rotated."""
+        c = self.config
+        B, S, _ = x_BSD.shape
+        x_BSD = self.input_layernorm(x_BSD)
+        q = self.q_proj(x_BSD).reshape(B, S, c.num_attention_heads, c.head_dim)
+        k = self.k_proj(x_BSD).reshape(B, S, c.num_key_value_heads, c.head_dim)
+        v = self.v_proj(x_BSD).reshape(B, S, c.num_key_value_heads, c.head_dim)
+        if c.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        return rotate(q, positions_BS, c.rope_theta), rotate(k, positions_BS, c.rope_theta), v
+
+    def finish(self, x_BSD, attended_BSHC):
+        """What follows attention."""
+        B, S, _ = x_BSD.shape
+        x_BSD = x_BSD + self.o_proj(attended_BSHC.reshape(B, S, -1))
+        h_BSD = self.post_attention_layernorm(x_BSD)
+        return x_BSD + self.down_proj(nn.silu(self.gate_proj(h_BSD)) * self.up_proj(h_BSD))
+
+    def __call__(self, x_BSD, positions_BS, segments_BS):
+        """The whole layer over packed rows."""
+        q, k, v = self.qkv(x_BSD, positions_BS)
+        return self.finish(x_BSD, attention.causal(q, k, v, segments_BS)), None
+
+
+class Transformer(nn.Module):
+    """Embedding, layers stacked along a leading axis Y of their parameters, final norm, head."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, tokens_BS, positions_BS, segments_BS):
+        """Final hidden states [B S D]."""
+        c = self.config
+        init = nn.initializers.normal(c.initializer_range)
+        embedding_VD = self.param("embed_tokens", init, (c.vocab_size, c.hidden_size), c.param_dtype)
+        if not c.tie_word_embeddings:
+            self.param("lm_head", init, (c.vocab_size, c.hidden_size), c.param_dtype)
+        layer = nn.remat(Block, prevent_cse=False) if c.remat else Block
+        stack = nn.scan(
+            layer,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(nn.broadcast, nn.broadcast),
+            length=c.num_hidden_layers,
+        )(c, name="layers")
+        x_BSD = embedding_VD.astype(c.dtype)[tokens_BS]
+        x_BSD, _ = stack(x_BSD, positions_BS, segments_BS)
+        return RMSNorm(c.rms_norm_eps, c.dtype, c.param_dtype, name="norm")(x_BSD)

@@ -1,0 +1,68 @@
+"""What is done to logits before a token is drawn, as pure functions.
+
+The trainer applies the same functions, so that the log-probability it assigns is that of the distribution sampled from.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """Filters, in TRL's names. Static: a filter that is off costs nothing. Temperature is an argument elsewhere."""
+
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+
+
+def scale(logits: jax.Array, temperature: jax.Array | float) -> jax.Array:
+    """Divide by the temperature; 0 (greedy) is left to `draw`."""
+    return logits / jnp.where(jnp.asarray(temperature) > 0, temperature, 1.0)
+
+
+def filter_logits(method: Method, logits_NV: jax.Array, kept_N: jax.Array | None = None) -> jax.Array:
+    """Set the logits of refused tokens to -inf.
+
+    Args:
+      method: top_k keeps the k likeliest (ties at the border all stay); top_p the smallest set of likeliest tokens that
+        reaches the probability; min_p those at least this fraction as likely as the likeliest. In this order, each
+        on what the one before left.
+      logits_NV: already scaled by the temperature.
+      kept_N: token that stays whatever the filters say: the trainer's way to score a token that the policy has
+        since moved out of the kept set. None: no such token.
+    """
+    original_NV, V = logits_NV, logits_NV.shape[-1]
+    if 0 < method.top_k < V:
+        border_N1 = jax.lax.top_k(logits_NV, method.top_k)[0][:, -1:]
+        logits_NV = jnp.where(logits_NV >= border_N1, logits_NV, -jnp.inf)
+    if method.top_p < 1:
+        order_NV = jnp.argsort(-logits_NV, axis=-1)
+        p_NV = jax.nn.softmax(jnp.take_along_axis(logits_NV, order_NV, axis=-1), axis=-1)
+        # A token stays while those before it have not reached top_p, so the first always does.
+        stays_NV = jnp.cumsum(p_NV, axis=-1) - p_NV < method.top_p
+        stays_NV = jnp.take_along_axis(stays_NV, jnp.argsort(order_NV, axis=-1), axis=-1)
+        logits_NV = jnp.where(stays_NV, logits_NV, -jnp.inf)
+    if method.min_p > 0:
+        floor_N1 = logits_NV.max(-1, keepdims=True) + jnp.log(method.min_p)
+        logits_NV = jnp.where(logits_NV >= floor_N1, logits_NV, -jnp.inf)
+    if kept_N is not None and logits_NV is not original_NV:
+        logits_NV = jnp.where(jnp.arange(V) == kept_N[:, None], original_NV, logits_NV)
+    return logits_NV
+
+
+def draw(key: jax.Array, logits_NA: jax.Array, temperature: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Draw one index a row and its log-probability.
+
+    At temperature 0 the largest logit is taken (the first of equals), the key is ignored, and the log-probability is
+    that of the unscaled distribution.
+
+    Returns:
+      (index [N] int32, logp [N] float32).
+    """
+    noise_NA = jax.random.gumbel(key, logits_NA.shape, jnp.float32)
+    index_N = jnp.argmax(jnp.where(temperature > 0, logits_NA + noise_NA, logits_NA), axis=-1)
+    logp_NA = jax.nn.log_softmax(logits_NA, axis=-1)
+    return index_N.astype(jnp.int32), jnp.take_along_axis(logp_NA, index_N[:, None], axis=-1)[:, 0]
