@@ -56,13 +56,21 @@ def _attend(q_BSHC, k_BTJC, v_BTJC, query_segment_BS, key_segment_BT, first):
     """Queries at places first.. of the row against keys at places 0.. ."""
     B, S, H, C = q_BSHC.shape
     T, J = k_BTJC.shape[1:3]
-    q_BSJHC = (q_BSHC * C**-0.5).reshape(B, S, J, H // J, C)
-    score_BJHST = jnp.einsum("bsjhc,btjc->bjhst", q_BSJHC, k_BTJC, preferred_element_type=jnp.float32)
+    # The query heads of one key head stand below each other: one matrix product a key head, leading batch axes.
+    q_BJSHC = (q_BSHC * C**-0.5).reshape(B, S, J, H // J, C).transpose(0, 2, 3, 1, 4).reshape(B, J, H // J * S, C)
+    k_BJTC, v_BJTC = k_BTJC.transpose(0, 2, 1, 3), v_BTJC.transpose(0, 2, 1, 3)
+    score = jnp.einsum("bjsc,bjtc->bjst", q_BJSHC, k_BJTC, preferred_element_type=jnp.float32)
     seen_ST = jnp.arange(T)[None, :] <= first + jnp.arange(S)[:, None]
     seen_BST = seen_ST[None] & (query_segment_BS[:, :, None] == key_segment_BT[:, None, :])
-    score_BJHST = jnp.where(seen_BST[:, None, None], score_BJHST, NEGATIVE)
-    weight_BJHST = jax.nn.softmax(score_BJHST, axis=-1).astype(v_BTJC.dtype)
-    return jnp.einsum("bjhst,btjc->bsjhc", weight_BJHST, v_BTJC).reshape(B, S, H, C)
+    score_BJHST = score.reshape(B, J, H // J, S, T) + jnp.where(seen_BST, 0.0, NEGATIVE)[:, None, None]
+    # Normalising after the product with the values divides [S C] instead of [S T] numbers.
+    top_BJHS1 = jax.lax.stop_gradient(score_BJHST.max(-1, keepdims=True))
+    weight_BJHST = jnp.exp(score_BJHST - top_BJHS1)
+    total_BJHS1 = weight_BJHST.sum(-1, keepdims=True)
+    weight = weight_BJHST.reshape(B, J, H // J * S, T).astype(v_BJTC.dtype)
+    out = jnp.einsum("bjst,bjtc->bjsc", weight, v_BJTC, preferred_element_type=jnp.float32)
+    out_BJHSC = (out.reshape(B, J, H // J, S, C) / total_BJHS1).astype(q_BSHC.dtype)
+    return out_BJHSC.transpose(0, 3, 1, 2, 4).reshape(B, S, H, C)
 
 
 def with_prefix(
