@@ -51,8 +51,14 @@ def grade_batch(predictions: Sequence[str | None], golds: Sequence[str], *, pool
     if len(predictions) != len(golds):
         raise ValueError(f"golds: expected one for each of the {len(predictions)} predictions, got {len(golds)}")
     pairs = list(zip(predictions, golds, strict=True))
-    verdicts = {pair: quick(*pair) for pair in dict.fromkeys(pairs)}
-    unsure = [(prediction or "", gold) for (prediction, gold), verdict in verdicts.items() if verdict is None]
+    verdicts: dict[tuple[str | None, str], Verdict] = {}
+    unsure: list[tuple[str, str]] = []
+    for prediction, gold in dict.fromkeys(pairs):
+        verdict = quick(prediction, gold)
+        if verdict is not None:
+            verdicts[prediction, gold] = verdict
+        elif prediction is not None:
+            unsure.append((prediction, gold))
     if pool is None or pool.num_workers == 0:
         verdicts.update({pair: Verdict("wrong", "string", "exact_only") for pair in unsure})
     else:
@@ -102,12 +108,12 @@ class Pool:
                     continue
                 if message == "ready":
                     failed_starts = 0
+                elif task is None:
+                    failed_starts += 1
                 elif isinstance(message, Verdict) and message.outcome != "error":
                     verdicts[task] = message
                 elif message == "timeout":
                     verdicts[task] = TIMEOUT
-                elif task is None:
-                    failed_starts += 1
                 else:
                     failures[task] += 1
                     error = message if isinstance(message, Verdict) else Verdict("error", "math_verify", "crash")
@@ -132,7 +138,7 @@ class Pool:
     def __enter__(self) -> "Pool":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _hand_out(self, waiting: collections.deque[int], pairs: Sequence[tuple[str, str]]) -> None:
@@ -171,7 +177,9 @@ class _Worker:
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
-        self.output = self.process.stdout
+        assert self.process.stdin is not None  # a pipe was asked for
+        assert self.process.stdout is not None
+        self.input, self.output = self.process.stdin, self.process.stdout
         self.buffer = b""
         self.ready = self.done = False
         self.tasks = 0
@@ -188,7 +196,7 @@ class _Worker:
         self.deadline = time.monotonic() + timeout_s
         line = json.dumps([prediction, gold, timeout_s]) + "\n"
         try:
-            self.process.stdin.write(line.encode())
+            self.input.write(line.encode())
         except BrokenPipeError:
             pass  # it died while idle; its closed output says so in `read`
 
@@ -224,5 +232,5 @@ class _Worker:
         self.task = None
         self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
+        self.input.close()
         self.output.close()
