@@ -1,0 +1,58 @@
+"""Which terms of the reward reach which role: one table, a row a method.
+
+Sources: `scma`, `lp` arXiv:2601.21919; `truncation` arXiv:2602.20945 eq. 2; `guarded`, `frozen`, `shuffled` are ours.
+A shared reward invites the scorer to call everything important, which lowers everybody's penalty; `guarded` therefore
+keeps both the length term and the outcome away from the helpers.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """Weights of the terms in one role's reward; the penalty's is multiplied by -alpha."""
+
+    accuracy: float = 0.0
+    """of the outcome"""
+    penalty: float = 0.0
+    """of -alpha f(.)"""
+    format: float = 0.0
+    """of the role's own format term"""
+    agreement: float = 0.0
+    """of the agreement with the frozen scorer"""
+
+
+@dataclasses.dataclass(frozen=True)
+class PresetSpec:
+    """One method. Hashable, so it can be a static argument."""
+
+    penalty: Literal["chunks", "length", "none", "truncation"]
+    """the importance-weighted chunks, |y|, or nothing; `truncation` pays nothing and earns only where short enough"""
+    helpers: Literal["none", "train", "frozen"]
+    """`frozen`: the helpers are sampled from the starting policy and not updated"""
+    shuffle_scores: bool
+    """whether scores are permuted inside each response before the penalty"""
+    terms: Mapping[str, Terms] = dataclasses.field(hash=False)
+    """role -> weights; a role that is not here is not updated"""
+
+
+_LENGTH_CONTROLLED = Terms(accuracy=1.0, penalty=1.0)
+_SHARED = Terms(accuracy=1.0, penalty=1.0, format=1.0)
+_GUARDED = {
+    "reason": _LENGTH_CONTROLLED,
+    "segment": Terms(format=1.0),
+    "score": Terms(format=1.0, agreement=1.0),
+}
+
+PRESETS: dict[str, PresetSpec] = {
+    # The reasoner has no format term of its own: its answer parser is the format.
+    "scma": PresetSpec("chunks", "train", False, {"reason": _LENGTH_CONTROLLED, "segment": _SHARED, "score": _SHARED}),
+    "guarded": PresetSpec("chunks", "train", False, _GUARDED),
+    "frozen": PresetSpec("chunks", "frozen", False, {"reason": _LENGTH_CONTROLLED}),
+    "shuffled": PresetSpec("chunks", "train", True, _GUARDED),
+    "lp": PresetSpec("length", "none", False, {"reason": _LENGTH_CONTROLLED}),
+    "truncation": PresetSpec("truncation", "none", False, {"reason": Terms(accuracy=1.0)}),
+    "grpo": PresetSpec("none", "none", False, {"reason": Terms(accuracy=1.0)}),
+}
