@@ -217,8 +217,9 @@ class SamplingConfig:
 class AgentsConfig:
     """The two helpers: how they are asked and how their answers are read."""
 
-    prompts: Literal["marks", "chat"] = "marks"
-    """`marks`: one mark a role, for a model trained from scratch; `chat`: instructions for a released model"""
+    prompts: Literal["marks", "chat", "plain"] = "marks"
+    """`marks`: one mark a role, for a model trained from scratch; `chat`: instructions through a released model's chat
+    template; `plain`: the same instructions as plain text, for a base model"""
     decoding: Literal["free", "constrained"] = "constrained"
     """`free`: helpers write anything (the paper); `constrained`: only well-formed answers can be sampled"""
     max_chunks: int = 32
@@ -475,7 +476,7 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
 
 def to_dict(config: Config) -> dict:
     """The whole configuration as plain data (tuples become lists), as it is written to config.yaml."""
-    return yaml.safe_load(yaml.safe_dump(_plain(dataclasses.asdict(config))))
+    return yaml.safe_load(yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False))
 
 
 def save(config: Config, path: str | Path) -> None:

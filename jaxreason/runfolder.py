@@ -1,0 +1,318 @@
+"""The folder of a run: config.yaml, env.json, metrics.jsonl, samples/, tb/, with checkpoints/ and report.html beside.
+
+One process writes, under a lock that the kernel releases when the process ends, however it ends. This module knows no
+metric by name.
+"""
+
+import contextlib
+import datetime
+import fcntl
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jaxreason.config import Config, to_dict
+
+CONFIG, ENV, METRICS, SAMPLES, TENSORBOARD, CHECKPOINTS = (
+    "config.yaml",
+    "env.json",
+    "metrics.jsonl",
+    "samples",
+    "tb",
+    "checkpoints",
+)
+_MAY_CHANGE = {
+    "run.max_steps",
+    "run.output_dir",
+    "run.compilation_cache_dir",
+    "mesh.replica",
+    "mesh.fsdp",
+    "mesh.tensor",
+}
+"""What a resumed run may change: how far it goes, where it lies, and on how many devices. Nothing in the numbers."""
+_PACKAGES = ("jaxreason", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "transformers", "math-verify")
+
+
+class RunFolder:
+    """A run's folder, open for writing. A context manager; `close` gives the lock back."""
+
+    def __init__(self, path: Path, lock: int | None, launches: int = 1):
+        self.path = path
+        self.launches = launches
+        self._lock = lock  # None: another process writes this run, and every write below does nothing
+        self._metrics = None
+        self._tensorboard = None
+        self._purge_step: int | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints go."""
+        return self.path / CHECKPOINTS
+
+    def write_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Append one row to metrics.jsonl and to TensorBoard. NaN and infinity become null, and no scalar."""
+        if self._lock is None:
+            return
+        row = _plain({"step": int(step), **metrics})
+        if self._metrics is None:
+            self._metrics = (self.path / METRICS).open("a")
+        self._metrics.write(json.dumps(row, allow_nan=False) + "\n")
+        self._metrics.flush()
+        writer = self._scalars()
+        for name, value in row.items():
+            if name != "step" and isinstance(value, int | float) and not isinstance(value, bool):
+                writer.add_scalar(name, value, step)
+
+    def write_samples(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write samples/step_000010.jsonl, one row a completion, in place of what was there."""
+        if self._lock is None:
+            return
+        text = "".join(json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+        _write_atomic(self.path / SAMPLES / f"step_{step:06d}.jsonl", text)
+
+    def write_json(self, name: str, data: Any) -> None:
+        """Write a JSON file of the run, whole or not at all."""
+        if self._lock is not None:
+            write_json_atomic(self.path / name, data)
+
+    def truncate_after(self, step: int) -> list[dict]:
+        """Forget what a restored run will do again: metrics and samples of steps beyond `step`.
+
+        A line cut off by a kill is dropped too. Returns the rows that stay, in order, on every process.
+        """
+        rows = [row for row in read_metrics(self.path) if row["step"] <= step]
+        if self._lock is None:
+            return rows
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+        _write_atomic(self.path / METRICS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+        for file in (self.path / SAMPLES).glob("step_*.jsonl"):
+            number = file.stem.removeprefix("step_")
+            if number.isdigit() and int(number) > step:
+                file.unlink()
+        self._purge_step = step + 1
+        return rows
+
+    def close(self) -> None:
+        """Flush and give the lock back."""
+        for file in (self._metrics, self._tensorboard):
+            if file is not None:
+                file.close()
+        self._metrics = self._tensorboard = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _scalars(self):
+        if self._tensorboard is None:
+            from tensorboardX import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(self.path / TENSORBOARD), purge_step=self._purge_step)
+        return self._tensorboard
+
+
+def create_or_open(path: str | Path, config: Config, *, resume: bool, writer: bool = True) -> RunFolder:
+    """Make a run's folder, or open it to go on.
+
+    Args:
+      path: the folder; a local one.
+      config: of this launch. On resuming it is compared with the folder's, which it replaces.
+      resume: whether steps that are already there are to be continued.
+      writer: False on all processes but the first of a run: nothing is locked, checked or written.
+
+    Raises:
+      ValueError: the folder cannot be written, is in use, holds another experiment (every differing key is named), or
+        holds steps while `resume` is False.
+    """
+    path = Path(path).expanduser()
+    if not writer:
+        return RunFolder(path, None)
+    if "://" in str(path) or ":/" in str(path):
+        raise ValueError(f"run.output_dir: expected a local folder, got {path}; write locally and copy it afterwards")
+    try:
+        (path / SAMPLES).mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise ValueError(f"run.output_dir: cannot write to {path} ({error.strerror}); choose another folder") from None
+    try:
+        _take(lock, path)
+        held = _read_config(path / CONFIG)
+        if held is not None:
+            _refuse_another(held, to_dict(config), path)
+        if not resume and (done := steps_done(path)):
+            raise ValueError(
+                f"{path}: already holds {done} steps of this run; add --resume to go on, or set another run.output_dir"
+            )
+        _write_atomic(path / CONFIG, yaml.safe_dump(to_dict(config), sort_keys=False))
+        launches = _launches(path) + 1
+        write_json_atomic(path / ENV, environment() | {"launches": launches})
+    except BaseException:
+        os.close(lock)
+        raise
+    return RunFolder(path, lock, launches)
+
+
+def read_metrics(path: str | Path) -> list[dict]:
+    """Rows of a run's metrics.jsonl in order; a torn line is left out. Empty where there are none."""
+    file = Path(path) / METRICS
+    if not file.is_file():
+        return []
+    rows = []
+    for line in file.read_text(errors="replace").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            row = json.loads(line)
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                rows.append(row)
+    return rows
+
+
+def steps_done(path: str | Path) -> int:
+    """The last step that left a metric row or a checkpoint; 0 for a run that did none."""
+    logged = [row["step"] for row in read_metrics(path)]
+    folder = Path(path) / CHECKPOINTS
+    saved = [int(child.name) for child in folder.iterdir() if child.name.isdigit()] if folder.is_dir() else []
+    return max([0, *logged, *saved])
+
+
+def environment() -> dict:
+    """What a run ran on and with: versions, git commit and whether it was modified, devices, command."""
+    import jax
+
+    devices = jax.devices()
+    return {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "git": _git(Path(__file__).parent),
+        "devices": {
+            "platform": devices[0].platform,
+            "kind": devices[0].device_kind,
+            "count": len(devices),
+            "processes": jax.process_count(),
+        },
+        "host": {"platform": platform.platform(), "cpus": os.cpu_count()},
+    }
+
+
+def write_json_atomic(path: str | Path, data: Any) -> None:
+    """Write JSON so that a reader, or a kill, never meets half a file. NaN and infinity become null."""
+    _write_atomic(Path(path), json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _write_atomic(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """Plain JSON: arrays of one number become it, what is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)
+
+
+def _take(lock: int, path: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise ValueError(
+            f"{path}: another process is writing this run; stop it, or set another run.output_dir"
+        ) from None
+
+
+def _read_config(file: Path) -> dict | None:
+    if not file.is_file():
+        return None
+    try:
+        content = yaml.safe_load(file.read_text())
+    except yaml.YAMLError:
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: cannot be read, so this run cannot be told from another; delete its folder")
+    return content
+
+
+def _refuse_another(held: dict, asked: dict, path: Path) -> None:
+    old, new = _flat(held), _flat(asked)
+    absent = object()
+    differing = [
+        f"{key} ({_show(old, key)} -> {_show(new, key)})"
+        for key in [*new, *(k for k in old if k not in new)]
+        if key not in _MAY_CHANGE and old.get(key, absent) != new.get(key, absent)
+    ]
+    if differing:
+        raise ValueError(
+            f"{path}: holds a run with another configuration: {', '.join(differing)}; "
+            "set another run.output_dir, or delete the folder"
+        )
+
+
+def _flat(sections: dict) -> dict[str, Any]:
+    return {
+        f"{name}.{key}": value
+        for name, section in sections.items()
+        for key, value in (section.items() if isinstance(section, dict) else [("", section)])
+    }
+
+
+def _show(flat: dict[str, Any], key: str) -> str:
+    return json.dumps(flat[key]) if key in flat else "not set"
+
+
+def _launches(path: Path) -> int:
+    try:
+        return int(json.loads((path / ENV).read_text())["launches"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path) -> dict | None:
+    """Commit of the code, and whether it was changed since; None outside a repository."""
+    try:
+        run = [
+            subprocess.run(["git", "-C", str(folder), *command], capture_output=True, text=True, timeout=10, check=True)
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"sha": run[0].stdout.strip(), "dirty": bool(run[1].stdout.strip())}

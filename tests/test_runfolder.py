@@ -1,0 +1,191 @@
+"""The run folder: nothing torn, nothing mixed up, nothing overwritten."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from jaxreason import config as config_module
+from jaxreason import runfolder
+from jaxreason.config import Config
+from jaxreason.runfolder import create_or_open
+
+
+def _changed(section, **fields):
+    config = Config()
+    return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **fields)})
+
+
+def _rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_new_folder_says_what_ran_and_reads_back_as_the_same_configuration(tmp_path):
+    config = _changed("grpo", epsilon=0.1, beta=(0.0, 0.1, 0.2))
+    with create_or_open(tmp_path / "run", config, resume=False):
+        pass
+    assert config_module.load(tmp_path / "run" / "config.yaml") == config
+    env = json.loads((tmp_path / "run" / "env.json").read_text())
+    assert env["versions"]["jax"]
+    assert env["devices"]["count"] == 8
+    assert set(env["git"]) == {"sha", "dirty"}
+    assert env["command"] == sys.argv
+    assert env["launches"] == 1
+
+
+def test_metric_rows_are_strict_json_with_null_for_what_is_not_finite(tmp_path):
+    """Python writes NaN and Infinity, which no other reader of JSON accepts."""
+    with create_or_open(tmp_path, Config(), resume=False) as run:
+        run.write_metrics(
+            1, {"a": float("nan"), "b": np.float32(0.5), "c": np.inf, "d": np.int32(3), "e": np.array(2.0)}
+        )
+
+        def refuse(constant):
+            raise AssertionError(constant)
+
+        row = json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=refuse)
+    assert row == {"step": 1, "a": None, "b": 0.5, "c": None, "d": 3, "e": 2.0}
+
+
+def test_rows_are_on_disk_before_the_run_ends(tmp_path):
+    with create_or_open(tmp_path, Config(), resume=False) as run:
+        run.write_metrics(1, {"a": 1.0})
+        assert _rows(tmp_path) == [{"step": 1, "a": 1.0}]
+
+
+def test_scalars_reach_tensorboard(tmp_path):
+    with create_or_open(tmp_path, Config(), resume=False) as run:
+        run.write_metrics(1, {"loss": 0.25, "nan": float("nan")})
+    events = b"".join(file.read_bytes() for file in (tmp_path / "tb").iterdir())
+    assert b"loss" in events
+    assert b"nan" not in events
+
+
+def test_resuming_drops_what_will_be_done_again_and_a_torn_line(tmp_path):
+    """Else steps 3 and 4 would stand twice, and a torn line would swallow the next row."""
+    with create_or_open(tmp_path, Config(), resume=False) as run:
+        for step in range(1, 5):
+            run.write_metrics(step, {"a": step / 2})
+            run.write_samples(step, [{"text": "é\n", "score": float("nan")}])
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "a"')
+    with create_or_open(tmp_path, Config(), resume=True) as run:
+        assert run.launches == 2
+        assert run.truncate_after(2) == [{"step": 1, "a": 0.5}, {"step": 2, "a": 1.0}]
+        run.write_metrics(3, {"a": 9.0})
+    assert _rows(tmp_path) == [{"step": 1, "a": 0.5}, {"step": 2, "a": 1.0}, {"step": 3, "a": 9.0}]
+    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == ["step_000001.jsonl", "step_000002.jsonl"]
+    assert json.loads((tmp_path / "samples" / "step_000001.jsonl").read_text()) == {"text": "é\n", "score": None}
+
+
+def test_steps_without_resume_are_refused_with_the_remedy(tmp_path):
+    with create_or_open(tmp_path, Config(), resume=False) as run:
+        run.write_metrics(7, {"a": 1.0})
+    with pytest.raises(ValueError, match="already holds 7 steps of this run; add --resume"):
+        create_or_open(tmp_path, Config(), resume=False)
+
+
+def test_a_checkpoint_counts_as_steps_done(tmp_path):
+    create_or_open(tmp_path, Config(), resume=False).close()
+    create_or_open(tmp_path, Config(), resume=False).close()  # nothing done yet: starting again is fine
+    (tmp_path / "checkpoints" / "20").mkdir(parents=True)
+    with pytest.raises(ValueError, match="already holds 20 steps"):
+        create_or_open(tmp_path, Config(), resume=False)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_another_configuration_is_refused_and_every_differing_key_named(tmp_path, resume):
+    create_or_open(tmp_path, Config(), resume=False).close()
+    before = (tmp_path / "config.yaml").read_text()
+    other = _changed("grpo", epsilon=0.1, beta=(0.0, 0.5, 0.5))
+    with pytest.raises(ValueError, match=r"grpo.epsilon \(0.2 -> 0.1\), grpo.beta \(\[0.0, 0.0, 0.0\] -> .*output_dir"):
+        create_or_open(tmp_path, other, resume=resume)
+    assert (tmp_path / "config.yaml").read_text() == before
+
+
+def test_a_field_that_is_new_since_the_run_was_made_is_named(tmp_path):
+    create_or_open(tmp_path, Config(), resume=False).close()
+    file = tmp_path / "config.yaml"
+    file.write_text(file.read_text().replace("  epsilon: 0.2\n", "  old_name: 0.2\n"))
+    with pytest.raises(ValueError, match=r"grpo.epsilon \(not set -> 0.2\), grpo.old_name \(0.2 -> not set\)"):
+        create_or_open(tmp_path, Config(), resume=True)
+
+
+def test_a_run_may_be_extended_and_move_to_other_devices(tmp_path):
+    with create_or_open(tmp_path, Config(), resume=False) as run:
+        run.write_metrics(1, {})
+    longer = dataclasses.replace(
+        _changed("run", max_steps=500, output_dir="elsewhere"), mesh=config_module.MeshConfig(fsdp=4)
+    )
+    create_or_open(tmp_path, longer, resume=True).close()
+    assert config_module.load(tmp_path / "config.yaml") == longer
+
+
+def test_two_processes_cannot_write_one_run(tmp_path):
+    with create_or_open(tmp_path, Config(), resume=False):
+        with pytest.raises(ValueError, match="another process is writing this run"):
+            create_or_open(tmp_path, Config(), resume=True)
+    create_or_open(tmp_path, Config(), resume=True).close()
+
+
+def test_a_killed_process_leaves_no_lock_behind(tmp_path):
+    """A lock file that outlives kill -9 would block the very restart it is for."""
+    code = """
+        import os, sys, signal
+        from jaxreason import runfolder
+        from jaxreason.config import Config
+        run = runfolder.create_or_open(sys.argv[1], Config(), resume=False)
+        run.write_metrics(1, {"a": 1.0})
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(tmp_path)], check=False)
+    assert done.returncode == -9
+    with create_or_open(tmp_path, Config(), resume=True) as run:
+        assert run.truncate_after(1) == [{"step": 1, "a": 1.0}]
+
+
+def test_a_refused_folder_is_not_left_locked(tmp_path):
+    create_or_open(tmp_path, Config(), resume=False).close()
+    with pytest.raises(ValueError, match="another configuration"):
+        create_or_open(tmp_path, _changed("run", seed=1), resume=False)
+    create_or_open(tmp_path, Config(), resume=False).close()
+
+
+def test_unusable_folders_are_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"run.output_dir: cannot write to .*file/run"):
+        create_or_open(tmp_path / "file" / "run", Config(), resume=False)
+    with pytest.raises(ValueError, match="expected a local folder"):
+        create_or_open("gs://bucket/run", Config(), resume=False)
+    create_or_open(tmp_path / "run", Config(), resume=False).close()
+    (tmp_path / "run" / "config.yaml").write_text("{")
+    with pytest.raises(ValueError, match=r"config.yaml: cannot be read"):
+        create_or_open(tmp_path / "run", Config(), resume=True)
+
+
+def test_other_processes_of_the_run_write_nothing(tmp_path):
+    with create_or_open(tmp_path / "run", Config(), resume=False, writer=False) as run:
+        run.write_metrics(1, {"a": 1.0})
+        run.write_samples(1, [{}])
+        run.write_json("results.json", {})
+        assert run.truncate_after(5) == []
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_json_file_is_replaced_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "results.json"
+    runfolder.write_json_atomic(target, {"a": [1, float("nan")]})
+    assert json.loads(target.read_text()) == {"a": [1, None]}
+
+    class Unwritable(dict):
+        def items(self):
+            raise RuntimeError("cut off")
+
+    with pytest.raises(RuntimeError):
+        runfolder.write_json_atomic(target, Unwritable())
+    assert json.loads(target.read_text()) == {"a": [1, None]}
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
