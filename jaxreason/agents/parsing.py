@@ -1,0 +1,187 @@
+"""Text out: the answer of a reasoner, the chunks of a segmenter, the scores of a scorer.
+
+Whatever a model writes is read without an exception: either in the one accepted form, or as None with a cause out of a
+small closed set, for the log. Text may hold surrogates, one for each byte that is no character (`alignment.text_of`).
+This module must not know tokens, arrays or rewards.
+"""
+
+import re
+from typing import NamedTuple
+
+from jaxreason.agents.prompts import CLOSE, DIGITS, END_THINK, OPEN, SCORE_CLOSE, SCORE_OPEN, THINK
+
+LEAD_IN = 40
+"""Characters that may stand before the box on a line that still counts as the answer line, if none is a digit."""
+
+SEGMENT_CAUSES = (
+    "ok",
+    "truncated",
+    "no_tags",
+    "unbalanced",
+    "nested",
+    "text_outside",
+    "empty_chunk",
+    "too_many",
+    "too_few",
+    "not_lossless",
+)
+SCORE_CAUSES = ("ok", "truncated", "no_tags", "text_outside", "count", "order", "range")
+
+_SPACE = re.compile(r"[ \t\n\r\f\v]+")
+_BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+_TAG = re.compile(f"{re.escape(OPEN)}|{re.escape(CLOSE)}")
+
+
+class Span(NamedTuple):
+    """Where y lies in a completion, in characters, and what was answered."""
+
+    start: int
+    end: int
+    answer: str | None
+
+
+def answer_span(text: str) -> Span:
+    """Find the reasoning y and the boxed answer of a completion.
+
+    The answer is the content of the last balanced `\\boxed{}`: after `</think>` where one stands (a box inside the
+    thought is then not the answer), else anywhere. y is the thought up to the last `</think>`; without one, everything
+    before the answer line; without an answer, everything. An opening `<think>` is not part of y.
+
+    The answer line is the line of the box, so that the answer itself is never penalised. It begins at the box, not at
+    the line, when more than LEAD_IN characters or any digit stand before it: otherwise reasoning written without line
+    breaks would be free. Degenerate: an answer given at once has an empty y.
+
+    >>> text = "2+3=5\\nSo \\\\boxed{5}"
+    >>> answer_span(text)
+    Span(start=0, end=6, answer='5')
+    """
+    opening = re.match(rf"\s*{THINK}\s*", text)
+    start = opening.end() if opening else 0
+    thought = text.rfind(END_THINK, start)
+    if thought >= 0:
+        box = _last_box(text, thought + len(END_THINK))
+        return Span(start, thought, None if box is None else box[1])
+    box = _last_box(text, start)
+    if box is None:
+        return Span(start, len(text), None)
+    at, answer = box
+    line = max(text.rfind("\n", 0, at) + 1, start)
+    lead = text[line:at]
+    return Span(start, line if len(lead) <= LEAD_IN and not any(c.isdigit() for c in lead) else at, answer)
+
+
+def _last_box(text: str, start: int) -> tuple[int, str] | None:
+    """The last `\\boxed{` that is closed: (where it begins, its content). One pass; escaped braces don't count."""
+    open_braces: list[re.Match] = []
+    last: tuple[int, str] | None = None
+    for match in _BRACES.finditer(text, start):
+        symbol = match.group()
+        if symbol == "{" or symbol.startswith("\\boxed"):
+            open_braces.append(match)
+        elif symbol == "}" and open_braces:
+            opener = open_braces.pop()
+            if opener.group() != "{" and (last is None or opener.start() > last[0]):
+                last = (opener.start(), text[opener.end() : match.start()].strip())
+    return last
+
+
+def parse_segments(
+    text: str, y: str = "", *, finished: bool = True, max_chunks: int | None = None
+) -> tuple[list[str] | None, str]:
+    """Read `<seg>..</seg><seg>..</seg>`; only white space may stand between or around the tags.
+
+    y may itself hold the tags, as text. A tag met inside a chunk is taken for text where y continues with that very
+    tag at this place, and for the end of the chunk otherwise; so a copy of y stays one chunk whatever y holds. Whether
+    the chunks give back y is for `alignment.align` to say (cause `not_lossless`), `too_few` for `build_chunks`.
+
+    Args:
+      text: the segmenter's completion without its end token.
+      y: the text it was asked to split; only needed where y can hold tags.
+      finished: whether it ended by itself; what was cut is `truncated`, even if it reads well.
+      max_chunks: more are `too_many`.
+
+    Returns: the chunks as written, white space included, and "ok"; or None and the cause.
+
+    >>> parse_segments("<seg>2+3=5</seg> <seg>so 5</seg>")
+    (['2+3=5', 'so 5'], 'ok')
+    """
+    if not finished:
+        return None, "truncated"
+    literal = _Source(y) if OPEN in y or CLOSE in y else None
+    chunks: list[str] = []
+    start, end = None, 0  # where the open chunk began; where the last tag ended
+    for tag in _TAG.finditer(text):
+        gap = text[end : tag.start()]
+        end = tag.end()
+        if start is not None:
+            if literal and literal.holds(gap, tag.group()):
+                continue
+            if tag.group() == OPEN:
+                return None, "nested"
+            chunks.append(text[start : tag.start()])
+            start = None
+        elif _SPACE.sub("", gap):
+            return None, "text_outside"
+        elif tag.group() == CLOSE:
+            return None, "unbalanced"
+        else:
+            start = tag.end()
+    if end == 0:
+        return None, "no_tags"
+    if start is not None:
+        return None, "unbalanced"
+    if _SPACE.sub("", text[end:]):
+        return None, "text_outside"
+    if not all(_SPACE.sub("", chunk) for chunk in chunks):
+        return None, "empty_chunk"
+    if max_chunks is not None and len(chunks) > max_chunks:
+        return None, "too_many"
+    return chunks, "ok"
+
+
+class _Source:
+    """y, read along with its copy: a place in y is how many characters that are no white space lie before it."""
+
+    def __init__(self, y: str):
+        self.y = y
+        self.ink = [i for i, c in enumerate(y) if not _SPACE.match(c)]
+        self.place = 0
+
+    def holds(self, gap: str, tag: str) -> bool:
+        """Move past `gap`; then, if y continues with `tag`, past it too and say so."""
+        self.place += len(_SPACE.sub("", gap))
+        if self.place < len(self.ink) and self.y.startswith(tag, self.ink[self.place]):
+            self.place += len(tag)
+            return True
+        return False
+
+
+def parse_scores(text: str, n: int, *, finished: bool = True) -> tuple[list[int] | None, str]:
+    """Read `<score>[1] 5 [2] 1</score>`: exactly n scores, each an integer 1 to 5, numbered in order.
+
+    White space is free between numbers and brackets; nothing else may stand anywhere. n = 0 accepts empty tags only.
+
+    Returns: the scores and "ok"; or None and the cause.
+
+    >>> parse_scores("<score>[1] 5 [2] 1</score>", 2)
+    ([5, 1], 'ok')
+    >>> parse_scores("<score>[1] 5 [2] 1</score>", 3)
+    (None, 'count')
+    """
+    if not finished:
+        return None, "truncated"
+    if SCORE_OPEN not in text or SCORE_CLOSE not in text:
+        return None, "no_tags"
+    before, _, rest = text.partition(SCORE_OPEN)
+    body, _, after = rest.partition(SCORE_CLOSE)
+    lead, *entries = re.split(r"\[([^\[\]]*)\]", body)
+    if before.strip() or after.strip() or lead.strip():
+        return None, "text_outside"
+    numbers, values = entries[0::2], [v.strip() for v in entries[1::2]]
+    if len(numbers) != n:
+        return None, "count"
+    if [number.strip() for number in numbers] != [str(i) for i in range(1, n + 1)]:
+        return None, "order"
+    if not all(value in DIGITS for value in values):
+        return None, "range"
+    return [int(value) for value in values], "ok"

@@ -1,0 +1,64 @@
+"""The three roles as data, and how many tokens each may write.
+
+One set of parameters plays all three; a role is an id, a name, a prompt (`prompts.py`) and a limit, never a branch in
+traced code. This module must not know what a token or a prompt looks like.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from jaxreason.config import ROLES, AgentsConfig, Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Role:
+    """One part the policy plays."""
+
+    id: int
+    name: str
+
+
+REASON, SEGMENT, SCORE = (Role(id=i, name=name) for i, name in enumerate(ROLES))
+
+
+def segment_limit(y_tokens: int | np.ndarray, config: AgentsConfig, *, tag_tokens: int = 2) -> np.ndarray:
+    """How many tokens the segmenter may write about a text of `y_tokens` tokens.
+
+    With marks or a constraint the answer is y's own tokens, the tags of at most K chunks and the end token (and one to
+    spare). A free chat answer may tokenise the copy otherwise, so it gets at least a quarter more and 64. A row without
+    text gets 0.
+
+    Args:
+      y_tokens: int, any shape; |y| in tokens.
+      tag_tokens: tokens of one opening and one closing tag together (`constraints.tag_tokens`).
+
+    Returns: int32, the shape of `y_tokens`.
+
+    Source: arXiv:2601.21919 does not state limits; 1.25 |y| + 64 keeps truncation from looking like a bad format.
+    """
+    y = np.asarray(y_tokens, np.int32)
+    limit = y + config.max_chunks * tag_tokens + 2
+    if config.prompts != "marks":
+        limit = np.maximum(limit, -(-5 * y // 4) + 64)
+    return np.where(y > 0, limit, 0).astype(np.int32)
+
+
+def score_limit(n: int | np.ndarray, config: AgentsConfig) -> np.ndarray:
+    """How many tokens the scorer may write about `n` chunks: 2n + 3 with marks, 16n + 64 without, 0 without chunks.
+
+    Returns: int32, the shape of `n`.
+    """
+    chunks = np.asarray(n, np.int32)
+    limit = 2 * chunks + 3 if config.prompts == "marks" else 16 * chunks + 64
+    return np.where(chunks > 0, limit, 0).astype(np.int32)
+
+
+def token_limits(config: Config, *, tag_tokens: int = 2) -> dict[str, int]:
+    """The static maximum of each role, by name: what a compiled sampler is shaped for."""
+    longest = config.sampling.max_completion_length
+    return {
+        REASON.name: longest,
+        SEGMENT.name: int(segment_limit(longest, config.agents, tag_tokens=tag_tokens)),
+        SCORE.name: int(score_limit(config.agents.max_chunks, config.agents)),
+    }
