@@ -1,0 +1,161 @@
+"""Signs of trouble in the metric rows of a run. They warn; they change nothing.
+
+Thresholds are those read off published collapses (arXiv:2602.20945; letters A to F as there), the helpers' signs follow
+from what a shared reward pays for: scores that only rise, and chunks that merge until a score means nothing.
+All the memory there is, is a small JSON dictionary that is saved with the run. This module computes no metric.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from jaxreason.config import MonitorConfig
+
+POSITIVE_SHARE = "reason/reward/positive_share"
+ENTROPY = "reason/entropy"
+LENGTH = "reason/completions/mean_length"
+LENGTH_RIGHT = "reason/completions/mean_length_right"
+LENGTH_WRONG = "reason/completions/mean_length_wrong"
+INFLATION = "score/live_minus_frozen"
+NEEDLESS_HIGH = "score/needless_high"
+CHUNKS = "segment/chunks"
+SEGMENT_VALID = "segment/valid"
+SCORE_VALID = "score/valid"
+WATCHED = (
+    POSITIVE_SHARE,
+    ENTROPY,
+    LENGTH,
+    LENGTH_RIGHT,
+    LENGTH_WRONG,
+    INFLATION,
+    NEEDLESS_HIGH,
+    CHUNKS,
+    SEGMENT_VALID,
+    SCORE_VALID,
+)
+"""The metrics that are read; one that a run does not have is not watched."""
+
+POSITIVE_FALL = 0.08  # A, below its best
+POSITIVE_AT_START = 0.3  # B
+ENTROPY_LOW = 0.65  # C, of its start; healthy runs bottom out at 0.73 and above
+ENTROPY_HIGH, ENTROPY_VERY_HIGH = 1.5, 2.0  # D, of its start
+RIGHT_LENGTH_RISE = 1.15  # E, of its least
+CAP_SHARE = 0.95  # F, of the token limit
+NEEDLESS_RISE = 0.15  # above its start
+VALID_FALL = 0.10  # below its best
+MERGED_CHUNKS = 1.5  # a completion, where there were at least 2
+CHUNK_GROWTH = 2.0  # tokens a chunk, of its start
+
+
+def observe(
+    state: Mapping[str, Any], row: Mapping[str, Any], config: MonitorConfig, *, limit: int, target: int = 0
+) -> tuple[dict[str, Any], list[str]]:
+    """Take in one step's metrics.
+
+    A sign is judged on means over the last `config.window` steps, from half a window after the first row on, and is
+    reported when it appears: again only after it has been gone for a window. A metric that is absent or None (nothing
+    was counted) leaves its mean as it was.
+
+    Args:
+      state: what the last call returned; {} at the start. Plain JSON, not changed.
+      row: metric name -> number, with "step".
+      config: inflation_gap in points of score, window in steps.
+      limit: L_R, the token limit of the reasoner.
+      target: L_T, the length beyond which an answer earns nothing; 0: the limit, and then a wrong answer at the limit
+        is no sign of anything.
+
+    Returns:
+      The new state, and warnings of one line each.
+    """
+    step = int(row["step"])
+    start = state.get("start", step)
+    recent = {name: list(points) for name, points in state.get("recent", {}).items()}
+    for name in WATCHED:
+        value = row.get(name)
+        if value is not None and math.isfinite(value):
+            points = [p for p in recent.get(name, []) if step - config.window < p[0] < step]
+            recent[name] = [*points, [step, float(value)]]
+    mean = {name: sum(v for _, v in points) / len(points) for name, points in recent.items() if points}
+    if CHUNKS in mean and LENGTH in mean:
+        mean["tokens_per_chunk"] = mean[LENGTH] / max(mean[CHUNKS], 1.0)
+
+    first, least, most = (dict(state.get(key, {})) for key in ("first", "least", "most"))
+    signs = _not_finite(row)
+    if step - start >= config.window // 2:
+        for name, value in mean.items():
+            first.setdefault(name, value)
+            least[name] = min(value, least.get(name, value))
+            most[name] = max(value, most.get(name, value))
+        signs |= _collapse(mean, first, least, most, limit=limit, target=target or limit)
+        signs |= _helpers(mean, first, most, config)
+
+    shown = dict(state.get("shown", {}))
+    new = [text for sign, text in signs.items() if sign not in shown or step - shown[sign] > config.window]
+    shown |= dict.fromkeys(signs, step)
+    after = {"start": start, "recent": recent, "first": first, "least": least, "most": most, "shown": shown}
+    return after, [f"step {step}: {text}" for text in new]
+
+
+def _not_finite(row: Mapping[str, Any]) -> dict[str, str]:
+    bad = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
+    return {"finite": f"not a finite number: {', '.join(sorted(bad))}"} if bad else {}
+
+
+def _collapse(mean, first, least, most, *, limit: int, target: int) -> dict[str, str]:
+    """Alarms A to F, on the reasoner alone."""
+    signs = {}
+    share = mean.get(POSITIVE_SHARE)
+    if share is not None:
+        best = most[POSITIVE_SHARE]
+        if best - share > POSITIVE_FALL:
+            signs["A"] = f"A: the share of rewarded completions fell to {share:.2f} from {best:.2f}; roll back"
+        if first[POSITIVE_SHARE] < POSITIVE_AT_START:
+            signs["B"] = (
+                f"B: only {first[POSITIVE_SHARE]:.2f} of the first completions were rewarded; "
+                "take easier problems, more generations or a longer limit"
+            )
+    if ENTROPY in mean and first[ENTROPY] > 0:
+        ratio = mean[ENTROPY] / first[ENTROPY]
+        if ratio < ENTROPY_LOW:
+            signs["C"] = f"C: entropy is {ratio:.2f} of its start; short may be becoming the same as right"
+        if ratio > ENTROPY_HIGH:
+            signs["D"] = f"D: entropy is {ratio:.2f} of its start; watch the answers"
+        if ratio > ENTROPY_VERY_HIGH:
+            signs["D2"] = f"D: entropy is {ratio:.2f} of its start; fewer updates a batch, or stop"
+    if LENGTH_RIGHT in mean and mean[LENGTH_RIGHT] > RIGHT_LENGTH_RISE * least[LENGTH_RIGHT]:
+        signs["E"] = (
+            f"E: right answers grew to {mean[LENGTH_RIGHT]:.0f} tokens from {least[LENGTH_RIGHT]:.0f}, their shortest"
+        )
+    # Only a rise to the limit is a sign: where the target is the limit, wrong answers lie there from the start.
+    if LENGTH_WRONG in mean and target < limit:
+        cap = CAP_SHARE * limit
+        if mean[LENGTH_WRONG] > cap >= first[LENGTH_WRONG]:
+            signs["F"] = f"F: wrong answers run to the limit ({mean[LENGTH_WRONG]:.0f} of {limit} tokens)"
+    return signs
+
+
+def _helpers(mean, first, most, config: MonitorConfig) -> dict[str, str]:
+    """Signs that the helpers earn their reward without doing their work."""
+    signs = {}
+    if mean.get(INFLATION, 0.0) > config.inflation_gap:
+        signs["inflation"] = (
+            f"score inflation: the scorer gives {mean[INFLATION]:.2f} points more than at the start for the same text; "
+            "raise grpo.beta of the scorer, or set reward.preset to guarded or frozen"
+        )
+    if NEEDLESS_HIGH in mean and mean[NEEDLESS_HIGH] - first[NEEDLESS_HIGH] > NEEDLESS_RISE:
+        signs["needless"] = (
+            f"score inflation: {mean[NEEDLESS_HIGH]:.2f} of the needless chunks are scored 4 or 5, "
+            f"{first[NEEDLESS_HIGH]:.2f} at the start"
+        )
+    if CHUNKS in mean and first[CHUNKS] >= 2:
+        grown = mean.get("tokens_per_chunk", 0.0) / max(first.get("tokens_per_chunk", 1.0), 1e-9)
+        if mean[CHUNKS] < MERGED_CHUNKS or grown > CHUNK_GROWTH:
+            signs["merging"] = (
+                f"merging: {mean[CHUNKS]:.1f} chunks a completion, {first[CHUNKS]:.1f} at the start; "
+                "raise agents.min_chunks"
+            )
+    for name in (SEGMENT_VALID, SCORE_VALID):
+        if name in mean and most[name] - mean[name] > VALID_FALL:
+            role = name.split("/", maxsplit=1)[0]
+            signs[name] = f"valid answers of the {role} role fell to {mean[name]:.2f} from {most[name]:.2f}"
+    return signs

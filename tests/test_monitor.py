@@ -1,0 +1,154 @@
+"""The alarms, replayed over published collapses and over the helpers' own ways of failing."""
+
+import collections
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from jaxreason import monitor
+from jaxreason.config import MonitorConfig
+
+CURVES = Path(__file__).parent / "data_art_curves.csv"
+COLUMNS = {
+    "entropy": monitor.ENTROPY,
+    "p_pos": monitor.POSITIVE_SHARE,
+    "len_pos": monitor.LENGTH_RIGHT,
+    "len_neg": monitor.LENGTH_WRONG,
+}
+
+
+def _replay(rows, *, limit=160, target=0, window=20, through_json=False):
+    """First step at which each kind of warning was given."""
+    state, first = {}, {}
+    for row in rows:
+        state, warnings = monitor.observe(state, row, MonitorConfig(window=window), limit=limit, target=target)
+        if through_json:
+            state = json.loads(json.dumps(state, allow_nan=False))
+        for warning in warnings:
+            kind = warning.split(": ")[1]
+            first.setdefault("D2" if warning.endswith("or stop") else kind, row["step"])
+    return first
+
+
+def _curves():
+    runs = collections.defaultdict(list)
+    with CURVES.open() as file:
+        for row in csv.DictReader(line for line in file if not line.startswith("#")):
+            values = {COLUMNS[name]: float(row[name]) for name in COLUMNS if row[name]}
+            runs[row["run"]].append({"step": int(row["step"]), **values})
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("run", "limit", "expected"),
+    [
+        ("Truncate", 16384, {}),
+        ("Kimi", 16384, {"A": 90, "C": 110, "E": 390}),
+        ("-I", 16384, {"A": 130, "C": 80, "D": 320, "D2": 330, "E": 330}),
+        ("-L&C", 16384, {"D": 680}),
+        ("-L&C-S&I", 16384, {"A": 240, "C": 270, "D": 450, "D2": 460, "E": 470}),
+        ("-L&C-L&I", 16384, {"A": 260, "D": 150, "D2": 180, "E": 690, "F": 390}),
+        ("S=4", 4096, {"D": 510, "D2": 580}),
+        ("S=16", 4096, {"A": 300, "D": 220, "D2": 260, "E": 450}),
+    ],
+)
+def test_alarms_come_when_the_published_runs_collapse_and_not_in_healthy_ones(run, limit, expected):
+    """Steps as replayed from the curves one point at a time; a window of two points may come one point later.
+
+    S=4 crosses the length threshold at a single point, which the window must smooth away.
+    """
+    found = _replay(_curves()[run], limit=limit, target=4096)
+    assert found.keys() == expected.keys()
+    for sign, step in expected.items():
+        assert step <= found[sign] <= step + 10, sign
+
+
+def test_memory_survives_a_checkpoint():
+    """A resumed run must not forget the best it had, nor warn again of what it already said."""
+    rows = _curves()["-L&C-L&I"]
+    assert _replay(rows, limit=16384, target=4096, through_json=True) == _replay(rows, limit=16384, target=4096)
+
+
+def test_the_state_that_went_in_is_not_changed():
+    before, _ = monitor.observe({}, {"step": 1, monitor.ENTROPY: 1.0}, MonitorConfig(), limit=10)
+    kept = json.dumps(before)
+    monitor.observe(before, {"step": 2, monitor.ENTROPY: 2.0}, MonitorConfig(), limit=10)
+    assert json.dumps(before) == kept
+
+
+def _steps(n, **series):
+    """Rows of n steps; each series a function of the step. `__` in a name stands for a slash."""
+    return [{"step": s, **{k.replace("__", "/"): f(s) for k, f in series.items()}} for s in range(1, n + 1)]
+
+
+def test_a_low_start_asks_for_easier_problems():
+    found = _replay(_steps(30, reason__reward__positive_share=lambda s: 0.2 + 0.01 * s))
+    assert found.keys() == {"B"}
+
+
+def test_inflation_is_a_gap_that_lasts():
+    """One noisy evaluation of the frozen scorer is no inflation."""
+    assert not _replay(_steps(60, score__live_minus_frozen=lambda s: 2.0 if s == 30 else 0.1))
+    found = _replay(_steps(60, score__live_minus_frozen=lambda s: 0.02 * s))
+    assert found.keys() == {"score inflation"}
+    assert 34 <= found["score inflation"] <= 37  # the mean of the last 20 steps passes 0.5 at step 35
+
+
+def test_needless_chunks_scored_high_are_inflation_only_where_they_rise():
+    """A scorer that was always wrong about them is a bad start, not a drift."""
+    assert not _replay(_steps(60, score__needless_high=lambda s: 0.4))
+    assert _replay(_steps(60, score__needless_high=lambda s: 0.1 + 0.01 * s)).keys() == {"score inflation"}
+
+
+@pytest.mark.parametrize(
+    ("chunks", "length", "merging"),
+    [
+        (lambda s: 8 - 0.06 * s, lambda s: 80 - 0.6 * s, False),  # fewer since shorter: what training is for
+        (lambda s: max(1.0, 8 - 0.1 * s), lambda s: 80.0, True),
+        (lambda s: 1.0, lambda s: 20.0, False),  # there never were any
+    ],
+)
+def test_merging_is_fewer_chunks_for_the_same_text(chunks, length, merging):
+    rows = _steps(90, segment__chunks=chunks, reason__completions__mean_length=length)
+    assert ("merging" in _replay(rows)) is merging
+
+
+@pytest.mark.parametrize("role", ["segment", "score"])
+def test_helpers_that_stop_answering_are_named(role):
+    rows = _steps(60, **{f"{role}__valid": lambda s: 0.98 if s < 30 else 0.6})
+    (kind,) = _replay(rows)
+    assert kind.startswith(f"valid answers of the {role} role fell to 0.8")
+
+
+def test_what_is_not_finite_is_named_at_once_and_what_was_not_counted_is_not():
+    state, warnings = monitor.observe(
+        {},
+        {"step": 1, "loss": float("nan"), "grad_norm": float("inf"), monitor.LENGTH_WRONG: None},
+        MonitorConfig(),
+        limit=10,
+    )
+    assert warnings == ["step 1: not a finite number: grad_norm, loss"]
+    _, warnings = monitor.observe(state, {"step": 2, "loss": float("nan")}, MonitorConfig(), limit=10)
+    assert warnings == []
+    json.dumps(state, allow_nan=False)
+
+
+def test_a_sign_is_said_once_and_again_only_after_it_was_gone():
+    """A line a step for the rest of the run would hide every other warning."""
+    entropy = [1.0] * 20 + [0.2] * 40 + [1.0] * 60 + [0.2] * 40
+    state, said = {}, []
+    for step, value in enumerate(entropy, start=1):
+        row = {"step": step, monitor.ENTROPY: value}
+        state, warnings = monitor.observe(state, row, MonitorConfig(window=10), limit=10)
+        said += [step] * len(warnings)
+    assert len(said) == 2
+    assert 20 < said[0] <= 30
+    assert 120 < said[1] <= 130
+
+
+def test_wrong_answers_at_the_limit_are_a_sign_only_where_the_target_is_below_it():
+    rows = _steps(60, reason__completions__mean_length_wrong=lambda s: min(160.0, 100.0 + 2 * s))
+    assert _replay(rows, limit=160, target=80).keys() == {"F"}
+    assert not _replay(rows, limit=160, target=0)
