@@ -173,7 +173,7 @@ def build_chunks(
             else:
                 chunk_id_NT[n, y.start : y.start + len(chunk_T)] = chunk_T
                 length_NK[n] = np.bincount(chunk_T, minlength=K)
-                characters_T = [_characters(tokenizer.token_bytes(i)) for i in y.ids]
+                characters_T = _characters([tokenizer.token_bytes(i) for i in y.ids])
                 characters_NK[n] = np.bincount(chunk_T, weights=characters_T, minlength=K)
                 mask_NK[n, : len(chunks)] = True
         causes.append(cause)
@@ -188,9 +188,11 @@ def build_chunks(
     return Segmentation(arrays, result, causes, exact)
 
 
-def _characters(piece: bytes) -> int:
-    """Characters that begin in these bytes, so that the tokens of a text add up to its characters."""
-    return sum(byte & 0xC0 != 0x80 for byte in piece)
+def _characters(pieces: list[bytes]) -> np.ndarray:
+    """Characters that begin in each piece, so that the tokens of a text add up to its characters."""
+    begins_B = np.frombuffer(b"".join(pieces), np.uint8) & 0xC0 != 0x80
+    borders_T = np.cumsum([0, *map(len, pieces)])
+    return np.diff(np.concatenate([[0], np.cumsum(begins_B)])[borders_T])
 
 
 def build_scores(chunks: Chunks, texts: Sequence[str | None], finished: Sequence[bool]) -> Scoring:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxreason.agents.alignment import IS_SPACE
 from jaxreason.agents.prompts import CLOSE, DIGITS, OPEN, score_parts
 from jaxreason.config import AgentsConfig
 from jaxreason.data.tokenizer import Tokenizer
@@ -99,10 +98,9 @@ def _splits(y_rows: Sequence[Sequence[int]], y_NT: np.ndarray, close_id: int, to
         at = y.find(tag)
         if at >= 0:
             begins_T = np.cumsum([0, *map(len, pieces[:-1])])
-            space_B = IS_SPACE[np.frombuffer(y, np.uint8)]
         while at >= 0:
             # Only white space may stand between the new chunk's start and the literal tag for them to be confused.
-            from_byte = at - int(np.argmin(space_B[:at][::-1])) if at and not space_B[:at].all() else 0
+            from_byte = len(y[:at].rstrip())
             splits_NT[n, : len(row)] &= (begins_T < from_byte) | (begins_T > at)
             at = y.find(tag, at + 1)
     return splits_NT
