@@ -298,7 +298,7 @@ class GRPOConfig:
     scale_rewards: Literal["group", "batch", "none"] = "group"
     """divide advantages by the standard deviation of the group, of the batch, or not"""
     loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
-    """`grpo`: mean over sequences of their token means; `dapo`: mean over tokens; `dr_grpo`: sum over the token limit"""
+    """`grpo`: mean over sequences of their token means; `dapo`: mean over tokens; `dr_grpo`: over the token limit"""
     mask_truncated_completions: bool = False
     """leave completions cut at the limit out of statistics and loss"""
     num_mini_batches: int = 1
@@ -380,9 +380,13 @@ class GradingConfig:
     num_workers: int = 1
     """processes for answers that need more than a string comparison; 0: no such grading"""
     timeout_s: float = 3.0
-    """seconds before such an answer is given up and its sample masked"""
+    """seconds before such an answer is given up and counts as wrong"""
     max_failure_rate: float = 0.1
     """the run stops when more than this share of a step's answers could not be graded"""
+
+    def __post_init__(self):
+        _require(self.num_workers >= 0, "grading.num_workers", "at least 0", self.num_workers)
+        _require(self.timeout_s > 0, "grading.timeout_s", "above 0", self.timeout_s)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -393,6 +397,9 @@ class MonitorConfig:
     """warn when the live scorer is this much above the frozen one, in points, on the same text"""
     window: int = 20
     """steps over which signs are averaged"""
+
+    def __post_init__(self):
+        _require(self.window >= 1, "monitor.window", "at least 1", self.window)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -464,14 +471,14 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
     if path is not None:
         if not Path(path).is_file():
             raise ValueError(f"{path}: no such configuration file")
-        _refuse_duplicate_keys(Path(path))
+        _refuse_unknown_keys(Path(path), _read(Path(path)))
         args = [f"--config={path}"]
     try:
         parsed = known.parse_args([*args, *overrides])
         sections = known.instantiate(parsed)
         return Config(**{field.name: sections[field.name] for field in dataclasses.fields(Config)})
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
-        raise ValueError(_explain(str(error), known)) from None
+        raise ValueError(_explain(str(error))) from None
 
 
 def to_dict(config: Config) -> dict:
@@ -492,28 +499,80 @@ def _plain(value):
     return value
 
 
+def _sections() -> list[str]:
+    return [section.name for section in dataclasses.fields(Config)]
+
+
 def _keys() -> list[str]:
     return [f"{s.name}.{f.name}" for s in dataclasses.fields(Config) for f in dataclasses.fields(s.type)]
 
 
-def _explain(message: str, known: jsonargparse.ArgumentParser) -> str:
-    """One line from a parser's complaint, with the nearest right key where one is misspelt."""
+def _unknown(name: str) -> str:
+    """What to say of a key that does not exist: the right one nearest to it, or every section that has such a field."""
+    near = [key for key in _keys() if key.split(".")[1] == name]
+    near = near or difflib.get_close_matches(name, _keys() + _sections(), n=1, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`jaxreason train --help` lists the keys"
+    return f"{name}: no such configuration key; {hint}"
+
+
+_TYPES = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text", "tuple": "a list"}
+
+
+def _explain(message: str) -> str:
+    """One line from a parser's complaint, in the words of the configuration and not of the parser."""
     line = re.sub(r"\s*\n\s*", " ", message).strip()
-    bad = re.search(r"does not accept option '([\w.]+)'|unrecognized arguments: (?:--)?([\w.]+)|Key '([\w.]+)'", line)
-    if bad is None:
-        return line
-    name = next(g for g in bad.groups() if g)
-    group = re.search(r"Group '([\w.]+)'", line)
-    if group and not name.startswith(group.group(1)):
-        name = f"{group.group(1)}.{name}"
-    keys = _keys() + [s.name for s in dataclasses.fields(Config)]
-    near = difflib.get_close_matches(name, keys, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else "; `jaxreason train --help` lists the keys"
-    return f"{name}: no such configuration key{hint}"
+    if bad := re.search(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted", line):
+        group = re.search(r"Group '([\w.]+)'", line)
+        name = bad.group(1) or bad.group(2)
+        return _unknown(f"{group.group(1)}.{name}" if group and not name.startswith(group.group(1)) else name)
+    if bad := re.search(r"unrecognized arguments: (\S+)", line):
+        argument = bad.group(1)
+        name = argument.lstrip("-").split("=")[0]
+        if not argument.startswith("--") and name in _keys():
+            return f"{argument}: expected --{argument}"
+        return _unknown(name)
+    if bad := re.fullmatch(r'Parser key "([\w.]+)": Expected an? (.*?)\. Got value: (.*)', line):
+        name, expected, got = bad.groups()
+        if kind := re.fullmatch(r"<class '(\w+)'>", expected):
+            expected = _TYPES.get(kind.group(1), kind.group(1))
+        elif kind := re.fullmatch(r"typing\.Literal\[(.*)\]", expected):
+            expected = "one of " + kind.group(1).replace("'", "")
+        elif kind := re.fullmatch(r"tuple with (\d+) elements?", expected):
+            expected = f"a list of {kind.group(1)}"
+        return f"{name}: expected {expected}, got {got}"
+    if bad := re.match(r'Parser key "(\w+)": Unable to load config', line):
+        return f"{bad.group(1)}: expected one of its fields, such as --{_first_key(bad.group(1))}=..."
+    return line
 
 
-def _refuse_duplicate_keys(path: Path) -> None:
-    """YAML keeps the last of two equal keys without a word; a configuration with two is a mistake."""
+def _first_key(section: str) -> str:
+    return next((key for key in _keys() if key.startswith(f"{section}.")), section)
+
+
+def _refuse_unknown_keys(path: Path, content: dict) -> None:
+    """Said here rather than by the parser, which names no file and does not look for the right section."""
+    for section, fields in content.items():
+        if section in _keys():  # `grpo.epsilon: 0.1` at the top is as good as the section
+            fields, section = {section.split(".")[1]: fields}, section.split(".")[0]
+        if section not in _sections():
+            near = difflib.get_close_matches(str(section), _sections(), n=1, cutoff=0.5)
+            raise ValueError(
+                f"{path}: {section}: no such section; did you mean {near[0]}?"
+                if near
+                else f"{path}: {_unknown(str(section))}"
+            )
+        if not isinstance(fields, dict):
+            got = "nothing" if fields is None else repr(fields)
+            raise ValueError(f"{path}: {section}: expected fields below it, such as {_first_key(section)}, got {got}")
+        for key, value in fields.items():
+            if f"{section}.{key}" not in _keys():
+                raise ValueError(f"{path}: {_unknown(f'{section}.{key}')}")
+            if value is None:
+                raise ValueError(f"{path}: {section}.{key}: expected a value, got nothing; leave the key out")
+
+
+def _read(path: Path) -> dict:
+    """A YAML file's sections. YAML keeps the last of two equal keys without a word; here they are a mistake."""
 
     class Loader(yaml.SafeLoader):
         pass
@@ -530,7 +589,8 @@ def _refuse_duplicate_keys(path: Path) -> None:
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
     try:
         content = yaml.load(path.read_text(), Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected sections of settings, got {type(content).__name__}; see configs/")
+    return content
