@@ -14,7 +14,7 @@ This module must not know what a policy, a role or a reward is.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, dataclass_transform
 
 import jax
 
@@ -28,6 +28,7 @@ SEGMENT_NONE = 0
 """Segment id of the unused tail of a packed row; sequences are numbered from 1."""
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 def pytree(cls):
     """Make a class a frozen dataclass that JAX traverses; every field is a child."""
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True)(cls))

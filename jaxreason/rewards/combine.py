@@ -75,6 +75,8 @@ def score(
     y_PG = length_y_PG.astype(jnp.float32)
 
     if preset.helpers != "none":
+        assert chunks is not None
+        assert scores is not None
         keep["segment"] = gradable_PG & finished_PG & (length_y_PG > 0)
         keep["score"] = keep["segment"] & chunks.valid
         parts["format_segment"] = form.own_format(chunks.valid, keep["segment"], penalty=config.format_penalty)
@@ -95,9 +97,12 @@ def score(
     elif preset.penalty != "none":
         charged_PG = y_PG
         if preset.penalty == "chunks":
+            assert chunks is not None
+            assert scores is not None
             usable_PG = chunks.valid & scores.valid & finished_PG
             value_PGK = jnp.where(usable_PG[..., None], scores.value, 0)
             if preset.shuffle_scores:
+                assert key is not None
                 value_PGK = importance.shuffle_scores(key, value_PGK, value_PGK > 0)
             phi_PGK = importance.phi_of(value_PGK, config.phi, centred=config.centred_phi)
             chunk_length_PGK, y_PG = importance.measure(chunks, length_y_PG, usable_PG, config.unit)
@@ -131,7 +136,8 @@ def _total(role: str, terms: Terms, outcome_PG, parts, alpha, share_format: bool
 
 
 def _refuse_missing(preset: PresetSpec, chunks, scores, frozen_value_PGK, key) -> None:
-    if preset.helpers != "none" and (chunks is None or scores is None):
+    helped = preset.helpers != "none" or preset.penalty == "chunks"
+    if helped and (chunks is None or scores is None):
         raise ValueError("chunks, scores: expected both helpers' answers for a preset with helpers, got None")
     if frozen_value_PGK is None and any(terms.agreement for terms in preset.terms.values()):
         raise ValueError(

@@ -34,9 +34,10 @@ def initial_ratio() -> RatioState:
 def ratio_of(state: RatioState) -> jax.Array:
     """Running mean of L / |y|, float32 []; 1 before anything was seen.
 
-    Sum and count decay alike, so ratios that were all 1 give 1 to the last bit.
+    Sum and count decay alike, so ratios that were all 1 give 1 to the last bit, also where the hardware divides
+    approximately: what is divided is the share that was spared, which is then 0.
     """
-    return masked.ratio(state.sum, state.count, empty=1.0)
+    return 1.0 - masked.ratio(state.count - state.sum, state.count)
 
 
 def update_ratio(state: RatioState, ratio_PG: jax.Array, mask_PG: jax.Array) -> RatioState:
@@ -128,7 +129,8 @@ def charged_length(
     chex.assert_rank([weighted_PG, y_PG, usable_PG, finished_PG], 2)
     chex.assert_equal_shape([weighted_PG, y_PG, usable_PG, finished_PG])
     usable_PG = usable_PG & finished_PG
-    state = update_ratio(state, masked.ratio(weighted_PG, y_PG), usable_PG & (y_PG > 0))
+    ratio_PG = 1.0 - masked.ratio(y_PG - weighted_PG, y_PG)  # exactly 1 where L = |y|, see `ratio_of`
+    state = update_ratio(state, ratio_PG, usable_PG & (y_PG > 0))
     share = {"running_mean": ratio_of(state), "zero": 0.0, "full": 1.0}[invalid]
     unusable_PG = jnp.where(finished_PG, share * y_PG, y_PG)
     return jnp.where(usable_PG, weighted_PG, unusable_PG), state
