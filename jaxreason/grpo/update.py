@@ -1,0 +1,119 @@
+"""One optimiser step from one packed batch.
+
+The policy comes in as a function from parameters and tokens to log-probabilities; nothing here knows what it is.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxreason.config import ROLES, GRPOConfig
+from jaxreason.grpo import loss
+from jaxreason.types import Metrics, Params, TrainState, UpdateBatch
+
+LogpFn = Callable[..., tuple[jax.Array, jax.Array]]
+"""(params, tokens, positions, segments, candidates), [B S] each and [B S A] or None -> logp [B S], entropy [B S].
+
+logp[b, s] is that of tokens[b, s] after what stands before it in its segment, under its candidates where it has any;
+what stands at a segment's first token is not read.
+"""
+
+
+def make_update(
+    logp_fn: LogpFn,
+    optimizer: optax.GradientTransformation,
+    config: GRPOConfig,
+    *,
+    roles: Sequence[str] = ROLES,
+    state_shardings: Any = None,
+) -> Callable[[TrainState, UpdateBatch], tuple[TrainState, Metrics]]:
+    """Build the jitted update; the state it is given is donated.
+
+    Gradients of the micro-batches that hold anything add up in float32, so their number changes nothing but rounding,
+    and one program serves every number of them. Where the loss or the gradient's norm is not finite, or nothing was
+    to be learnt, parameters and optimiser state stay as they were and `skipped` is 1; `step` counts calls.
+
+    Args:
+      logp_fn: see `LogpFn`; traced under `config`'s micro-batch shape.
+      optimizer: from `make_optimizer`.
+      config: clip and KL coefficients.
+      roles: names of the role ids, for the metrics.
+      state_shardings: shardings of the state that goes out; None leaves them to the compiler.
+
+    Returns:
+      update(state, batch) -> new state and metrics: `loss`, `grad_norm` (before the clip), `skipped`, and those of
+      `loss.token_metrics`. A metric that came out not finite has count 0.
+    """
+    beta_R = config.beta
+
+    def micro_loss(params: Params, micro: UpdateBatch) -> tuple[jax.Array, Metrics]:
+        logp_BS, entropy_BS = logp_fn(params, micro.tokens, micro.positions, micro.segments, micro.candidates)
+        beta_BS = None
+        if micro.ref_logp is not None:
+            beta_BS = jnp.asarray(beta_R, jnp.float32)[micro.role]
+        value, seen = loss.policy_loss(
+            logp_BS,
+            micro.old_logp,
+            micro.advantage,
+            micro.weight,
+            epsilon=config.epsilon,
+            epsilon_high=config.epsilon_high,
+            beta_BS=beta_BS,
+            ref_logp_BS=micro.ref_logp,
+        )
+        return value, loss.token_metrics(seen, entropy_BS, micro.role, micro.weight, roles)
+
+    gradient = jax.value_and_grad(micro_loss, has_aux=True)
+
+    def accumulate(params: Params, batch: UpdateBatch):
+        def micro_batch(m):
+            return jax.tree.map(
+                lambda x: x if jnp.ndim(x) == 0 else jax.lax.dynamic_index_in_dim(x, m, keepdims=False), batch
+            )
+
+        def body(m, total):
+            added = gradient(params, micro_batch(m))
+            return jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, added)
+
+        shapes = jax.eval_shape(lambda: gradient(params, micro_batch(0)))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), shapes)
+        return jax.lax.fori_loop(0, batch.num_micro, body, zeros)
+
+    def update(state: TrainState, batch: UpdateBatch) -> tuple[TrainState, Metrics]:
+        chex.assert_rank([batch.tokens, batch.weight], 3)
+        chex.assert_equal_shape([batch.tokens, batch.positions, batch.segments, batch.role, batch.weight])
+        if any(beta_R) and batch.ref_logp is None:
+            raise ValueError(
+                "UpdateBatch.ref_logp: expected log-probabilities of the reference, since grpo.beta is above 0"
+            )
+        (value, metrics), grads = accumulate(state.params, batch)
+        norm = optax.tree.norm(grads)
+        good = jnp.isfinite(value) & jnp.isfinite(norm) & (batch.num_micro > 0)
+
+        # In the parameters' own type, so that the optimiser state keeps its types from step to step.
+        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(good, new, old), (params, opt_state), (state.params, state.opt_state)
+        )
+
+        one = jnp.ones((), jnp.float32)
+        metrics = {
+            name: _finite(*pair) for name, pair in {**metrics, "loss": (value, one), "grad_norm": (norm, one)}.items()
+        }
+        metrics["skipped"] = (1.0 - good.astype(jnp.float32), one)
+        return TrainState(step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+    out_shardings = None if state_shardings is None else (state_shardings, None)
+    return jax.jit(update, donate_argnums=0, out_shardings=out_shardings)
+
+
+def _finite(total: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A sum that is not finite would spoil every average it enters."""
+    good = jnp.isfinite(total)
+    return jnp.where(good, total, 0.0), jnp.where(good, count, 0.0)
