@@ -123,7 +123,7 @@ class Checkpoints:
 
     def _load(self, step: int, abstract_state: Any) -> tuple[Any, dict]:
         with _damaged("its description"):
-            record = self._orbax.metadata(step).custom_metadata
+            record: Any = self._orbax.metadata(step).custom_metadata
             saved, meta = record["arrays"], record["meta"]
         _refuse_other_arrays(saved, _describe(abstract_state), f"{self.folder}: checkpoint {step}")
         with _damaged("its arrays"):
@@ -161,7 +161,7 @@ def open_checkpoints(folder: str | epath.Path, keep: int | None) -> Checkpoints:
         probe.unlink()
     except OSError as error:
         raise ValueError(f"{path}: cannot write checkpoints there ({error}); set run.output_dir to another") from None
-    policy = ocp.training.preservation_policies.LatestN(keep)
+    policy: Any = ocp.training.preservation_policies.LatestN(keep)  # Orbax's own type for it does not check
     return Checkpoints(
         path, ocp.training.Checkpointer(path, preservation_policy=policy, cleanup_tmp_directories=True), keep
     )

@@ -504,7 +504,8 @@ def _sections() -> list[str]:
 
 
 def _keys() -> list[str]:
-    return [f"{s.name}.{f.name}" for s in dataclasses.fields(Config) for f in dataclasses.fields(s.type)]
+    sections = {s.name: s.default for s in dataclasses.fields(Config)}
+    return [f"{name}.{f.name}" for name, section in sections.items() for f in dataclasses.fields(section)]
 
 
 def _unknown(name: str) -> str:

@@ -15,7 +15,7 @@ from jaxreason.grading.pool import Pool, grade_batch
 
 @pytest.fixture(scope="module")
 def pool():
-    with Pool(num_workers=2, timeout_s=1.0) as result:
+    with Pool(num_workers=2, timeout_s=2.0) as result:
         yield result
 
 
