@@ -163,6 +163,10 @@ class WarmupConfig:
 
     max_steps: int = 0
     """optimiser steps; 0: no supervised start"""
+    drill_steps: int = 0
+    """the first so many of them on bare equations of the built-in task"""
+    result_weight: float = 3.0
+    """weight of a token that follows `=`, against 1 of the others: few tokens hold most of the difficulty"""
     learning_rate: float = 0.01
     """peak learning rate of Muon's matrices"""
     adam_learning_rate: float = 2e-3
@@ -176,6 +180,10 @@ class WarmupConfig:
 
     def __post_init__(self):
         _require(self.max_steps >= 0, "warmup.max_steps", "at least 0", self.max_steps)
+        _require(
+            0 <= self.drill_steps <= self.max_steps, "warmup.drill_steps", "in 0..warmup.max_steps", self.drill_steps
+        )
+        _require(self.result_weight > 0, "warmup.result_weight", "above 0", self.result_weight)
         _require(self.rows_per_step >= 1, "warmup.rows_per_step", "at least 1", self.rows_per_step)
         _require(self.row_length >= 2, "warmup.row_length", "at least 2", self.row_length)
 
@@ -504,8 +512,8 @@ def _sections() -> list[str]:
 
 
 def _keys() -> list[str]:
-    sections = {s.name: s.default for s in dataclasses.fields(Config)}
-    return [f"{name}.{f.name}" for name, section in sections.items() for f in dataclasses.fields(section)]
+    defaults = Config()
+    return [f"{name}.{f.name}" for name in _sections() for f in dataclasses.fields(getattr(defaults, name))]
 
 
 def _unknown(name: str) -> str:

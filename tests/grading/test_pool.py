@@ -73,9 +73,10 @@ def test_an_answer_that_crashes_two_workers_is_not_gradable(monkeypatch):
     original = pool_module._Worker.send
 
     def send(self, task, prediction, gold, timeout_s):
-        original(self, task, prediction, gold, timeout_s)
         if prediction == "13/26":
             self.process.kill()
+            self.process.wait()
+        original(self, task, prediction, gold, timeout_s)
 
     monkeypatch.setattr(pool_module._Worker, "send", send)
     with Pool(num_workers=1, timeout_s=5.0) as fresh:
