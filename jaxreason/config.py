@@ -42,7 +42,7 @@ class RunConfig:
     save_steps: int = 20
     """checkpoint every so many steps; 0: only at the end"""
     save_total_limit: int = 2
-    """checkpoints to keep, besides the last"""
+    """checkpoints to keep"""
     logging_steps: int = 1
     """a plain log line every so many steps where the output is no terminal"""
     log_completions: int = 2

@@ -116,6 +116,19 @@ def generate(
     return problems
 
 
+def drill(rng: random.Random, count: int) -> str:
+    """That many bare equations, a line each: what every step is made of.
+
+    >>> drill(random.Random(0), 2)
+    '6*3=4\\n2*4=1\\n'
+    """
+    lines = []
+    for _ in range(count):
+        start, operation = rng.randrange(MODULUS), (rng.choice(_SIGNS), rng.randrange(MODULUS))
+        lines.append(f"{start}{operation[0]}{operation[1]}={apply(start, operation)}\n")
+    return "".join(lines)
+
+
 def _draw(rng: random.Random, level: int, split: str) -> Iterator[str]:
     """Questions of one level and split without end, or for `test` until all have come once."""
     (fewest_easy, most_easy), (fewest_hard, most_hard) = LEVELS[level]

@@ -13,7 +13,7 @@ Transform = Callable[[jax.Array, jax.Array], jax.Array]
 """(logits [N V], kept token [N]) -> logits [N V] of the distribution sampled from."""
 
 
-def temperature_only(logits_NV: jax.Array, kept_N: jax.Array) -> jax.Array:
+def unchanged(logits_NV: jax.Array, kept_N: jax.Array) -> jax.Array:
     """The transform that changes nothing."""
     del kept_N
     return logits_NV
@@ -39,7 +39,7 @@ def token_logp(
     *,
     chunk: int,
     temperature: float = 1.0,
-    transform: Transform = temperature_only,
+    transform: Transform = unchanged,
 ) -> tuple[jax.Array, jax.Array]:
     """Log-probability of each target, and the entropy of the distribution it was drawn from.
 
@@ -83,6 +83,17 @@ def token_logp(
 
     logp, entropy = jax.lax.map(jax.checkpoint(one), jax.tree.map(split, (hidden_ND, target_N, candidates_NA)))
     return logp.reshape(-1)[:N], entropy.reshape(-1)[:N]
+
+
+def expected_candidate(hidden_ND: jax.Array, head_VD: jax.Array, candidates_NA: jax.Array) -> jax.Array:
+    """Expected index into each row's candidates, float32 [N] in 0..A-1; 0 for a row without candidates.
+
+    With the digits 1 to 5 as candidates, one more than this is the score a model would give on average.
+    """
+    logits_NA = candidate_logits(hidden_ND, head_VD, candidates_NA)
+    there_N1 = (candidates_NA >= 0).any(1, keepdims=True)
+    p_NA = jax.nn.softmax(jnp.where(there_N1, logits_NA, 0.0), axis=1)
+    return jnp.where(there_N1[:, 0], (p_NA * jnp.arange(candidates_NA.shape[1])).sum(1), 0.0)
 
 
 def _pick(logits_NV, is_target_NV, used_N1):

@@ -62,7 +62,7 @@ def token_logp(
     *,
     config: ModelConfig,
     temperature: float = 1.0,
-    transform: logprob.Transform = logprob.temperature_only,
+    transform: logprob.Transform = logprob.unchanged,
 ) -> tuple[jax.Array, jax.Array]:
     """Log-probability of every token given those before it in its segment.
 
@@ -90,6 +90,24 @@ def token_logp(
         transform=transform,
     )
     return logp_N.reshape(B, S), entropy_N.reshape(B, S)
+
+
+def expected_candidate(
+    params: Params,
+    tokens_BS: jax.Array,
+    positions_BS: jax.Array,
+    segments_BS: jax.Array,
+    candidates_BSA: jax.Array,
+    *,
+    config: ModelConfig,
+) -> jax.Array:
+    """Expected index among the candidates for each token, given what stands before it: float32 [B S], see
+    `logprob.expected_candidate`."""
+    B, S = tokens_BS.shape
+    h_BSD = jnp.roll(hidden(params, tokens_BS, positions_BS, segments_BS, config=config), 1, axis=1)
+    few_NA = candidates_BSA.reshape(B * S, -1)
+    value_N = logprob.expected_candidate(h_BSD.reshape(B * S, -1), head(params, config), few_NA)
+    return value_N.reshape(B, S)
 
 
 def unstack(params: Params, config: ModelConfig) -> Params:
@@ -153,13 +171,11 @@ def decode(
         q, k, v = block.apply({"params": p}, x_PGD, positions_PG, method=Block.qkv)
         layer = write(layer, k, v, step)
         layers.append(layer)
-        attended = attention.with_prefix(
-            q, layer.prefix_k, layer.prefix_v, layer.k, layer.v, cache.prefix_length, step
-        )
+        attended = attention.with_prefix(q, layer.prefix_k, layer.prefix_v, layer.k, layer.v, cache.prefix_length, step)
         x_PGD = block.apply({"params": p}, x_PGD, attended, method=Block.finish)
     return _final_norm(params, x_PGD, config), Cache(layers=tuple(layers), prefix_length=cache.prefix_length)
 
 
-def logp_fn(config: ModelConfig, temperature: float = 1.0, transform: logprob.Transform = logprob.temperature_only):
+def logp_fn(config: ModelConfig, temperature: float = 1.0, transform: logprob.Transform = logprob.unchanged):
     """The function that the update is handed: (params, tokens, positions, segments, candidates) -> (logp, entropy)."""
     return functools.partial(token_logp, config=config, temperature=temperature, transform=transform)

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jaxreason.config import ModelConfig
 from jaxreason.ops import attention
 
-
 UNROLL = 8
 """Stacks of up to this many layers are unrolled: a fifth faster on CPU than carrying activations through a scan."""
 

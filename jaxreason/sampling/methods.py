@@ -4,9 +4,12 @@ The trainer applies the same functions, so that the log-probability it assigns i
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
+
+from jaxreason.ops import logprob
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,13 @@ def filter_logits(method: Method, logits_NV: jax.Array, kept_N: jax.Array | None
     if kept_N is not None and logits_NV is not original_NV:
         logits_NV = jnp.where(jnp.arange(V) == kept_N[:, None], original_NV, logits_NV)
     return logits_NV
+
+
+def transform(method: Method) -> logprob.Transform:
+    """What a trainer does to scaled logits to score tokens drawn by `method`: its filters, the scored token kept."""
+    if method == Method():
+        return logprob.unchanged
+    return functools.partial(filter_logits, method)
 
 
 def draw(key: jax.Array, logits_NA: jax.Array, temperature: jax.Array) -> tuple[jax.Array, jax.Array]:

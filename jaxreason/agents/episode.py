@@ -1,0 +1,319 @@
+"""One batch of problems through all three roles: render, sample, parse, three times.
+
+Text is made and read here, on the host; sampling is jitted and sees arrays only. What comes out is everything that
+rewards, monitors and logs may want to know of the batch.
+"""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreason.agents import alignment, constraints, prompts
+from jaxreason.agents.alignment import Reasoning, Scoring, Segmentation
+from jaxreason.agents.roles import REASON, SCORE, SEGMENT, score_limit, segment_limit, token_limits
+from jaxreason.config import Config
+from jaxreason.data.problems import Problem
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.grading.pool import Grades, Pool, grade_batch
+from jaxreason.sampling.generate import generate
+from jaxreason.sampling.methods import Method
+from jaxreason.types import Constraint, Params, PromptBatch, Rollout
+
+
+@dataclasses.dataclass(frozen=True)
+class Episode:
+    """A batch of P problems with G rollouts each. Lists have P*G entries, in the order P, G."""
+
+    problems: list[Problem]
+    prompts: dict[str, PromptBatch]  # role -> P prompts (reason) or P*G prompts (helpers)
+    rollouts: dict[str, Rollout]  # role -> [P G ...]
+    reasonings: list[Reasoning]
+    grades: Grades  # [P*G]
+    segmentation: Segmentation | None = None  # None where no helper was asked
+    scoring: Scoring | None = None
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # phase -> wall time
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """P and G."""
+        return self.rollouts[REASON.name].length.shape
+
+
+class Clock:
+    """Wall time of consecutive phases."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        """Book the time since the last lap to a phase."""
+        now = time.perf_counter()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
+        self._last = now
+
+
+def left_pad(rows: Sequence[Sequence[int]], width: int, pad_id: int) -> PromptBatch:
+    """Rows of token ids as one batch; an empty row becomes a single pad token (its completion has limit 0)."""
+    tokens_PL = np.full((len(rows), width), pad_id, np.int32)
+    for p, row in enumerate(rows):
+        if len(row):
+            tokens_PL[p, width - len(row) :] = row
+    length_P = np.array([max(1, len(row)) for row in rows], np.int32)
+    return PromptBatch(tokens=jnp.asarray(tokens_PL), length=jnp.asarray(length_P))
+
+
+def bucket(longest: int, maximum: int) -> int:
+    """The width a batch of prompts is padded to: a quarter, half or all of the maximum, so few programs are compiled.
+
+    >>> bucket(70, 240), bucket(30, 240), bucket(121, 240)
+    (120, 60, 240)
+    """
+    for parts in (4, 2):
+        if longest <= -(-maximum // parts):
+            return -(-maximum // parts)
+    return max(longest, maximum)
+
+
+def reason(
+    params: Params,
+    problems: Sequence[Problem],
+    key: jax.Array,
+    config: Config,
+    tokenizer: Tokenizer,
+    *,
+    num_generations: int,
+    temperature: float,
+    method: Method,
+) -> tuple[PromptBatch, Rollout]:
+    """Let the reasoner answer every problem num_generations times."""
+    rows = tokenizer.encode_batch(
+        prompts.render_reason([problem.question for problem in problems], config.agents, tokenizer)
+    )
+    asked = left_pad(rows, config.data.max_prompt_length, tokenizer.pad_id)
+    T = config.sampling.max_completion_length
+    limit_PG = jnp.full((len(problems), num_generations), T, jnp.int32)
+    rollout = generate(
+        params,
+        asked,
+        limit_PG,
+        key,
+        temperature,
+        config=config.model,
+        num_generations=num_generations,
+        max_completion_length=T,
+        eos_ids=tokenizer.eos_ids,
+        pad_id=tokenizer.pad_id,
+        method=method,
+    )
+    return asked, rollout
+
+
+def read_answers(
+    rollout: Rollout, problems: Sequence[Problem], tokenizer: Tokenizer, pool: Pool | None
+) -> tuple[list[Reasoning], Grades]:
+    """Find y and the answer in every completion, and grade it. A completion cut at the limit is graded by its text."""
+    G = rollout.length.shape[1]
+    found = [alignment.find_reasoning(ids, tokenizer) for ids in alignment.completion_ids(rollout)]
+    golds = [problem.answer for problem in problems for _ in range(G)]
+    return found, grade_batch([r.answer for r in found], golds, pool=pool)
+
+
+def run(
+    params: Params,
+    helper_params: Params | None,
+    problems: Sequence[Problem],
+    key: jax.Array,
+    config: Config,
+    tokenizer: Tokenizer,
+    pool: Pool | None = None,
+) -> Episode:
+    """Play one batch.
+
+    Args:
+      params: the reasoner's.
+      helper_params: the helpers', usually the same; None for a method without helpers.
+      key: of this step; every role draws from its own fold of it.
+      pool: for answers that need algebra.
+    """
+    reason_key, segment_key, score_key = (jax.random.fold_in(key, role.id) for role in (REASON, SEGMENT, SCORE))
+    sampling = config.sampling
+    clock = Clock()
+    asked, rollout = reason(
+        params,
+        problems,
+        reason_key,
+        config,
+        tokenizer,
+        num_generations=sampling.num_generations,
+        temperature=sampling.temperature,
+        method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
+    )
+    rollout = jax.block_until_ready(rollout)
+    clock.lap("reason")
+    reasonings, grades = read_answers(rollout, problems, tokenizer, pool)
+    clock.lap("grade")
+    episode = Episode(
+        problems=list(problems),
+        prompts={REASON.name: asked},
+        rollouts={REASON.name: rollout},
+        reasonings=reasonings,
+        grades=grades,
+        seconds=clock.seconds,
+    )
+    if helper_params is None:
+        return episode
+    # A cut y could not be re-emitted within the segmenter's limit; one that can't be graded is not learnt from.
+    wanted = np.asarray(rollout.finished).reshape(-1) & grades.gradable & [bool(r.ids) for r in reasonings]
+    episode = _segment(helper_params, episode, wanted, segment_key, config, tokenizer, clock)
+    return _score(helper_params, episode, score_key, config, tokenizer, clock)
+
+
+def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock) -> Episode:
+    """Ask for a split of every wanted y and read it."""
+    P, G = episode.shape
+    longest = config.sampling.max_completion_length
+    ys = [r if want else None for r, want in zip(episode.reasonings, wanted, strict=True)]
+    texts = prompts.render_segment([y.text if y else "" for y in ys], config.agents, tokenizer)
+    rows = [ids if y else [] for y, ids in zip(ys, tokenizer.encode_batch(texts), strict=True)]
+    tags = constraints.tag_tokens(tokenizer)
+    lengths = [len(y.ids) if y else 0 for y in ys]
+    constraint = None
+    if config.agents.decoding == "constrained":
+        constraint = constraints.segment_constraint([y.ids if y else [] for y in ys], tokenizer, max_tokens=longest)
+    asked, rollout = _ask(
+        params,
+        rows,
+        longest + _frame(prompts.render_segment([""], config.agents, tokenizer), tokenizer),
+        segment_limit(np.array(lengths), config.agents, tag_tokens=tags),
+        token_limits(config, tag_tokens=tags)[SEGMENT.name],
+        key,
+        config,
+        tokenizer,
+        constraint,
+        (P, G),
+    )
+    clock.lap("segment")
+    answers, ended = _texts(rollout, lengths, tokenizer)
+    T = episode.rollouts[REASON.name].tokens.shape[2]
+    segmentation = alignment.build_chunks(episode.reasonings, answers, ended, tokenizer, config.agents, shape=(P, G, T))
+    clock.lap("parse")
+    return dataclasses.replace(
+        episode,
+        prompts=episode.prompts | {SEGMENT.name: asked},
+        rollouts=episode.rollouts | {SEGMENT.name: rollout},
+        segmentation=segmentation,
+    )
+
+
+def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Clock) -> Episode:
+    """Ask for a score of every chunk and read them."""
+    P, G = episode.shape
+    texts = score_prompts(episode, config, tokenizer)
+    counts = [len(chunks) for chunks in episode.segmentation.texts]
+    rows = [ids if n else [] for n, ids in zip(counts, tokenizer.encode_batch(texts), strict=True)]
+    constraint = None
+    if config.agents.decoding == "constrained":
+        constraint = constraints.score_constraint(counts, tokenizer, config.agents)
+    asked, rollout = _ask(
+        params,
+        rows,
+        score_prompt_limit(config, tokenizer),
+        score_limit(np.array(counts), config.agents),
+        token_limits(config)[SCORE.name],
+        key,
+        config,
+        tokenizer,
+        constraint,
+        (P, G),
+    )
+    clock.lap("score")
+    answers, ended = _texts(rollout, counts, tokenizer)
+    scoring = alignment.build_scores(episode.segmentation.chunks, answers, ended)
+    clock.lap("parse")
+    return dataclasses.replace(
+        episode,
+        prompts=episode.prompts | {SCORE.name: asked},
+        rollouts=episode.rollouts | {SCORE.name: rollout},
+        scoring=scoring,
+    )
+
+
+def score_prompts(episode: Episode, config: Config, tokenizer: Tokenizer) -> list[str]:
+    """What the scorer is asked about each row; a row without chunks gets a prompt nobody reads."""
+    G = episode.shape[1]
+    questions = [problem.question for problem in episode.problems for _ in range(G)]
+    return prompts.render_score(questions, episode.segmentation.texts, config.agents, tokenizer)
+
+
+def score_prompt_limit(config: Config, tokenizer: Tokenizer) -> int:
+    """Tokens a scorer's prompt can have: the question, y, and a number for each chunk."""
+    K = config.agents.max_chunks
+    frame = _frame(prompts.render_score([""], [[""] * K], config.agents, tokenizer), tokenizer)
+    return frame + config.data.max_prompt_length + config.sampling.max_completion_length
+
+
+def row_limits(config: Config, tokenizer: Tokenizer) -> dict[str, int]:
+    """The longest prompt and completion of each role together, by role: what a packed row must hold."""
+    limits = token_limits(config, tag_tokens=constraints.tag_tokens(tokenizer))
+    y = config.sampling.max_completion_length
+    frame = _frame(prompts.render_segment([""], config.agents, tokenizer), tokenizer)
+    return {
+        REASON.name: config.data.max_prompt_length + y,
+        SEGMENT.name: frame + y + limits[SEGMENT.name],
+        SCORE.name: score_prompt_limit(config, tokenizer) + limits[SCORE.name],
+    }
+
+
+def _frame(texts: Sequence[str], tokenizer: Tokenizer) -> int:
+    """Tokens of a prompt around what is put into it."""
+    return max(map(len, tokenizer.encode_batch(texts)))
+
+
+def _ask(
+    params,
+    rows: Sequence[Sequence[int]],
+    max_prompt: int,
+    limits: np.ndarray,
+    max_tokens: int,
+    key: jax.Array,
+    config: Config,
+    tokenizer: Tokenizer,
+    constraint: Constraint | None,
+    shape: tuple[int, int],
+) -> tuple[PromptBatch, Rollout]:
+    """One completion a prompt from a helper; the rollout comes back as [P G ...]."""
+    too_long = [len(row) > max_prompt for row in rows]
+    if any(too_long):
+        # A copy can tokenise into more tokens than its source. Such a row is not asked rather than cut.
+        rows = [[] if cut else row for row, cut in zip(rows, too_long, strict=True)]
+        limits = np.where(too_long, 0, limits)
+    asked = left_pad(rows, bucket(max(map(len, rows)), max_prompt), tokenizer.pad_id)
+    sampling = config.sampling
+    rollout = generate(
+        params,
+        asked,
+        jnp.asarray(limits, jnp.int32)[:, None],
+        key,
+        sampling.temperature,
+        jax.tree.map(jnp.asarray, constraint),
+        config=config.model,
+        num_generations=1,
+        max_completion_length=max_tokens,
+        eos_ids=tokenizer.eos_ids,
+        pad_id=tokenizer.pad_id,
+        method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
+    )
+    rollout = jax.block_until_ready(rollout)
+    return asked, jax.tree.map(lambda x: x.reshape(*shape, *x.shape[2:]), rollout)
+
+
+def _texts(rollout: Rollout, asked: Sequence[int], tokenizer: Tokenizer) -> tuple[list[str | None], list[bool]]:
+    """What was written, None where nothing was asked, and whether it ended by itself."""
+    ids = alignment.completion_ids(rollout)
+    texts = [alignment.text_of(row, tokenizer) if n else None for row, n in zip(ids, asked, strict=True)]
+    return texts, np.asarray(rollout.finished).reshape(-1).tolist()

@@ -1,0 +1,90 @@
+"""What the frozen scorer makes of chunks that the live scorer scored: the yardstick of score inflation.
+
+It is asked about the very text the live scorer saw, and read as an expectation rather than a sample: one forward pass,
+no noise. The scores before a chunk's own are the live ones, since that is what stands in the text.
+"""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from jaxreason.agents import prompts
+from jaxreason.agents.episode import Episode, score_prompts
+from jaxreason.agents.roles import SCORE
+from jaxreason.config import Config
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.grpo.batch import PackItem, pack, unpack
+from jaxreason.types import Params, UpdateBatch
+
+DIGITS = len(prompts.DIGITS)
+
+
+def expected_scores(
+    params: Params,
+    episode: Episode,
+    expect: Callable[[Params, UpdateBatch], jax.Array],
+    config: Config,
+    tokenizer: Tokenizer,
+    *,
+    max_micro: int,
+) -> np.ndarray:
+    """The frozen scorer's expected score of every chunk that has a live one.
+
+    Args:
+      params: the frozen scorer's.
+      expect: `make_reference` of the policy's `expected_candidate`.
+      max_micro: micro-batches that always suffice.
+
+    Returns:
+      float32 [P G K] in 1..5, 0 where the live scorer gave no valid score.
+    """
+    value_PGK = np.asarray(episode.scoring.scores.value)
+    value_NK = value_PGK.reshape(-1, value_PGK.shape[-1])
+    digit_ids = [ids[0] for ids in tokenizer.encode_batch(prompts.DIGITS)]
+    asked = tokenizer.encode_batch(score_prompts(episode, config, tokenizer))
+    items, places = [], []
+    for prompt, values in zip(asked, value_NK, strict=True):
+        completion, at = _answer([int(v) for v in values if v > 0], digit_ids, config, tokenizer)
+        candidates = np.full((len(completion), DIGITS), -1, np.int32)
+        candidates[at] = digit_ids
+        places.append(at)
+        flat = np.full(len(completion), float(len(at) > 0), np.float32)
+        items.append(
+            PackItem(
+                prompt=np.array(prompt, np.int32),
+                completion=np.array(completion, np.int32),
+                old_logp=flat,
+                weight=flat,
+                advantage=flat,
+                role=SCORE.id,
+                candidates=candidates,
+            )
+        )
+    packed = pack(
+        items,
+        row_length=config.grpo.row_length,
+        micro_batch_rows=config.grpo.micro_batch_rows,
+        max_micro=max_micro,
+        num_candidates=DIGITS,
+    )
+    expected = unpack(items, np.asarray(expect(params, packed)))
+    result_NK = np.zeros(value_NK.shape, np.float32)
+    for n, (found, at) in enumerate(zip(expected, places, strict=True)):
+        if found is not None:
+            result_NK[n, : len(at)] = 1.0 + found[at]
+    return result_NK.reshape(value_PGK.shape)
+
+
+def _answer(values, digit_ids, config: Config, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Tokens of the scorer's answer in its canonical form, and where its digits stand."""
+    if not values:
+        return [], []
+    *before, end = tokenizer.encode_batch(prompts.score_parts(len(values), config.agents))
+    tokens: list[int] = []
+    at: list[int] = []
+    for part, value in zip(before, values, strict=True):
+        tokens += part
+        at.append(len(tokens))
+        tokens.append(digit_ids[value - 1])
+    return tokens + end, at

@@ -1,0 +1,169 @@
+"""Evaluation of the deployed role, the reasoner, on held-out problems: sample, read, grade, count.
+
+Problems go through in batches of one fixed shape, so that a whole evaluation is one compiled program, sampled and
+greedy alike. The last batch is filled up with its own first problem, and what that gives is thrown away.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxreason.agents import diagnostics, episode
+from jaxreason.agents.alignment import completion_ids
+from jaxreason.agents.prompts import readable
+from jaxreason.config import Config
+from jaxreason.data.demonstrate import NEEDLESS
+from jaxreason.data.problems import Problem
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.evaluation import metrics
+from jaxreason.grading.pool import Pool
+from jaxreason.sampling.methods import Method
+from jaxreason.types import Params
+
+
+class Answers(NamedTuple):
+    """k answers to each of Q problems."""
+
+    correct: np.ndarray  # bool [Q k]
+    gradable: np.ndarray  # bool [Q k]
+    length: np.ndarray  # int [Q k], tokens
+    finished: np.ndarray  # bool [Q k]
+    needless: np.ndarray  # int [Q k], tokens of needless lines; 0 where lines have no labels
+    samples: list[dict]  # Q*k rows for samples/
+
+
+def answer_all(
+    params: Params,
+    problems: Sequence[Problem],
+    key: jax.Array,
+    config: Config,
+    tokenizer: Tokenizer,
+    *,
+    temperature: float,
+    num_samples: int,
+    labelled: bool,
+    pool: Pool | None = None,
+    advance: Callable[[int], None] = lambda problems: None,
+) -> Answers:
+    """Answer every problem num_samples times.
+
+    Args:
+      temperature: 0 for greedy decoding.
+      labelled: whether the problems are the built-in task's.
+      advance: is told how many problems were finished.
+    """
+    k = num_samples
+    P = max(1, config.evaluation.batch_rows // k)
+    parts: list[Answers] = []
+    for start in range(0, len(problems), P):
+        some = list(problems[start : start + P])
+        filled = some + [some[0]] * (P - len(some))
+        _, rollout = episode.reason(
+            params,
+            filled,
+            jax.random.fold_in(key, start),
+            config,
+            tokenizer,
+            num_generations=k,
+            temperature=temperature,
+            method=Method(top_p=config.evaluation.top_p),
+        )
+        rollout = jax.tree.map(lambda x, n=len(some): np.asarray(x)[:n], rollout)
+        found, grades = episode.read_answers(rollout, some, tokenizer, pool)
+        ids = completion_ids(rollout)
+        texts = tokenizer.decode_batch(ids)
+        needless = np.zeros(len(ids), np.int64)
+        if labelled:
+            for n, row in enumerate(ids):
+                needless[n] = sum(kind in NEEDLESS for kind in diagnostics.kinds(some[n // k], row, tokenizer))
+        rows = [
+            {
+                "doc_id": some[n // k].id,
+                "doc": {"question": some[n // k].question, "source": some[n // k].source},
+                "target": some[n // k].answer,
+                "sample_index": n % k,
+                "resps": [[texts[n]]],
+                "filtered_resps": [found[n].answer and readable(found[n].answer)],
+                "exact_match": int(grades.correct[n]),
+                "grader_status": grades.status[n],
+                "n_tokens": int(rollout.length[n // k, n % k]),
+                "finish_reason": "stop" if rollout.finished[n // k, n % k] else "length",
+                "temperature": temperature,
+            }
+            for n in range(len(ids))
+        ]
+        shape = rollout.length.shape
+        parts.append(
+            Answers(
+                correct=grades.correct.reshape(shape) & (rollout.finished | (not config.reward.require_eos)),
+                gradable=grades.gradable.reshape(shape),
+                length=rollout.length,
+                finished=rollout.finished,
+                needless=needless.reshape(shape),
+                samples=rows,
+            )
+        )
+        advance(len(some))
+    arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in Answers._fields[:-1]]
+    return Answers(*arrays, samples=[row for part in parts for row in part.samples])
+
+
+def evaluate(
+    params: Params,
+    problems: Sequence[Problem],
+    key: jax.Array,
+    config: Config,
+    tokenizer: Tokenizer,
+    *,
+    labelled: bool,
+    pool: Pool | None = None,
+    advance: Callable[[int], None] = lambda problems: None,
+) -> dict[str, Answers]:
+    """The sampled evaluation, and the greedy one if it is asked for: mode -> answers.
+
+    Evaluations with the same key draw alike, so that two policies are compared under the same luck.
+    """
+    modes = {"sampled": (config.evaluation.temperature, config.evaluation.num_samples)}
+    if config.evaluation.greedy:
+        modes["greedy"] = (0.0, 1)
+    return {
+        mode: answer_all(
+            params,
+            problems,
+            key,
+            config,
+            tokenizer,
+            temperature=temperature,
+            num_samples=k,
+            labelled=labelled,
+            pool=pool,
+            advance=advance,
+        )
+        for mode, (temperature, k) in modes.items()
+    }
+
+
+def table(answers: Mapping[str, Answers], problems: Sequence[Problem], config: Config) -> dict:
+    """What an evaluation found, as plain numbers.
+
+    The sampled figures stand on top (accuracy, mean_tokens, ...), with `by_source` and the accuracy at token
+    `budgets`; `greedy` holds the same of the greedy answers.
+    """
+    result = {}
+    sources = [problem.source or "all" for problem in problems]
+    for mode, found in answers.items():
+        budgets = config.evaluation.budgets or metrics.default_budgets(config.sampling.max_completion_length)
+        arrays = (found.correct, found.length, found.finished)
+        figures = metrics.summarize(*arrays)
+        figures["ungradable"] = float(np.mean(~found.gradable))
+        figures["needless_share"] = float(found.needless.sum() / max(1, found.length.sum()))
+        figures["by_source"] = metrics.summarize_by(sources, *arrays)
+        curve = metrics.at_budgets(found.correct, found.length, budgets)
+        figures["budgets"] = {str(b): e.value for b, e in curve.items()}
+        if mode == "sampled":
+            result |= figures
+        else:
+            result[mode] = figures
+    return result

@@ -1,0 +1,123 @@
+"""What a configuration stands for, made real: problems, tokenizer, the model's final shape.
+
+Everything here is host work done once, before the first step, and the same on every host.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from jaxreason.agents import prompts
+from jaxreason.config import Config, DataConfig
+from jaxreason.data import arithmetic, dataset, problems, tokenizer
+from jaxreason.data.demonstrate import SYMBOLS, Piece, demonstrate
+from jaxreason.data.problems import Problem
+from jaxreason.data.tokenizer import Tokenizer
+
+BUILTIN = "builtin"
+TOKENIZER_TEXTS = 2000
+"""Demonstrations a sentencepiece model is trained on; the task has no more to show."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """The fixed half of a run; what changes is in `train.RunState`."""
+
+    config: Config  # with model.vocab_size filled in
+    tokenizer: Tokenizer
+    stream: dataset.ProblemStream
+    test: list[Problem]
+    dropped: int  # problems whose prompt was too long
+
+
+def prepare(config: Config, folder: Path, say: Callable[[str], None] = lambda line: None) -> Experiment:
+    """Make or find the data and the tokenizer of a run inside its folder.
+
+    Args:
+      say: is told, in a line each, what was done and what was dropped.
+
+    Raises:
+      ValueError: bad data, an empty data set, a tokenizer that does not fit.
+    """
+    train, test = _problems(config.data)
+    if config.tokenizer.path:
+        tok = tokenizer.load(config.tokenizer.path)
+    elif (folder / "tokenizer" / "tokenizer.model").is_file():
+        tok = tokenizer.load(folder / "tokenizer")
+    else:
+        tok = _train_tokenizer(config, train, folder / "tokenizer")
+        say(f"trained a sentencepiece tokenizer of {tok.vocab_size} pieces")
+    kept = [fits(problem, config, tok) for problem in train]
+    dropped = len(train) - sum(kept)
+    if dropped:
+        say(
+            f"dropped {dropped} of {len(train)} training problems: prompts above {config.data.max_prompt_length} tokens"
+        )
+    train = [problem for problem, ok in zip(train, kept, strict=True) if ok]
+    if not train:
+        raise ValueError(
+            f"data.max_prompt_length: all {len(kept)} training prompts are longer than "
+            f"{config.data.max_prompt_length} tokens; raise it"
+        )
+    test_kept = [problem for problem in test if fits(problem, config, tok)]
+    if len(test_kept) < len(test):
+        say(f"dropped {len(test) - len(test_kept)} of {len(test)} held-out problems: prompts too long")
+    if not test_kept:
+        raise ValueError("data.test: no held-out problem left; raise data.max_prompt_length")
+    built = dataset.prepare(train, folder / "data")
+    stream = dataset.open_stream(built, seed=config.run.seed, batch_size=config.data.prompts_per_step)
+    return Experiment(_with_vocabulary(config, tok), tok, stream, test_kept, dropped)
+
+
+def fits(problem: Problem, config: Config, tok: Tokenizer) -> bool:
+    """Whether the reasoner's prompt for a problem is within data.max_prompt_length."""
+    (text,) = prompts.render_reason([problem.question], config.agents, tok)
+    (ids,) = tok.encode_batch([text])
+    return len(ids) <= config.data.max_prompt_length
+
+
+def demonstrations(config: DataConfig) -> list[tuple[Problem, list[Piece]]]:
+    """Demonstrated problems of the built-in task, for the supervised start. None of them is held out."""
+    asked = arithmetic.generate(config.demonstrations, seed=config.seed, levels=config.levels, split="demo")
+    rng = np.random.default_rng([config.seed, 1])
+    return [(problem, demonstrate(problem, rng)) for problem in asked]
+
+
+def is_builtin(config: DataConfig) -> bool:
+    """Whether the lines of a completion can be labelled."""
+    return config.train == BUILTIN
+
+
+def _problems(config: DataConfig) -> tuple[list[Problem], list[Problem]]:
+    def read(path: str, size: int, split) -> list[Problem]:
+        if path == BUILTIN:
+            return arithmetic.generate(size, seed=config.seed, levels=config.levels, split=split)
+        found = problems.read_jsonl(path)
+        return found if split == "train" or not size else found[:size]
+
+    return read(config.train, config.train_size, "train"), read(config.test, config.test_size, "test")
+
+
+def _train_tokenizer(config: Config, train: list[Problem], folder: Path) -> Tokenizer:
+    if is_builtin(config.data):
+        few = dataclasses.replace(config.data, demonstrations=min(TOKENIZER_TEXTS, config.data.demonstrations or 1))
+        texts = ["".join(piece.text for piece in pieces) for _, pieces in demonstrations(few)]
+        texts += [problem.question for problem in train[:TOKENIZER_TEXTS]]
+    else:
+        texts = [text for problem in train for text in (problem.question, problem.answer)]
+    symbols = [*prompts.marks(config.agents.max_chunks), *SYMBOLS]
+    return tokenizer.train_sentencepiece(
+        texts, folder, vocab_size=config.tokenizer.vocab_size, symbols=list(dict.fromkeys(symbols))
+    )
+
+
+def _with_vocabulary(config: Config, tok: Tokenizer) -> Config:
+    """Fill in model.vocab_size, or check it: an id outside the embedding would silently be another token."""
+    size = config.model.vocab_size or -(-tok.vocab_size // 64) * 64
+    if size < tok.vocab_size:
+        raise ValueError(
+            f"model.vocab_size: expected at least {tok.vocab_size}, the ids of {tok.path}, got {size}; set it to 0"
+        )
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, vocab_size=size))

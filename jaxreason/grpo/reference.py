@@ -1,0 +1,29 @@
+"""Forward passes over a packed batch with other parameters: the reference's log-probabilities, a frozen scorer's mind."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxreason.types import Params, UpdateBatch
+
+TokenFn = Callable[..., jax.Array]
+"""(params, tokens, positions, segments, candidates) -> a number a token, [B S]."""
+
+
+def make_reference(token_fn: TokenFn) -> Callable[[Params, UpdateBatch], jax.Array]:
+    """Build a jitted pass over the micro-batches that hold anything: float32 [M B S], 0 in the others."""
+
+    @jax.jit
+    def reference(params: Params, batch: UpdateBatch) -> jax.Array:
+        def body(m, out_MBS):
+            micro = [
+                None if x is None else jax.lax.dynamic_index_in_dim(x, m, keepdims=False)
+                for x in (batch.tokens, batch.positions, batch.segments, batch.candidates)
+            ]
+            value_BS = token_fn(params, *micro).astype(jnp.float32)
+            return jax.lax.dynamic_update_index_in_dim(out_MBS, value_BS, m, axis=0)
+
+        return jax.lax.fori_loop(0, batch.num_micro, body, jnp.zeros(batch.tokens.shape, jnp.float32))
+
+    return reference

@@ -1,0 +1,167 @@
+"""From an episode to the arrays an update learns from: reward, advantage, weight, packed.
+
+The first half is one jitted function over arrays, which a notebook can call; the second half packs on the host, since
+how many rows a batch needs depends on its lengths.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreason.agents.episode import Episode
+from jaxreason.config import ROLES, Config, GRPOConfig, RewardConfig
+from jaxreason.grpo import advantage, batch, loss
+from jaxreason.rewards.combine import score
+from jaxreason.rewards.importance import RatioState
+from jaxreason.rewards.presets import PresetSpec
+from jaxreason.types import Advantages, Chunks, Params, Rewards, Scores, UpdateBatch, pytree
+
+
+@pytree
+class Outcome:
+    """What the reward looks at: an episode without its text."""
+
+    correct: jax.Array  # bool [P G]
+    gradable: jax.Array  # bool [P G]
+    length_y: jax.Array  # int32 [P G], tokens of the reasoning text
+    length: dict[str, jax.Array]  # role -> int32 [P G], tokens of the whole completion
+    finished: dict[str, jax.Array]  # role -> bool [P G]
+    chunks: Chunks | None
+    scores: Scores | None
+    frozen_value: jax.Array | None  # float32 [P G K], expected scores of the frozen scorer
+
+
+def outcome(episode: Episode, frozen_value_PGK: np.ndarray | None) -> Outcome:
+    """The arrays of an episode."""
+    shape = episode.shape
+    return Outcome(
+        correct=jnp.asarray(episode.grades.correct.reshape(shape)),
+        gradable=jnp.asarray(episode.grades.gradable.reshape(shape)),
+        length_y=jnp.asarray(np.array([len(r.ids) for r in episode.reasonings], np.int32).reshape(shape)),
+        length={role: rollout.length for role, rollout in episode.rollouts.items()},
+        finished={role: rollout.finished for role, rollout in episode.rollouts.items()},
+        chunks=None if episode.segmentation is None else jax.tree.map(jnp.asarray, episode.segmentation.chunks),
+        scores=None if episode.scoring is None else jax.tree.map(jnp.asarray, episode.scoring.scores),
+        frozen_value=None if frozen_value_PGK is None else jnp.asarray(frozen_value_PGK),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("reward", "grpo", "preset", "max_length", "widths"))
+def signal(
+    seen: Outcome,
+    alpha: jax.Array,
+    ratio: RatioState,
+    key: jax.Array,
+    *,
+    reward: RewardConfig,
+    grpo: GRPOConfig,
+    preset: PresetSpec,
+    max_length: int,
+    widths: tuple[tuple[str, int], ...],
+) -> tuple[Rewards, Advantages, RatioState]:
+    """Rewards and advantages of one step, for every role that is updated.
+
+    Args:
+      alpha: float32 scalar, weight of the length penalty now.
+      ratio: running share of |y| that is penalised.
+      key: for presets that shuffle.
+      max_length: the reasoner's token limit.
+      widths: (role, T) of the rollouts.
+    """
+    rewards, ratio, keep = score(
+        correct_PG=seen.correct,
+        gradable_PG=seen.gradable,
+        length_y_PG=seen.length_y,
+        length_PG=seen.length["reason"],
+        finished_PG=seen.finished["reason"],
+        chunks=seen.chunks,
+        scores=seen.scores,
+        frozen_value_PGK=seen.frozen_value,
+        alpha=alpha,
+        ratio=ratio,
+        config=reward,
+        preset=preset,
+        max_length=max_length,
+        key=key,
+    )
+    tokens = {}
+    for role, total_PG in rewards.total.items():
+        if grpo.mask_truncated_completions:
+            keep = keep | {role: keep[role] & seen.finished[role]}
+        advantage_PG = advantage.group_relative(total_PG, keep[role], scale=grpo.scale_rewards)
+        tokens[role] = advantage.broadcast(advantage_PG, seen.length[role], dict(widths)[role])
+    return rewards, Advantages(token=tokens, keep=keep), ratio
+
+
+@dataclasses.dataclass(frozen=True)
+class Packing:
+    """Static shape of the packed batches of a run."""
+
+    max_micro: int
+    num_candidates: int
+    with_ref: bool
+
+
+def pack_updates(
+    episode: Episode,
+    advantages: Advantages,
+    limits: dict[str, int],
+    config: Config,
+    packing: Packing,
+    reference: Callable[[Params, UpdateBatch], jax.Array],
+    frozen_params: Params | None,
+) -> list[UpdateBatch]:
+    """One packed batch for each mini-batch of problems, the reference's log-probabilities filled in.
+
+    A token without advantage and without KL teaches nothing; rows that hold only such tokens are left out, which
+    changes no sum (the weights count them) and saves their forward and backward passes.
+
+    Args:
+      limits: role -> token limit, for loss_type dr_grpo.
+    """
+    P, _ = episode.shape
+    grpo = config.grpo
+    result = []
+    for part in batch.mini_batches(P, grpo.num_mini_batches):
+        keep = {role: advantages.keep[role][part] for role in advantages.token}
+        weights = loss.normalised_role_weights(dict(zip(ROLES, grpo.role_weights, strict=True)), keep)
+        sequences = []
+        for role, token_PGT in advantages.token.items():
+            rollout, asked = episode.rollouts[role], episode.prompts[role]
+            weight_PGT = np.asarray(
+                loss.token_weights(
+                    rollout.length[part],
+                    keep[role],
+                    role_weight=weights[role],
+                    loss_type=grpo.loss_type,
+                    max_completion_length=limits[role],
+                    num_tokens=token_PGT.shape[2],
+                )
+            )
+            advantage_PGT = np.asarray(token_PGT[part])
+            if grpo.beta[ROLES.index(role)] == 0:
+                weight_PGT = weight_PGT * (advantage_PGT != 0).any(-1, keepdims=True)
+            rows_a_problem = asked.tokens.shape[0] // P
+            rows = slice(part.start * rows_a_problem, part.stop * rows_a_problem)
+            sequences += batch.items(
+                jax.tree.map(lambda x, rows=rows: x[rows], asked),
+                jax.tree.map(lambda x: x[part], rollout),
+                weight_PGT=weight_PGT,
+                advantage_PGT=advantage_PGT,
+                role=ROLES.index(role),
+            )
+        packed = batch.pack(
+            sequences,
+            row_length=grpo.row_length,
+            micro_batch_rows=grpo.micro_batch_rows,
+            max_micro=packing.max_micro,
+            num_candidates=packing.num_candidates,
+        )
+        if packing.with_ref:
+            packed = dataclasses.replace(packed, ref_logp=reference(frozen_params, packed))
+        result.append(packed)
+    return result

@@ -1,0 +1,159 @@
+"""One row of numbers a step, and the texts worth keeping: what a person looks at, from what a step produced.
+
+Names are TRL's behind the role's. Host NumPy on small arrays.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxreason.agents import alignment, diagnostics, prompts
+from jaxreason.agents.episode import Episode
+from jaxreason.agents.roles import REASON, SCORE, SEGMENT
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.grpo.advantage import zero_spread
+from jaxreason.types import Advantages, Rewards
+
+Row = dict[str, float | None]
+"""Metric name -> number; None where nothing was counted."""
+
+
+def divide(sums: dict[str, Any]) -> Row:
+    """(sum, count) -> mean; None where the count is 0."""
+    fetched = jax.device_get(sums)
+    return {name: float(total / count) if count else None for name, (total, count) in fetched.items()}
+
+
+def _mean(values: np.ndarray, mask: np.ndarray | None = None) -> float | None:
+    values = np.asarray(values, np.float64) if mask is None else np.asarray(values, np.float64)[mask]
+    return float(values.mean()) if values.size else None
+
+
+def step_row(episode: Episode, rewards: Rewards, advantages: Advantages, frozen_PGK: np.ndarray | None) -> Row:
+    """Everything about rollouts, rewards and helpers; the update's own metrics are `divide`d apart."""
+    rewards, advantages = jax.device_get((rewards, advantages))
+    row: Row = {}
+    for role, rollout in episode.rollouts.items():
+        row |= _completions(role, np.asarray(rollout.length), np.asarray(rollout.finished))
+    for role, total_PG in rewards.total.items():
+        keep_PG = advantages.keep[role]
+        kept = keep_PG.sum(1) >= 2
+        spread = np.array([total[keep].std() for total, keep in zip(total_PG[kept], keep_PG[kept], strict=True)])
+        row[f"{role}/reward"] = _mean(total_PG, keep_PG)
+        row[f"{role}/reward_std"] = _mean(spread)
+        row[f"{role}/frac_reward_zero_std"] = _mean(zero_spread(total_PG, keep_PG))
+    for name, part_PG in rewards.parts.items():
+        row[f"reason/rewards/{name}/mean"] = _mean(part_PG)
+    return row | _reasoner(episode, rewards, advantages) | _helpers(episode, rewards, frozen_PGK)
+
+
+def _completions(role: str, length_PG: np.ndarray, finished_PG: np.ndarray) -> Row:
+    asked = length_PG > 0
+    length = length_PG[asked]
+    return {
+        f"{role}/completions/mean_length": _mean(length),
+        f"{role}/completions/min_length": float(length.min()) if length.size else None,
+        f"{role}/completions/max_length": float(length.max()) if length.size else None,
+        f"{role}/completions/clipped_ratio": _mean(~finished_PG, asked),
+        f"{role}/completions/mean_terminated_length": _mean(length_PG, asked & finished_PG),
+    }
+
+
+def _reasoner(episode: Episode, rewards: Rewards, advantages: Advantages) -> Row:
+    right_PG = np.asarray(rewards.parts["accuracy"]) > 0
+    length_PG = np.asarray(episode.rollouts[REASON.name].length)
+    gradable_PG = episode.grades.gradable.reshape(episode.shape)
+    y_PG = np.array([len(r.ids) for r in episode.reasonings]).reshape(episode.shape)
+    return {
+        "reason/accuracy": _mean(right_PG, gradable_PG),
+        "reason/reward/positive_share": _mean(rewards.total["reason"] > 0, advantages.keep["reason"]),
+        "reason/frac_all_correct": _mean(right_PG.all(1)),
+        "reason/completions/mean_length_right": _mean(length_PG, right_PG),
+        "reason/completions/mean_length_wrong": _mean(length_PG, ~right_PG),
+        "reason/completions/mean_length_y": _mean(y_PG),
+        "reason/ungradable": _mean(~gradable_PG),
+        "reason/grader_timeouts": float(sum(status == "timeout" for status in episode.grades.status)),
+    }
+
+
+def _helpers(episode: Episode, rewards: Rewards, frozen_PGK: np.ndarray | None) -> Row:
+    if episode.segmentation is None:
+        return {}
+    chunks, value = episode.segmentation.chunks, np.asarray(episode.scoring.scores.value)
+    scored = value > 0
+    row = divide(alignment.segment_metrics(episode.segmentation) | alignment.score_metrics(episode.scoring))
+    row["segment/valid"], row["score/valid"] = row.pop("segment/ok"), row.pop("score/ok")
+    count = np.asarray(chunks.mask).sum(-1)
+    row["segment/chunks"] = _mean(count, np.asarray(chunks.valid))
+    row["segment/chunk_length"] = _mean(chunks.length, np.asarray(chunks.mask))
+    row["score/mean"] = _mean(value, scored)
+    row |= {f"score/share_{s}": _mean(value == s, scored) for s in range(1, 6)}
+    length = np.asarray(chunks.length)[scored]
+    both = len(length) > 1 and length.std() > 0 and value[scored].std() > 0
+    row["score/length_correlation"] = float(np.corrcoef(value[scored], length)[0, 1]) if both else None
+    if frozen_PGK is not None:
+        row["score/frozen_mean"] = _mean(frozen_PGK, scored)
+        row["score/live_minus_frozen"] = _mean(value - frozen_PGK, scored)
+    if "weighted_length" in rewards.parts:
+        y = np.array([len(r.ids) for r in episode.reasonings]).reshape(episode.shape)
+        row["reason/penalised_share"] = _mean((rewards.parts["weighted_length"] / np.maximum(y, 1))[y > 0])
+    return row
+
+
+def label_row(episode: Episode, tokenizer: Tokenizer) -> Row:
+    """Diagnostics that only the built-in task can give."""
+    rollout = episode.rollouts[REASON.name]
+    sums = diagnostics.line_metrics(episode.problems, rollout, tokenizer)
+    if episode.segmentation is not None:
+        chunks, scores = episode.segmentation.chunks, episode.scoring.scores
+        sums |= diagnostics.score_metrics(episode.problems, rollout, chunks, scores, tokenizer)
+    return divide(sums)
+
+
+def samples(episode: Episode, rewards: Rewards, tokenizer: Tokenizer, num_problems: int) -> list[dict]:
+    """The completions of the first problems, a row a rollout, with chunks and scores."""
+    G = episode.shape[1]
+    texts = {
+        role: [_readable(ids, tokenizer) for ids in alignment.completion_ids(rollout)]
+        for role, rollout in episode.rollouts.items()
+    }
+    rows = []
+    for n in range(min(num_problems, len(episode.problems)) * G):
+        problem, p, g = episode.problems[n // G], n // G, n % G
+        rollout = episode.rollouts[REASON.name]
+        row = {
+            "doc_id": problem.id,
+            "doc": {"question": problem.question, "answer": problem.answer, "source": problem.source},
+            "target": problem.answer,
+            "sample_index": g,
+            "resps": [[texts["reason"][n]]],
+            "filtered_resps": [_clean(episode.reasonings[n].answer)],
+            "exact_match": int(episode.grades.correct[n]),
+            "grader_status": episode.grades.status[n],
+            "n_tokens": int(rollout.length[p, g]),
+            "finish_reason": "stop" if bool(rollout.finished[p, g]) else "length",
+            "rewards": {role: float(total[p, g]) for role, total in rewards.total.items()},
+        }
+        if episode.segmentation is not None:
+            chunks = episode.segmentation.chunks
+            k = int(np.asarray(chunks.mask)[p, g].sum())
+            row |= {
+                SEGMENT.name: texts["segment"][n],
+                "segment_cause": episode.segmentation.causes[n],
+                SCORE.name: texts["score"][n],
+                "score_cause": episode.scoring.causes[n],
+                "chunks": [_clean(chunk) for chunk in episode.segmentation.texts[n]],
+                "chunk_lengths": np.asarray(chunks.length)[p, g, :k].tolist(),
+                "scores": np.asarray(episode.scoring.scores.value)[p, g, :k].tolist(),
+            }
+        rows.append(row)
+    return rows
+
+
+def _clean(text: str | None) -> str | None:
+    return None if text is None else prompts.readable(text)
+
+
+def _readable(ids: list[int], tokenizer: Tokenizer) -> str:
+    return tokenizer.decode_batch([ids])[0]

@@ -1,0 +1,179 @@
+"""The supervised start: next-token prediction on demonstrations of the three roles.
+
+A released model needs none of this. A model trained from scratch learns here to be verbose in the way that the
+reinforcement learning then mends.
+"""
+
+import functools
+import random
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxreason.agents.examples import role_examples
+from jaxreason.agents.roles import REASON
+from jaxreason.config import Config, WarmupConfig
+from jaxreason.data.arithmetic import drill
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.experiment import demonstrations
+from jaxreason.grpo.batch import PackItem, pack
+from jaxreason.policy import api
+from jaxreason.types import Params
+
+Rows = dict[str, np.ndarray]
+"""tokens, positions, segments and weight of packed rows, [N S] each; weight is 0 on prompts and the unused tail."""
+
+BATCH_OF_EXAMPLES = 3000
+"""Examples packed together: first-fit is quadratic in their number."""
+STEPS_A_CALL = 10
+"""Optimiser steps a compiled call: dispatch and copies cost as much as a small step."""
+
+
+def demonstration_rows(config: Config, tokenizer: Tokenizer) -> Rows:
+    """Packed rows of all demonstrations, every role. Examples longer than a row are left out."""
+    shown = demonstrations(config.data)
+    examples = [
+        e for problem, pieces in shown for e in role_examples(problem.question, pieces, config.agents, tokenizer)
+    ]
+    asked = tokenizer.encode_batch([e.prompt for e in examples])
+    written = tokenizer.encode_batch([e.completion for e in examples])
+    items = [
+        _item(prompt, [*completion, tokenizer.eos_id], example.role.id, config, tokenizer)
+        for prompt, completion, example in zip(asked, written, examples, strict=True)
+        if len(prompt) + len(completion) < config.warmup.row_length
+    ]
+    if not items:
+        raise ValueError(
+            f"warmup.row_length: no demonstration is as short as {config.warmup.row_length} tokens; raise it"
+        )
+    return _pack(items, config.warmup.row_length)
+
+
+def drill_rows(config: Config, tokenizer: Tokenizer) -> Rows:
+    """One row an equation sheet, enough for every drill step; only results are learnt, the rest is chance."""
+    rng = random.Random(f"{config.run.seed}/drill")
+    sheets = config.warmup.drill_steps * config.warmup.rows_per_step
+    (line,) = tokenizer.encode_batch([drill(rng, 1)])
+    texts = [drill(rng, config.warmup.row_length // len(line)) for _ in range(sheets)]
+    items = [_item(ids[:1], ids[1:], REASON.id, config, tokenizer) for ids in tokenizer.encode_batch(texts)]
+    rows = _pack(items, config.warmup.row_length)
+    return rows | {"weight": np.where(rows["weight"] > 1.0, 1.0, 0.0).astype(np.float32)}
+
+
+def _item(prompt, completion, role: int, config: Config, tokenizer: Tokenizer) -> PackItem:
+    """A supervised sequence; tokens after `=` weigh result_weight, which stands above 1 for `drill_rows` to find."""
+    ids = np.array(completion, np.int32)
+    before = np.array([*prompt[-1:], *completion[:-1]], np.int32)
+    (equals,) = tokenizer.encode_batch(["="])
+    weight = np.where(before == equals[-1], config.warmup.result_weight, 1.0).astype(np.float32)
+    return PackItem(
+        prompt=np.array(prompt, np.int32),
+        completion=ids,
+        old_logp=np.zeros(len(ids), np.float32),
+        weight=weight,
+        advantage=weight,
+        role=role,
+    )
+
+
+def _pack(items: list[PackItem], row_length: int) -> Rows:
+    parts: dict[str, list[np.ndarray]] = {"tokens": [], "positions": [], "segments": [], "weight": []}
+    for first in range(0, len(items), BATCH_OF_EXAMPLES):
+        some = items[first : first + BATCH_OF_EXAMPLES]
+        batch = pack(some, row_length=row_length, micro_batch_rows=1, max_micro=len(some))
+        for name, found in parts.items():
+            found.append(np.asarray(getattr(batch, name))[: int(batch.num_micro), 0])
+    return {name: np.concatenate(found) for name, found in parts.items()}
+
+
+def make_optimizer(config: WarmupConfig) -> optax.GradientTransformation:
+    """Muon on the layers' matrices, AdamW on the rest; a short rise, then a linear fall to a tenth."""
+    rise = max(1, config.max_steps // 20)
+
+    def schedule(peak):
+        fall = optax.linear_schedule(peak, peak / 10, max(1, config.max_steps - rise))
+        return optax.join_schedules([optax.linear_schedule(peak / rise, peak, rise), fall], [rise])
+
+    def dimensions(params):
+        # Layers are stacked in front: [Y in out] is Y matrices. Embeddings and norms are left to Adam.
+        stacked = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
+        return jax.tree_util.tree_map_with_path(
+            lambda path, x: stacked if path[0].key == "layers" and x.ndim == 3 else None, params
+        )
+
+    muon = optax.contrib.muon(
+        schedule(config.learning_rate),
+        adam_learning_rate=schedule(config.adam_learning_rate),
+        weight_decay=config.weight_decay,
+        adam_weight_decay=config.weight_decay,
+        adam_b2=0.99,
+        muon_weight_dimension_numbers=dimensions,
+    )
+    return optax.chain(optax.clip_by_global_norm(1.0), muon)
+
+
+def run(
+    params: Params,
+    config: Config,
+    tokenizer: Tokenizer,
+    advance: Callable[[int, str], None] = lambda steps, note: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Params:
+    """Train on the demonstrations.
+
+    Args:
+      params: start; donated.
+      advance: is told how many steps were made, and their loss (nats a token) in words.
+      stop: asked between calls; True ends the training early.
+
+    Raises:
+      FloatingPointError: the loss became not a number.
+    """
+    if config.warmup.max_steps == 0:
+        return params
+    optimizer = make_optimizer(config.warmup)
+    B = config.warmup.rows_per_step
+
+    def loss_fn(params, batch):
+        logp, _ = api.token_logp(params, batch["tokens"], batch["positions"], batch["segments"], config=config.model)
+        weight = batch["weight"]
+        return -(weight * jnp.where(weight > 0, logp, 0.0)).sum() / jnp.maximum(weight.sum(), 1.0)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def train(state, batches):
+        def one(state, batch):
+            params, opt_state = state
+            loss, grads = jax.value_and_grad(loss_fn)(params, batch)
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), loss
+
+        return jax.lax.scan(one, state, batches)
+
+    state = (params, optimizer.init(params))
+    done = 0
+    for make_rows, until in ((drill_rows, config.warmup.drill_steps), (demonstration_rows, config.warmup.max_steps)):
+        if done >= until:
+            continue
+        data = make_rows(config, tokenizer)
+        chosen = _shuffled(len(data["tokens"]), np.random.default_rng([config.run.seed, 2, done]))
+        while done < until and not stop():
+            k = min(STEPS_A_CALL, until - done)
+            index = np.array([next(chosen) for _ in range(k * B)]).reshape(k, B)
+            state, losses = train(state, {name: x[index] for name, x in data.items()})
+            done += k
+            loss = float(losses.mean())
+            if not np.isfinite(loss):
+                raise FloatingPointError(
+                    f"warmup: the loss is {loss} at step {done}; lower warmup.learning_rate, now {config.warmup.learning_rate}"
+                )
+            advance(k, f"loss {loss:.3f}")
+    return state[0]
+
+
+def _shuffled(count: int, rng: np.random.Generator) -> Iterator[int]:
+    """Indices below count in a new order each epoch, without end."""
+    while True:
+        yield from rng.permutation(count)
