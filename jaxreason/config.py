@@ -134,7 +134,9 @@ class DataConfig:
     test_size: int = 504
     """problems held out for evaluation; of a file, its first so many; 0: all"""
     demonstrations: int = 12000
-    """built-in task: problems demonstrated for the warm start"""
+    """built-in task: problems demonstrated to the reasoner for the warm start"""
+    helper_demonstrations: int = 4000
+    """built-in task: problems demonstrated to the two helpers"""
     seed: int = 0
     """built-in task: seed of the generator"""
     levels: tuple[int, ...] = (1, 2, 3)

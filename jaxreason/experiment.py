@@ -79,10 +79,20 @@ def fits(problem: Problem, config: Config, tok: Tokenizer) -> bool:
 
 
 def demonstrations(config: DataConfig) -> list[tuple[Problem, list[Piece]]]:
-    """Demonstrated problems of the built-in task, for the supervised start. None of them is held out."""
+    """Demonstrated problems of the built-in task, for the reasoner's supervised start. None of them is held out."""
     asked = arithmetic.generate(config.demonstrations, seed=config.seed, levels=config.levels, split="demo")
     rng = np.random.default_rng([config.seed, 1])
     return [(problem, demonstrate(problem, rng)) for problem in asked]
+
+
+def helper_demonstrations(config: DataConfig) -> list[tuple[Problem, list[Piece]]]:
+    """The same problems solved more or less wordily, checked more or less often: what the helpers are shown.
+
+    The reasoner's texts grow terse in training. Helpers that had seen none but wordy ones would misread them.
+    """
+    asked = arithmetic.generate(config.helper_demonstrations, seed=config.seed, levels=config.levels, split="demo")
+    rng = np.random.default_rng([config.seed, 2])
+    return [(problem, demonstrate(problem, rng, verbosity=rng.random(), check=rng.random())) for problem in asked]
 
 
 def is_builtin(config: DataConfig) -> bool:

@@ -36,3 +36,11 @@ class Interrupt:
     def exit_code(self) -> int:
         """What a shell expects of a process that ended by this signal."""
         return 0 if self.signal is None else 128 + int(self.signal)
+
+
+class Stopped(Exception):
+    """The run was interrupted and saved; `exit_code` is for the shell."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -99,9 +99,9 @@ def signal(
 
 @dataclasses.dataclass(frozen=True)
 class Packing:
-    """Static shape of the packed batches of a run."""
+    """What the packed batches of a run look like."""
 
-    max_micro: int
+    shapes: tuple[batch.Shape, ...]
     num_candidates: int
     with_ref: bool
 
@@ -149,18 +149,13 @@ def pack_updates(
             rows = slice(part.start * rows_a_problem, part.stop * rows_a_problem)
             sequences += batch.items(
                 jax.tree.map(lambda x, rows=rows: x[rows], asked),
-                jax.tree.map(lambda x: x[part], rollout),
+                jax.tree.map(lambda x, part=part: x[part], rollout),
                 weight_PGT=weight_PGT,
                 advantage_PGT=advantage_PGT,
                 role=ROLES.index(role),
             )
-        packed = batch.pack(
-            sequences,
-            row_length=grpo.row_length,
-            micro_batch_rows=grpo.micro_batch_rows,
-            max_micro=packing.max_micro,
-            num_candidates=packing.num_candidates,
-        )
+        shape = batch.shape_for(sequences, packing.shapes)
+        packed = batch.pack(sequences, shape, num_candidates=packing.num_candidates)
         if packing.with_ref:
             packed = dataclasses.replace(packed, ref_logp=reference(frozen_params, packed))
         result.append(packed)

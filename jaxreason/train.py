@@ -15,50 +15,34 @@ where they are silent; each is a configuration field:
 """
 
 import dataclasses
-import json
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+import optax
 
-from jaxreason import experiment, learning, monitor, runfolder, stepmetrics, warmup
+from jaxreason import experiment, learning, monitor, runfolder, runstate, stepmetrics
 from jaxreason.agents import episode, frozen
 from jaxreason.agents.constraints import tag_tokens
 from jaxreason.agents.roles import token_limits
-from jaxreason.checkpoint import Checkpoints, open_checkpoints
-from jaxreason.config import ROLES, Config
-from jaxreason.evaluation import loop, metrics
+from jaxreason.checkpoint import open_checkpoints
+from jaxreason.config import Config
+from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch, optimizer, reference, update
-from jaxreason.interrupt import Interrupt
+from jaxreason.interrupt import Interrupt, Stopped
 from jaxreason.policy import api
 from jaxreason.progress import Display
-from jaxreason.rewards.importance import RatioState, initial_ratio
 from jaxreason.rewards.presets import PRESETS
-from jaxreason.runfolder import RunFolder
+from jaxreason.runstate import RunState
 from jaxreason.sampling import methods
-from jaxreason.types import Params, TrainState, pytree
+from jaxreason.types import Metrics, Params, TrainState, UpdateBatch
+
+__all__ = ["Stopped", "step", "train"]
 
 EVALUATION, STEP = 1, 2
 """What a key is for; folded in first, so that no two uses share randomness."""
-
-
-@pytree
-class RunState:
-    """Everything that changes during a run and stands in a checkpoint."""
-
-    train: TrainState
-    ratio: RatioState
-
-
-class Stopped(Exception):
-    """The run was interrupted and saved; `exit_code` is for the shell."""
-
-    def __init__(self, message: str, exit_code: int):
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +50,12 @@ class Tools:
     """The compiled functions and fixed numbers of a run."""
 
     exp: experiment.Experiment
-    update: object
-    reference: object
-    expect: object
-    schedule: object
+    update: Callable[[TrainState, UpdateBatch], tuple[TrainState, Metrics]]
+    reference: Callable[[Params, UpdateBatch], jax.Array]  # log-probabilities under other parameters
+    expect: Callable[[Params, UpdateBatch], jax.Array]  # expected index among candidates, ditto
+    schedule: optax.Schedule
     packing: learning.Packing
-    frozen_micro: int
+    frozen_shapes: tuple[batch.Shape, ...]
     limits: dict[str, int]
     pool: Pool
 
@@ -95,11 +79,11 @@ def make_tools(exp: experiment.Experiment, pool: Pool) -> Tools:
         expect=reference.make_reference(lambda *args: api.expected_candidate(*args, config=config.model)),
         schedule=schedule,
         packing=learning.Packing(
-            max_micro=batch.max_micro_batches(learners, **shape),
+            shapes=batch.shapes(learners, **shape),
             num_candidates=frozen.DIGITS if constrained else 0,
             with_ref=any(config.grpo.beta),
         ),
-        frozen_micro=batch.max_micro_batches([(rows, lengths["score"])], **shape),
+        frozen_shapes=batch.shapes([(rows, lengths["score"])], **shape),
         limits=token_limits(config, tag_tokens=tag_tokens(exp.tokenizer)),
         pool=pool,
     )
@@ -131,7 +115,7 @@ def step(state: RunState, start: Params | None, number: int, tools: Tools) -> tu
     frozen_PGK = None
     if preset.helpers == "train":
         frozen_PGK = frozen.expected_scores(
-            start, played, tools.expect, config, exp.tokenizer, max_micro=tools.frozen_micro
+            start, played, tools.expect, config, exp.tokenizer, shapes=tools.frozen_shapes
         )
     clock.lap("frozen_scorer")
 
@@ -191,9 +175,17 @@ def train(config: Config, *, resume: bool = False, display: Display | None = Non
     ):
         exp = experiment.prepare(config, folder.path, display.say)
         tools = make_tools(exp, pool)
-        start = _starting_policy(exp, starts, display, interrupt)
-        state, number, memory = _open_state(exp, start, checkpoints, folder)
-        base = _evaluation(start, 0, tools, folder, display)
+        evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
+        start = runstate.starting_policy(exp, starts, display, interrupt)
+        state, number, memory = runstate.open_state(exp, start, checkpoints, folder)
+
+        def evaluation(params: Params, number: int) -> dict:
+            return heldout.evaluate_once(
+                params, number, exp.test, evaluation_key, exp.config, exp.tokenizer, pool, folder, display,
+                labelled=config.data.test == experiment.BUILTIN,
+            )  # fmt: skip
+
+        base = evaluation(start, 0)
         if PRESETS[config.reward.preset].helpers == "none" and not any(config.grpo.beta):
             start = None
         first = number
@@ -201,7 +193,7 @@ def train(config: Config, *, resume: bool = False, display: Display | None = Non
             while number < config.run.max_steps and not interrupt:
                 state, row, samples, batches = step(state, start, number, tools)
                 number += 1
-                _refuse_broken(row, number, state, batches, checkpoints, memory, folder, exp)
+                runstate.refuse_broken(row, number, state, batches, checkpoints, memory, folder, exp)
                 memory, warnings = monitor.observe(
                     memory, {"step": number} | row, config.monitor, limit=config.sampling.max_completion_length
                 )
@@ -213,9 +205,9 @@ def train(config: Config, *, resume: bool = False, display: Display | None = Non
                     display.warn(line)
                 last = number == config.run.max_steps
                 if last or interrupt or (config.run.save_steps and number % config.run.save_steps == 0):
-                    _save(checkpoints, number, state, memory, exp)
+                    runstate.save(checkpoints, number, state, memory, exp)
                 if config.run.eval_steps and number % config.run.eval_steps == 0 and not last and not interrupt:
-                    _evaluation(state.train.params, number, tools, folder, display)
+                    evaluation(state.train.params, number)
         checkpoints.wait()
         if interrupt:
             raise Stopped(
@@ -223,117 +215,21 @@ def train(config: Config, *, resume: bool = False, display: Display | None = Non
                 f"go on with the same command and --resume",
                 interrupt.exit_code,
             )
-        trained = _evaluation(state.train.params, number, tools, folder, display)
-        results = _results(base, trained, exp, number, time.monotonic() - began, number - first)
+        trained = evaluation(state.train.params, number)
+        results = {
+            "base": base["table"],
+            "trained": trained["table"],
+            "change": heldout.change(base, trained),
+            "preset": config.reward.preset,
+            "seed": config.run.seed,
+            "steps": number,
+            "problems": len(exp.test),
+            "dropped_problems": exp.dropped,
+            "seconds": time.monotonic() - began,
+            "steps_this_launch": number - first,
+        }
         folder.write_json("results.json", results)
         return results
-
-
-def _starting_policy(exp, starts: Checkpoints, display: Display, interrupt: Interrupt) -> Params:
-    """The policy before step 0: restored if it was made before, else initialised and warm-started."""
-    config = exp.config
-    build = jax.jit(api.init, static_argnames="config")
-    if starts.latest_step() is not None:
-        return starts.restore(None, _abstract(jax.eval_shape(lambda: build(jax.random.key(0), config=config.model))))[0]
-    params = build(jax.random.key(config.run.seed), config=config.model)
-    display.say(f"policy of {api.num_params(params) / 1e6:.2f}M parameters on {jax.device_count()} {jax.default_backend()}")
-    if config.warmup.max_steps:
-        with display.bar("warm-up", config.warmup.max_steps, every=config.warmup.max_steps // 5) as advance:
-            params = warmup.run(params, config, exp.tokenizer, advance, lambda: bool(interrupt))
-        if interrupt:
-            raise Stopped(f"{interrupt.signal.name}: stopped in the warm-up, which begins anew", interrupt.exit_code)
-    starts.save(0, params, {})
-    starts.wait()
-    return params
-
-
-def _open_state(exp, start: Params, checkpoints: Checkpoints, folder: RunFolder) -> tuple[RunState, int, dict]:
-    """State, steps done and the monitor's memory: from the newest whole checkpoint, or new."""
-    config = exp.config
-    transformation, _ = optimizer.make_optimizer(config.optimizer, 1)
-
-    def new(params):
-        train = TrainState(step=jnp.int32(0), params=params, opt_state=transformation.init(params))
-        return RunState(train=train, ratio=initial_ratio())
-
-    if checkpoints.latest_step() is None:
-        folder.truncate_after(0)
-        # A copy: the update donates what it is given, and `start` must stay.
-        return jax.jit(lambda p: new(jax.tree.map(jnp.copy, p)))(start), 0, {}
-    state, meta, number = checkpoints.restore(None, _abstract(jax.eval_shape(new, start)))
-    for name, now in _identity(exp).items():
-        if meta[name] != now:
-            raise ValueError(
-                f"{folder.path}: checkpoint {number} belongs to another {name} ({meta[name]}, now {now}); "
-                "restore the files it was made with, or set another run.output_dir"
-            )
-    folder.truncate_after(number)
-    return state, number, meta["monitor"]
-
-
-def _abstract(shapes):
-    """Shapes with this process's layout, for a restore."""
-    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), shapes)
-
-
-def _identity(exp: experiment.Experiment) -> dict[str, str]:
-    return {"data": exp.stream.fingerprint, "tokenizer": exp.tokenizer.fingerprint}
-
-
-def _save(checkpoints: Checkpoints, number: int, state: RunState, memory: dict, exp) -> None:
-    checkpoints.save(number, state, {"monitor": memory} | _identity(exp))
-
-
-def _evaluation(params: Params, number: int, tools: Tools, folder: RunFolder, display: Display) -> dict:
-    """Evaluate, write it down, and return {table, correct, length}; found again where it was done before."""
-    exp, config = tools.exp, tools.exp.config
-    file = folder.path / "evaluation" / f"step_{number:06d}.json"
-    if file.is_file():
-        return json.loads(file.read_text())
-    modes = 1 + config.evaluation.greedy
-    with display.bar(f"evaluate at {number}", modes * len(exp.test), every=0) as advance:
-        answers = loop.evaluate(
-            params,
-            exp.test,
-            jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION),
-            config,
-            exp.tokenizer,
-            labelled=config.data.test == experiment.BUILTIN,
-            pool=tools.pool,
-            advance=advance,
-        )
-    found = {
-        "table": loop.table(answers, exp.test, config),
-        "answers": {m: {"correct": a.correct.tolist(), "length": a.length.tolist()} for m, a in answers.items()},
-    }
-    file.parent.mkdir(exist_ok=True)
-    samples = [{"mode": mode} | row for mode, a in answers.items() for row in a.samples]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in samples)
-    file.with_suffix(".jsonl").write_text(lines)
-    folder.write_json(f"evaluation/{file.name}", found)
-    return found
-
-
-def _refuse_broken(row, number: int, state: RunState, batches, checkpoints, memory, folder: RunFolder, exp) -> None:
-    """Stop on a loss that is no number. The update kept the last good parameters; they and the batch are saved."""
-    config = exp.config
-    if row.get("reason/ungradable") and row["reason/ungradable"] > config.grading.max_failure_rate:
-        raise ValueError(
-            f"step {number}: {row['reason/ungradable']:.0%} of the answers could not be graded; see grader_status in "
-            f"{folder.path}/samples, or raise grading.max_failure_rate={config.grading.max_failure_rate}"
-        )
-    if row["loss"] is not None and row["grad_norm"] is not None:
-        return
-    file = folder.path / f"bad_batch_step_{number:06d}.npz"
-    arrays = {f"{i}/{k}": v for i, b in enumerate(batches) for k, v in vars(b).items() if v is not None}
-    np.savez(file, **jax.device_get(arrays))
-    _save(checkpoints, number - 1, state, memory, exp)
-    checkpoints.wait()
-    raise FloatingPointError(
-        f"step {number}: the loss is not a number; the parameters before it are in checkpoint {number - 1}, the batch in "
-        f"{file}; lower optimizer.learning_rate={config.optimizer.learning_rate} and start from there"
-    )
 
 
 def _note(row: dict) -> str:
@@ -344,24 +240,3 @@ def _note(row: dict) -> str:
     if row.get("score/live_minus_frozen") is not None:
         parts.append(f"({row['score/live_minus_frozen']:+.1f} live-frozen)")
     return "  ".join([*parts, f"{row['tokens_per_second']:.0f} tok/s"])
-
-
-def _results(base: dict, trained: dict, exp, number: int, seconds: float, steps_now: int) -> dict:
-    """Before, after, and the paired difference on the same problems."""
-    change = {}
-    for mode, before in base["answers"].items():
-        after = trained["answers"][mode]
-        pair = [(np.array(x["correct"]), np.array(x["length"])) for x in (before, after)]
-        change[mode] = {name: dataclasses.asdict(e) for name, e in metrics.compare(*pair).items()}
-    return {
-        "base": base["table"],
-        "trained": trained["table"],
-        "change": change,
-        "steps": number,
-        "problems": len(exp.test),
-        "dropped_problems": exp.dropped,
-        "seconds": seconds,
-        "steps_this_launch": steps_now,
-        "preset": exp.config.reward.preset,
-        "seed": exp.config.run.seed,
-    }

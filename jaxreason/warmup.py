@@ -14,12 +14,12 @@ import numpy as np
 import optax
 
 from jaxreason.agents.examples import role_examples
-from jaxreason.agents.roles import REASON
+from jaxreason.agents.roles import REASON, SCORE, SEGMENT
 from jaxreason.config import Config, WarmupConfig
 from jaxreason.data.arithmetic import drill
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.experiment import demonstrations
-from jaxreason.grpo.batch import PackItem, pack
+from jaxreason.experiment import demonstrations, helper_demonstrations
+from jaxreason.grpo.batch import PackItem, Shape, pack
 from jaxreason.policy import api
 from jaxreason.types import Params
 
@@ -34,10 +34,12 @@ STEPS_A_CALL = 10
 
 def demonstration_rows(config: Config, tokenizer: Tokenizer) -> Rows:
     """Packed rows of all demonstrations, every role. Examples longer than a row are left out."""
-    shown = demonstrations(config.data)
-    examples = [
-        e for problem, pieces in shown for e in role_examples(problem.question, pieces, config.agents, tokenizer)
-    ]
+    def examples_of(shown, roles):
+        found = [role_examples(problem.question, pieces, config.agents, tokenizer) for problem, pieces in shown]
+        return [example for some in found for example in some if example.role in roles]
+
+    examples = examples_of(demonstrations(config.data), {REASON})
+    examples += examples_of(helper_demonstrations(config.data), {SEGMENT, SCORE})
     asked = tokenizer.encode_batch([e.prompt for e in examples])
     written = tokenizer.encode_batch([e.completion for e in examples])
     items = [
@@ -83,7 +85,7 @@ def _pack(items: list[PackItem], row_length: int) -> Rows:
     parts: dict[str, list[np.ndarray]] = {"tokens": [], "positions": [], "segments": [], "weight": []}
     for first in range(0, len(items), BATCH_OF_EXAMPLES):
         some = items[first : first + BATCH_OF_EXAMPLES]
-        batch = pack(some, row_length=row_length, micro_batch_rows=1, max_micro=len(some))
+        batch = pack(some, Shape(max_micro=len(some), micro_batch_rows=1, row_length=row_length))
         for name, found in parts.items():
             found.append(np.asarray(getattr(batch, name))[: int(batch.num_micro), 0])
     return {name: np.concatenate(found) for name, found in parts.items()}

@@ -4,7 +4,7 @@ It is asked about the very text the live scorer saw, and read as an expectation 
 no noise. The scores before a chunk's own are the live ones, since that is what stands in the text.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from jaxreason.agents.episode import Episode, score_prompts
 from jaxreason.agents.roles import SCORE
 from jaxreason.config import Config
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.grpo.batch import PackItem, pack, unpack
+from jaxreason.grpo.batch import PackItem, Shape, pack, shape_for, unpack
 from jaxreason.types import Params, UpdateBatch
 
 DIGITS = len(prompts.DIGITS)
@@ -27,14 +27,14 @@ def expected_scores(
     config: Config,
     tokenizer: Tokenizer,
     *,
-    max_micro: int,
+    shapes: Sequence[Shape],
 ) -> np.ndarray:
     """The frozen scorer's expected score of every chunk that has a live one.
 
     Args:
       params: the frozen scorer's.
       expect: `make_reference` of the policy's `expected_candidate`.
-      max_micro: micro-batches that always suffice.
+      shapes: of packed batches, see `grpo.batch.shapes`.
 
     Returns:
       float32 [P G K] in 1..5, 0 where the live scorer gave no valid score.
@@ -61,13 +61,7 @@ def expected_scores(
                 candidates=candidates,
             )
         )
-    packed = pack(
-        items,
-        row_length=config.grpo.row_length,
-        micro_batch_rows=config.grpo.micro_batch_rows,
-        max_micro=max_micro,
-        num_candidates=DIGITS,
-    )
+    packed = pack(items, shape_for(items, shapes), num_candidates=DIGITS)
     expected = unpack(items, np.asarray(expect(params, packed)))
     result_NK = np.zeros(value_NK.shape, np.float32)
     for n, (found, at) in enumerate(zip(expected, places, strict=True)):

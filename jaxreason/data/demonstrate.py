@@ -70,12 +70,16 @@ _PLAIN_LINES = {
 _ANSWER = re.compile(r"\\boxed\{[^{}\n]*\}\n?")
 
 
-def demonstrate(problem: Problem, rng: np.random.Generator) -> list[Piece]:
+def demonstrate(
+    problem: Problem, rng: np.random.Generator, *, verbosity: float = 1.0, check: float = CHECK
+) -> list[Piece]:
     """Solve a problem wordily. The last piece is the answer reached, right or wrong, without a newline.
 
     Args:
       problem: of the built-in task; only its question is read.
       rng: decides on guesses, checks and everything needless.
+      verbosity: share of the usual number of needless lines, 0..1.
+      check: probability that a guess is checked.
 
     Raises:
       ValueError: the question is not of the built-in task.
@@ -83,9 +87,9 @@ def demonstrate(problem: Problem, rng: np.random.Generator) -> list[Piece]:
     value, steps = parse(problem.question)
     solved = []
     for step in steps:
-        work, value = _solve(value, step, rng)
+        work, value = _solve(value, step, rng, verbosity, check)
         solved.append(work)
-    for work in _choose_needless(solved, rng):
+    for work in _choose_needless(solved, rng, verbosity):
         work.pieces.append(work.needless(rng))
     pieces = [piece for work in solved for piece in work.pieces]
     return [*pieces, Piece("answer", f"\\boxed{{{value}}}")]
@@ -115,7 +119,9 @@ class _Work:
         return Piece(kind, f"maybe {_work_out(start, (operation,))[0]} no\n")
 
 
-def _solve(value: int, step: Step, rng: np.random.Generator) -> tuple[_Work, int]:
+def _solve(
+    value: int, step: Step, rng: np.random.Generator, verbosity: float, check: float
+) -> tuple[_Work, int]:
     """The needed pieces of one step and the value after it."""
     chain, right = _work_out(value, step)
     if len(step) == 1:
@@ -126,22 +132,22 @@ def _solve(value: int, step: Step, rng: np.random.Generator) -> tuple[_Work, int
         guessed = (right + int(rng.integers(1, MODULUS))) % MODULUS
     pieces = [Piece("guess", f"{value}{_operations(step)}={guessed}?\n")]
     allowed = {"restate", "filler", "detour"}
-    if rng.random() < CHECK:
+    if rng.random() < check:
         pieces.append(Piece("check", f"wait {chain}\n"))
         return _Work(pieces, right, chain, allowed | {"second_check"}), right
     work = _Work(pieces, guessed, chain, allowed)
-    if rng.random() < RESTATE_UNCHECKED:
+    if rng.random() < RESTATE_UNCHECKED * verbosity:
         work.planned.append("restate")
         work.allowed.remove("restate")
     return work, guessed
 
 
-def _choose_needless(solved: list[_Work], rng: np.random.Generator) -> list[_Work]:
+def _choose_needless(solved: list[_Work], rng: np.random.Generator, verbosity: float) -> list[_Work]:
     """Plan the needless lines; returns the step of each, in the order they are to be written."""
     chosen = [work for work in solved if work.planned]
     fewest, most = NEEDLESS_LINES[min(2, sum(work.pieces[0].kind == "guess" for work in solved))]
     kinds, bounds = tuple(NEEDLESS_SHARES), np.cumsum(list(NEEDLESS_SHARES.values()))
-    target = int(rng.integers(fewest, most + 1))
+    target = round(int(rng.integers(fewest, most + 1)) * verbosity)
     while len(chosen) < target:
         kind = kinds[min(int(np.searchsorted(bounds, rng.random(), side="right")), len(kinds) - 1)]
         open_steps = [work for work in solved if kind in work.allowed]

@@ -103,49 +103,83 @@ def max_micro_batches(limits: Sequence[tuple[int, int]], *, row_length: int, mic
     return max(1, -(-rows // micro_batch_rows))
 
 
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """A static shape [M B S] of packed batches."""
+
+    max_micro: int
+    micro_batch_rows: int
+    row_length: int
+
+
+def shapes(limits: Sequence[tuple[int, int]], *, row_length: int, micro_batch_rows: int) -> tuple[Shape, Shape]:
+    """Two shapes for a run, the shorter first: rows of half the length, twice as many to a micro-batch.
+
+    Attention costs the square of a row, and the longest sequence a run allows for is rarely met: a batch is packed
+    into half rows whenever its longest sequence fits.
+
+    Args:
+      limits: (number of sequences, longest prompt and completion) of each role.
+    """
+    half = -(-row_length // 2)
+    short = [(n, min(length, half)) for n, length in limits]
+    return (
+        Shape(
+            max_micro_batches(short, row_length=half, micro_batch_rows=2 * micro_batch_rows), 2 * micro_batch_rows, half
+        ),
+        Shape(
+            max_micro_batches(limits, row_length=row_length, micro_batch_rows=micro_batch_rows),
+            micro_batch_rows,
+            row_length,
+        ),
+    )
+
+
+def shape_for(sequences: Sequence[PackItem], choices: Sequence[Shape]) -> Shape:
+    """The first shape whose rows hold the longest sequence that has weight; the last where none does."""
+    longest = max((len(q) for q in sequences if np.any(q.weight)), default=0)
+    return next((shape for shape in choices if longest <= shape.row_length), choices[-1])
+
+
 def pack(
     sequences: Sequence[PackItem],
+    shape: Shape,
     *,
-    row_length: int,
-    micro_batch_rows: int,
-    max_micro: int,
     num_candidates: int = 0,
     with_ref: bool = False,
 ) -> UpdateBatch:
-    """Pack sequences into [M B S] with M = max_micro, B = micro_batch_rows, S = row_length, whatever they are.
+    """Pack sequences into the given [M B S], whatever they are.
 
     First-fit decreasing: the longest first, each into the first row with room. Sequences whose weights are all 0 are
     left out; with none left, num_micro is 0.
 
     Args:
       sequences: of all roles.
-      row_length, micro_batch_rows: from the configuration.
-      max_micro: see `max_micro_batches`.
+      shape: see `shapes`.
       num_candidates: A, the widest constraint of the run; 0 where no role decodes under one.
       with_ref: whether the batch has ref_logp, which then every sequence must have.
 
     Returns:
-      NumPy arrays; the shapes depend on the keyword arguments alone.
+      NumPy arrays; their shapes don't depend on the sequences.
 
     Raises:
       ValueError: a sequence longer than a row, an empty prompt, more candidates than num_candidates, a missing
         ref_logp, or more rows than M B.
     """
+    M, B, S = shape.max_micro, shape.micro_batch_rows, shape.row_length
     sequences = [q for q in sequences if np.any(q.weight)]
     for q in sequences:
-        _check(q, row_length, num_candidates, with_ref)
-    placed = _first_fit([len(q) for q in sequences], row_length)
+        _check(q, S, num_candidates, with_ref)
+    placed = _first_fit([len(q) for q in sequences], S)
     rows = 1 + max((row for row, _, _ in placed), default=-1)
-    if rows > max_micro * micro_batch_rows:
+    if rows > M * B:
         raise ValueError(
-            f"max_micro: expected room for {rows} packed rows, got {max_micro} micro-batches of {micro_batch_rows};"
-            " take it from max_micro_batches"
+            f"shape: expected room for {rows} packed rows, got {M} micro-batches of {B}; take it from `shapes`"
         )
-    shape = (max_micro * micro_batch_rows, row_length)
-    ints = {name: np.zeros(shape, np.int32) for name in ("tokens", "positions", "segments", "role")}
+    ints = {name: np.zeros((M * B, S), np.int32) for name in ("tokens", "positions", "segments", "role")}
     names = ("weight", "advantage", "old_logp") + (("ref_logp",) if with_ref else ())
-    floats = {name: np.zeros(shape, np.float32) for name in names}
-    candidates = np.full((*shape, num_candidates), -1, np.int32) if num_candidates else None
+    floats = {name: np.zeros((M * B, S), np.float32) for name in names}
+    candidates = np.full((M * B, S, num_candidates), -1, np.int32) if num_candidates else None
 
     for q, (row, start, segment) in zip(sequences, placed, strict=True):
         middle, end = start + len(q.prompt), start + len(q)
@@ -160,11 +194,11 @@ def pack(
             candidates[row, middle:end, : q.candidates.shape[1]] = q.candidates
 
     def micro(x):
-        return x.reshape(max_micro, micro_batch_rows, *x.shape[1:])
+        return x.reshape(M, B, *x.shape[1:])
 
     fields: dict[str, Any] = {name: micro(x) for name, x in (ints | floats).items()}
     fields["candidates"] = None if candidates is None else micro(candidates)
-    fields["num_micro"] = np.asarray(-(-rows // micro_batch_rows), np.int32)
+    fields["num_micro"] = np.asarray(-(-rows // B), np.int32)
     fields.setdefault("ref_logp", None)
     return UpdateBatch(**fields)
 

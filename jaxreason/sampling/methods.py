@@ -12,6 +12,10 @@ import jax.numpy as jnp
 from jaxreason.ops import logprob
 
 
+BLOCK = 128
+"""Columns of a block of the vocabulary, when one is drawn in two steps."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Method:
     """Filters, in TRL's names. Static: a filter that is off costs nothing. Temperature is an argument elsewhere."""
@@ -52,7 +56,7 @@ def filter_logits(method: Method, logits_NV: jax.Array, kept_N: jax.Array | None
         floor_N1 = logits_NV.max(-1, keepdims=True) + jnp.log(method.min_p)
         logits_NV = jnp.where(logits_NV >= floor_N1, logits_NV, -jnp.inf)
     if kept_N is not None and logits_NV is not original_NV:
-        logits_NV = jnp.where(jnp.arange(V) == kept_N[:, None], original_NV, logits_NV)
+        logits_NV = jnp.where(jnp.arange(V)[None] == kept_N[:, None], original_NV, logits_NV)
     return logits_NV
 
 
@@ -69,10 +73,40 @@ def draw(key: jax.Array, logits_NA: jax.Array, temperature: jax.Array) -> tuple[
     At temperature 0 the largest logit is taken (the first of equals), the key is ignored, and the log-probability is
     that of the unscaled distribution.
 
+    Args:
+      logits_NA: at least one above -inf in each row; one of -inf is never drawn.
+
     Returns:
       (index [N] int32, logp [N] float32).
     """
-    noise_NA = jax.random.gumbel(key, logits_NA.shape, jnp.float32)
-    index_N = jnp.argmax(jnp.where(temperature > 0, logits_NA + noise_NA, logits_NA), axis=-1)
-    logp_NA = jax.nn.log_softmax(logits_NA, axis=-1)
-    return index_N.astype(jnp.int32), jnp.take_along_axis(logp_NA, index_N[:, None], axis=-1)[:, 0]
+    top_N1 = logits_NA.max(-1, keepdims=True)
+    weight_NA = jnp.exp(logits_NA - top_N1)
+    index_N = jax.lax.cond(
+        temperature > 0,
+        lambda: _categorical(key, weight_NA),
+        lambda: jnp.argmax(logits_NA, axis=-1).astype(jnp.int32),
+    )
+    logp_N1 = jnp.take_along_axis(logits_NA, index_N[:, None], axis=-1) - top_N1
+    return index_N, logp_N1[:, 0] - jnp.log(weight_NA.sum(-1))
+
+
+def _categorical(key: jax.Array, weight_NA: jax.Array) -> jax.Array:
+    """Draw in proportion to weights: first a block of BLOCK columns, then a column of it.
+
+    Two random numbers a row where Gumbel noise takes one a column, and running sums short enough to stay exact.
+    """
+    N, A = weight_NA.shape
+    uniform_2N = jax.random.uniform(key, (2, N))
+    if A <= BLOCK:
+        return _first_past(uniform_2N[0], weight_NA)
+    weight_NKB = jnp.pad(weight_NA, ((0, 0), (0, -A % BLOCK))).reshape(N, -1, BLOCK)
+    block_N = _first_past(uniform_2N[0], weight_NKB.sum(-1))
+    weight_NB = jnp.take_along_axis(weight_NKB, block_N[:, None, None], axis=1)[:, 0]
+    return block_N * BLOCK + _first_past(uniform_2N[1], weight_NB)
+
+
+def _first_past(uniform_N: jax.Array, weight_NA: jax.Array) -> jax.Array:
+    """The first place whose running sum is past `uniform` of the total; never one of weight 0, whatever the rounding."""
+    sum_NA = jnp.cumsum(weight_NA, axis=-1)
+    past_NA = sum_NA > uniform_N[:, None] * sum_NA[:, -1:]
+    return jnp.argmax(jnp.where(weight_NA > 0, 1 + past_NA, 0), axis=-1).astype(jnp.int32)

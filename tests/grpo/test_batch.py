@@ -58,7 +58,7 @@ def test_by_hand():
         role=2,
         candidates=np.array([[9, 1], [5, -1]]),
     )
-    got = batch.pack([item, item], row_length=9, micro_batch_rows=1, max_micro=2, num_candidates=3)
+    got = batch.pack([item, item], batch.Shape(max_micro=2, micro_batch_rows=1, row_length=9), num_candidates=3)
     assert got.tokens[0, 0].tolist() == [7, 8, 9, 5, 7, 8, 9, 5, 0]
     assert got.positions[0, 0].tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0]
     assert got.segments[0, 0].tolist() == [1, 1, 1, 1, 2, 2, 2, 2, 0]
@@ -78,7 +78,7 @@ def test_every_sequence_comes_back_once(seed, count):
     """Catches overlapping placement, a lost sequence, and a bound on the rows that is too low."""
     items = random_items(seed, count)
     max_micro = batch.max_micro_batches([(max(count, 1), 12)], row_length=16, micro_batch_rows=3)
-    got = batch.pack(items, row_length=16, micro_batch_rows=3, max_micro=max_micro)
+    got = batch.pack(items, batch.Shape(max_micro=max_micro, micro_batch_rows=3, row_length=16))
     expected = [
         {
             "tokens": [*q.prompt.tolist(), *q.completion.tolist()],
@@ -112,9 +112,9 @@ def test_the_bound_holds_for_full_lengths(seed):
 
 def test_shapes_do_not_depend_on_the_sequences():
     """Catches a second compilation in a step without helpers: with nothing, something, or no candidates among it."""
-    shape = {"row_length": 16, "micro_batch_rows": 4, "max_micro": 6, "num_candidates": 2, "with_ref": True}
+    shape = batch.Shape(max_micro=6, micro_batch_rows=4, row_length=16)
     batches = [
-        batch.pack(random_items(s, n, candidates=c, ref=True), **shape)
+        batch.pack(random_items(s, n, candidates=c, ref=True), shape, num_candidates=2, with_ref=True)
         for s, n, c in [(0, 0, 0), (1, 9, 2), (2, 20, 0)]
     ]
     shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), b) for b in batches]
@@ -127,7 +127,7 @@ def test_unpack_undoes_pack(seed):
     """Catches values handed to another sequence once one without weight was left out."""
     items = random_items(seed)
     items[4].weight[:] = 0
-    packed = batch.pack(items, row_length=16, micro_batch_rows=4, max_micro=6)
+    packed = batch.pack(items, batch.Shape(max_micro=6, micro_batch_rows=4, row_length=16))
     for item, found in zip(items, batch.unpack(items, packed.old_logp), strict=True):
         assert (found is None) if item is items[4] else np.array_equal(found, item.old_logp)
 
@@ -143,8 +143,8 @@ def test_sequences_without_weight_are_left_out():
         advantage=np.ones(1),
         role=0,
     )
-    shape = {"row_length": 16, "micro_batch_rows": 4, "max_micro": 2}
-    with_idle, without = batch.pack([idle, *items], **shape), batch.pack(items, **shape)
+    shape = batch.Shape(max_micro=2, micro_batch_rows=4, row_length=16)
+    with_idle, without = batch.pack([idle, *items], shape), batch.pack(items, shape)
     assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (with_idle, without)), strict=True))
 
 
@@ -176,16 +176,18 @@ def test_items_from_rollouts():
     ("changes", "message"),
     [
         ({"row_length": 5}, "grpo.row_length: expected at least"),
-        ({"max_micro": 1, "micro_batch_rows": 1}, "max_micro: expected room for"),
+        ({"max_micro": 1, "micro_batch_rows": 1}, "shape: expected room for"),
         ({"with_ref": True}, "PackItem.ref_logp: expected"),
         ({"num_candidates": 1}, "num_candidates: expected at least 2"),
     ],
 )
 def test_errors_name_the_field(changes, message):
     """Catches sequences cut or dropped without a word."""
-    arguments = {"row_length": 16, "micro_batch_rows": 4, "max_micro": 6, "num_candidates": 2} | changes
+    options = {"num_candidates": 2} | {k: v for k, v in changes.items() if k in ("with_ref", "num_candidates")}
+    sizes = {"row_length": 16, "micro_batch_rows": 4, "max_micro": 6}
+    shape = batch.Shape(**sizes | {k: v for k, v in changes.items() if k in sizes})
     with pytest.raises(ValueError, match=message):
-        batch.pack(random_items(0, candidates=2), **arguments)
+        batch.pack(random_items(0, candidates=2), shape, **options)
 
 
 def test_an_empty_prompt_is_refused():
@@ -199,7 +201,7 @@ def test_an_empty_prompt_is_refused():
         role=0,
     )
     with pytest.raises(ValueError, match=r"PackItem\.prompt: expected at least one token"):
-        batch.pack([item], row_length=4, micro_batch_rows=1, max_micro=1)
+        batch.pack([item], batch.Shape(max_micro=1, micro_batch_rows=1, row_length=4))
 
 
 def test_mini_batches():
@@ -213,5 +215,5 @@ def test_packing_is_quick():
     """Catches quadratic Python in the packing: 500 sequences take milliseconds, not the better part of a step."""
     items = random_items(0, 500, longest=120)
     start = time.perf_counter()
-    batch.pack(items, row_length=256, micro_batch_rows=32, max_micro=16)
+    batch.pack(items, batch.Shape(max_micro=16, micro_batch_rows=32, row_length=256))
     assert time.perf_counter() - start < 0.5

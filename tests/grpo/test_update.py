@@ -78,7 +78,7 @@ def test_one_step_of_gradient_descent_against_loops():
     state = new_state(optimizer)
     table = np.asarray(state.params["table"])
     expected_loss, expected_grad = plain_gradient(table, items, config)
-    packed = batch.pack(items, row_length=9, micro_batch_rows=2, max_micro=8, with_ref=True)
+    packed = batch.pack(items, batch.Shape(max_micro=8, micro_batch_rows=2, row_length=9), with_ref=True)
     new, metrics = make_update(bigram, optimizer, config)(state, packed)
     np.testing.assert_allclose(new.params["table"], table - expected_grad, atol=TOLERANCE["sum"])
     np.testing.assert_allclose(metrics["loss"][0], expected_loss, rtol=TOLERANCE["sum"], atol=TOLERANCE["sum"])
@@ -95,7 +95,7 @@ def test_micro_batches_add_up_to_one_batch():
     items = random_items(1, 23)
     results = []
     for rows, max_micro in ((23, 1), (1, 30), (3, 9)):
-        packed = batch.pack(items, row_length=10, micro_batch_rows=rows, max_micro=max_micro)
+        packed = batch.pack(items, batch.Shape(max_micro=max_micro, micro_batch_rows=rows, row_length=10))
         results.append(make_update(bigram, optimizer, config)(new_state(optimizer), packed))
     for state, metrics in results[1:]:
         for got, expected in zip(*map(jax.tree.leaves, (state, results[0][0])), strict=True):
@@ -117,7 +117,7 @@ def test_new_data_does_not_retrace():
     update = make_update(counted, optimizer, GRPOConfig())
     state = new_state(optimizer)
     for seed, count in ((0, 3), (1, 20), (2, 11)):
-        packed = batch.pack(random_items(seed, count), row_length=10, micro_batch_rows=2, max_micro=10)
+        packed = batch.pack(random_items(seed, count), batch.Shape(max_micro=10, micro_batch_rows=2, row_length=10))
         state, _ = update(state, packed)
         if seed == 0:
             first = len(traces)
@@ -129,8 +129,8 @@ def test_a_bad_batch_changes_nothing(poison):
     """Catches one NaN ending a run: parameters, moments and the optimiser's count must be as before, to the bit."""
     optimizer, _ = make_optimizer(OptimizerConfig(learning_rate=0.1, weight_decay=0.1), 10)
     update = make_update(bigram, optimizer, GRPOConfig())
-    shape = {"row_length": 10, "micro_batch_rows": 2, "max_micro": 10}
-    state, _ = update(new_state(optimizer), batch.pack(random_items(0), **shape))
+    shape = batch.Shape(max_micro=10, micro_batch_rows=2, row_length=10)
+    state, _ = update(new_state(optimizer), batch.pack(random_items(0), shape))
     before = jax.tree.map(np.asarray, (state.params, state.opt_state))
     before = jax.tree.map(np.copy, before)
     items = random_items(1)
@@ -138,13 +138,13 @@ def test_a_bad_batch_changes_nothing(poison):
         items = []
     else:
         getattr(items[3], poison)[0] = np.nan
-    state, metrics = update(state, batch.pack(items, **shape))
+    state, metrics = update(state, batch.pack(items, shape))
     for old, new in zip(*map(jax.tree.leaves, (before, (state.params, state.opt_state))), strict=True):
         assert np.array_equal(old, new)
     assert float(metrics["skipped"][0]) == 1
     assert all(np.isfinite(total) for total, _ in metrics.values())
     assert int(state.step) == 2
-    state, metrics = update(state, batch.pack(random_items(2), **shape))
+    state, metrics = update(state, batch.pack(random_items(2), shape))
     assert float(metrics["skipped"][0]) == 0
 
 
@@ -154,7 +154,7 @@ def test_bfloat16_parameters_keep_their_types():
     params = {"table": jnp.zeros((VOCABULARY, VOCABULARY), jnp.bfloat16)}
     state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))
     types = jax.tree.map(lambda x: x.dtype, state)
-    packed = batch.pack(random_items(0), row_length=10, micro_batch_rows=2, max_micro=10)
+    packed = batch.pack(random_items(0), batch.Shape(max_micro=10, micro_batch_rows=2, row_length=10))
     state, _ = make_update(bigram, optimizer, GRPOConfig())(state, packed)
     assert jax.tree.map(lambda x: x.dtype, state) == types
 
@@ -162,7 +162,7 @@ def test_bfloat16_parameters_keep_their_types():
 def test_a_sharded_state_gives_the_same_step():
     """Catches sums taken per device, and a state that comes out sharded differently from how it went in."""
     optimizer = optax.adam(0.1)
-    packed = batch.pack(random_items(4), row_length=10, micro_batch_rows=4, max_micro=4)
+    packed = batch.pack(random_items(4), batch.Shape(max_micro=4, micro_batch_rows=4, row_length=10))
     expected, _ = make_update(bigram, optimizer, GRPOConfig())(new_state(optimizer), packed)
     mesh = jax.make_mesh((2,), ("fsdp",), axis_types=(jax.sharding.AxisType.Auto,))
 
@@ -181,7 +181,7 @@ def test_a_sharded_state_gives_the_same_step():
 def test_beta_without_a_reference_is_refused():
     """Catches a KL term that is configured and silently missing."""
     optimizer = optax.sgd(0.1)
-    packed = batch.pack(random_items(0), row_length=10, micro_batch_rows=2, max_micro=10)
+    packed = batch.pack(random_items(0), batch.Shape(max_micro=10, micro_batch_rows=2, row_length=10))
     with pytest.raises(ValueError, match=r"UpdateBatch\.ref_logp: expected"):
         make_update(bigram, optimizer, GRPOConfig(beta=(0.0, 0.1, 0.0)))(new_state(optimizer), packed)
 
@@ -221,5 +221,5 @@ def test_a_bandit_learns(seed, num_mini_batches):
                 )
                 for i in np.ndindex(*chosen.shape)
             ]
-            state, _ = update(state, batch.pack(items, row_length=8, micro_batch_rows=4, max_micro=4))
+            state, _ = update(state, batch.pack(items, batch.Shape(max_micro=4, micro_batch_rows=4, row_length=8)))
     assert float(jax.nn.softmax(state.params["table"][0])[1]) > 0.9

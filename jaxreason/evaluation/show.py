@@ -1,0 +1,110 @@
+"""Tables for a terminal from what evaluations found. Knows the names in results.json, nothing of how they came."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+WIDTH = 100
+"""Columns where the output is no terminal: a table that wraps is no table."""
+
+
+def results(found: dict, console: Console) -> None:
+    """Before and after training, in every mode of evaluation, overall and by source.
+
+    Args:
+      found: what results.json holds.
+    """
+    before, after = dict(_parts(found["base"])), dict(_parts(found["trained"]))
+    needless = any(part.get("needless_share") for parts in (before, after) for part in parts.values())
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("")
+    for title in ("accuracy before", "after", "tokens before", "after", "change", *["needless before", "after"] * needless):
+        table.add_column(title, justify="right")
+    for name, old in before.items():
+        new = after[name]
+        row = [_accuracy(old), _accuracy(new), _tokens(old), _tokens(new), _change(old, new)]
+        row += [_share(old.get("needless_share")), _share(new.get("needless_share"))] * needless
+        table.add_row(" ".join(name), *row)
+    _print(table, console)
+    console.print("accuracy in %, with its 95 % interval; tokens: mean of a completion", style="dim", markup=False)
+    for mode, change in found["change"].items():
+        console.print(f"{mode}: {_paired(change)}", markup=False)
+
+
+def evaluation(found: dict, console: Console) -> None:
+    """One evaluation.
+
+    Args:
+      found: a table as `evaluation.loop.table` makes it.
+    """
+    parts = dict(_parts(found))
+    needless = any(part.get("needless_share") for part in parts.values())
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("")
+    for title in ("problems", "accuracy", "tokens", "if right", "if wrong", "cut", *["needless"] * needless):
+        table.add_column(title, justify="right")
+    for name, part in parts.items():
+        row = [str(part["problems"]), _accuracy(part), _tokens(part)]
+        row += [_tokens(part, "mean_tokens_correct"), _tokens(part, "mean_tokens_wrong"), _share(part["truncation_rate"])]
+        table.add_row(" ".join(name), *row, *[_share(part.get("needless_share"))] * needless)
+    _print(table, console)
+    console.print("accuracy in %, with its 95 % interval; cut: at the token limit", style="dim", markup=False)
+
+
+def places(folder: Path, console: Console) -> None:
+    """Where a finished run left what."""
+    rows = {
+        "figures": folder / "results.json",
+        "every step": folder / "metrics.jsonl",
+        "completions": f"{folder / 'samples'} and {folder / 'evaluation'}",
+        "curves": f"tensorboard --logdir {folder / 'tb'}",
+        "report": f"jaxreason report {folder}",
+    }
+    for name, place in rows.items():
+        console.print(f"{name + ':':13}{place}", markup=False)
+
+
+def _parts(table: dict) -> Iterator[tuple[tuple[str, str], dict]]:
+    """(mode, source) -> figures; the sampled ones stand at the top of the table."""
+    for mode, figures in (("sampled", table), ("greedy", table.get("greedy"))):
+        if figures is None:
+            continue
+        yield (mode, "all"), figures
+        if len(figures["by_source"]) > 1:
+            for source, part in figures["by_source"].items():
+                yield (mode, source), part
+
+
+def _print(table: Table, console: Console) -> None:
+    console.print(table, width=None if console.is_terminal else WIDTH)
+
+
+def _accuracy(part: dict) -> str:
+    low, high = part["accuracy_low"], part["accuracy_high"]
+    return f"{100 * part['accuracy']:.1f} ({100 * low:.0f}-{100 * high:.0f})"
+
+
+def _tokens(part: dict, name: str = "mean_tokens") -> str:
+    return "-" if part[name] is None else f"{part[name]:.1f}"
+
+
+def _change(old: dict, new: dict) -> str:
+    return f"{new['mean_tokens'] / old['mean_tokens'] - 1:+.0%}" if old["mean_tokens"] else "-"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _paired(change: dict) -> str:
+    """The differences on the same problems, with their intervals."""
+    words = []
+    for name, label, scale, unit in (("accuracy", "accuracy", 100, " points"), ("tokens_relative", "tokens", 100, " %")):
+        e = change[name]
+        if e["value"] is None:
+            continue
+        interval = "" if e["low"] is None else f" ({scale * e['low']:+.1f} to {scale * e['high']:+.1f})"
+        words.append(f"{label} {scale * e['value']:+.1f}{unit}{interval}")
+    return ", ".join(words) + " on the same problems"

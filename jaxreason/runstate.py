@@ -1,0 +1,115 @@
+"""The changing half of a run: how it begins, is saved, is found again, and is kept when something breaks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreason import warmup
+from jaxreason.checkpoint import Checkpoints
+from jaxreason.experiment import Experiment
+from jaxreason.grpo import optimizer
+from jaxreason.interrupt import Interrupt, Stopped
+from jaxreason.policy import api
+from jaxreason.progress import Display
+from jaxreason.rewards.importance import RatioState, initial_ratio
+from jaxreason.runfolder import RunFolder
+from jaxreason.types import Params, TrainState, pytree
+
+
+@pytree
+class RunState:
+    """Everything that changes during a run and stands in a checkpoint."""
+
+    train: TrainState
+    ratio: RatioState
+
+
+def starting_policy(exp: Experiment, starts: Checkpoints, display: Display, interrupt: Interrupt) -> Params:
+    """The policy before step 0: restored if it was made before, else initialised and warm-started."""
+    config = exp.config
+    build = jax.jit(api.init, static_argnames="config")
+    if starts.latest_step() is not None:
+        return starts.restore(None, _abstract(jax.eval_shape(lambda: build(jax.random.key(0), config=config.model))))[0]
+    params = build(jax.random.key(config.run.seed), config=config.model)
+    display.say(
+        f"policy of {api.num_params(params) / 1e6:.2f}M parameters on {jax.device_count()} {jax.default_backend()}"
+    )
+    if config.warmup.max_steps:
+        with display.bar("warm-up", config.warmup.max_steps, every=config.warmup.max_steps // 5) as advance:
+            params = warmup.run(params, config, exp.tokenizer, advance, lambda: bool(interrupt))
+        if interrupt:
+            raise Stopped(f"{interrupt.signal.name}: stopped in the warm-up, which begins anew", interrupt.exit_code)
+    starts.save(0, params, {})
+    starts.wait()
+    return params
+
+
+def open_state(
+    exp: Experiment, start: Params, checkpoints: Checkpoints, folder: RunFolder
+) -> tuple[RunState, int, dict]:
+    """State, steps done and the monitor's memory: from the newest whole checkpoint, or new."""
+    config = exp.config
+    transformation, _ = optimizer.make_optimizer(config.optimizer, 1)
+
+    def new(params):
+        train = TrainState(step=jnp.int32(0), params=params, opt_state=transformation.init(params))
+        return RunState(train=train, ratio=initial_ratio())
+
+    if checkpoints.latest_step() is None:
+        folder.truncate_after(0)
+        # A copy: the update donates what it is given, and `start` must stay.
+        return jax.jit(lambda p: new(jax.tree.map(jnp.copy, p)))(start), 0, {}
+    state, meta, number = checkpoints.restore(None, _abstract(jax.eval_shape(new, start)))
+    for name, now in _identity(exp).items():
+        if meta[name] != now:
+            raise ValueError(
+                f"{folder.path}: checkpoint {number} belongs to another {name} ({meta[name]}, now {now}); "
+                "restore the files it was made with, or set another run.output_dir"
+            )
+    folder.truncate_after(number)
+    return state, number, meta["monitor"]
+
+
+def _abstract(shapes):
+    """Shapes with this process's layout, for a restore."""
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), shapes)
+
+
+def _identity(exp: Experiment) -> dict[str, str]:
+    return {"data": exp.stream.fingerprint, "tokenizer": exp.tokenizer.fingerprint}
+
+
+def save(checkpoints: Checkpoints, number: int, state: RunState, memory: dict, exp: Experiment) -> None:
+    """Save the state after `number` steps, with what a resumed run must agree on."""
+    checkpoints.save(number, state, {"monitor": memory} | _identity(exp))
+
+
+def refuse_broken(
+    row: dict,
+    number: int,
+    state: RunState,
+    batches,
+    checkpoints: Checkpoints,
+    memory: dict,
+    folder: RunFolder,
+    exp: Experiment,
+) -> None:
+    """Stop on a loss that is no number. The update kept the last good parameters; they and the batch are saved."""
+    config = exp.config
+    if row.get("reason/ungradable") and row["reason/ungradable"] > config.grading.max_failure_rate:
+        raise ValueError(
+            f"step {number}: {row['reason/ungradable']:.0%} of the answers could not be graded; see grader_status in "
+            f"{folder.path}/samples, or raise grading.max_failure_rate={config.grading.max_failure_rate}"
+        )
+    if row["loss"] is not None and row["grad_norm"] is not None:
+        return
+    file = folder.path / f"bad_batch_step_{number:06d}.npz"
+    arrays = {f"{i}/{k}": v for i, b in enumerate(batches) for k, v in vars(b).items() if v is not None}
+    np.savez(file, **jax.device_get(arrays))
+    save(checkpoints, number - 1, state, memory, exp)
+    checkpoints.wait()
+    raise FloatingPointError(
+        f"step {number}: the loss is not a number; the parameters before it are in checkpoint {number - 1}, the batch in "
+        f"{file}; lower optimizer.learning_rate={config.optimizer.learning_rate} and start from there"
+    )
