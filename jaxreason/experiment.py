@@ -52,9 +52,8 @@ def prepare(config: Config, folder: Path, say: Callable[[str], None] = lambda li
     kept = [fits(problem, config, tok) for problem in train]
     dropped = len(train) - sum(kept)
     if dropped:
-        say(
-            f"dropped {dropped} of {len(train)} training problems: prompts above {config.data.max_prompt_length} tokens"
-        )
+        limit = config.data.max_prompt_length
+        say(f"warning: dropped {dropped} of {len(train)} training problems: prompts above {limit} tokens")
     train = [problem for problem, ok in zip(train, kept, strict=True) if ok]
     if not train:
         raise ValueError(
@@ -63,12 +62,12 @@ def prepare(config: Config, folder: Path, say: Callable[[str], None] = lambda li
         )
     test_kept = [problem for problem in test if fits(problem, config, tok)]
     if len(test_kept) < len(test):
-        say(f"dropped {len(test) - len(test_kept)} of {len(test)} held-out problems: prompts too long")
+        say(f"warning: dropped {len(test) - len(test_kept)} of {len(test)} held-out problems: prompts too long")
     if not test_kept:
         raise ValueError("data.test: no held-out problem left; raise data.max_prompt_length")
     built = dataset.prepare(train, folder / "data")
     stream = dataset.open_stream(built, seed=config.run.seed, batch_size=config.data.prompts_per_step)
-    return Experiment(_with_vocabulary(config, tok), tok, stream, test_kept, dropped)
+    return Experiment(with_vocabulary(config, tok), tok, stream, test_kept, dropped)
 
 
 def fits(problem: Problem, config: Config, tok: Tokenizer) -> bool:
@@ -101,6 +100,9 @@ def is_builtin(config: DataConfig) -> bool:
 
 
 def _problems(config: DataConfig) -> tuple[list[Problem], list[Problem]]:
+    if config.test == BUILTIN and not config.test_size:
+        raise ValueError("data.test_size: expected at least 1 for the built-in task, which has no end, got 0")
+
     def read(path: str, size: int, split) -> list[Problem]:
         if path == BUILTIN:
             return arithmetic.generate(size, seed=config.seed, levels=config.levels, split=split)
@@ -123,7 +125,7 @@ def _train_tokenizer(config: Config, train: list[Problem], folder: Path) -> Toke
     )
 
 
-def _with_vocabulary(config: Config, tok: Tokenizer) -> Config:
+def with_vocabulary(config: Config, tok: Tokenizer) -> Config:
     """Fill in model.vocab_size, or check it: an id outside the embedding would silently be another token."""
     size = config.model.vocab_size or -(-tok.vocab_size // 64) * 64
     if size < tok.vocab_size:

@@ -20,7 +20,14 @@ def results(found: dict, console: Console) -> None:
     needless = any(part.get("needless_share") for parts in (before, after) for part in parts.values())
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("")
-    for title in ("accuracy before", "after", "tokens before", "after", "change", *["needless before", "after"] * needless):
+    for title in (
+        "accuracy before",
+        "after",
+        "tokens before",
+        "after",
+        "change",
+        *["needless before", "after"] * needless,
+    ):
         table.add_column(title, justify="right")
     for name, old in before.items():
         new = after[name]
@@ -47,7 +54,11 @@ def evaluation(found: dict, console: Console) -> None:
         table.add_column(title, justify="right")
     for name, part in parts.items():
         row = [str(part["problems"]), _accuracy(part), _tokens(part)]
-        row += [_tokens(part, "mean_tokens_correct"), _tokens(part, "mean_tokens_wrong"), _share(part["truncation_rate"])]
+        row += [
+            _tokens(part, "mean_tokens_correct"),
+            _tokens(part, "mean_tokens_wrong"),
+            _share(part["truncation_rate"]),
+        ]
         table.add_row(" ".join(name), *row, *[_share(part.get("needless_share"))] * needless)
     _print(table, console)
     console.print("accuracy in %, with its 95 % interval; cut: at the token limit", style="dim", markup=False)
@@ -101,7 +112,10 @@ def _share(value: float | None) -> str:
 def _paired(change: dict) -> str:
     """The differences on the same problems, with their intervals."""
     words = []
-    for name, label, scale, unit in (("accuracy", "accuracy", 100, " points"), ("tokens_relative", "tokens", 100, " %")):
+    for name, label, scale, unit in (
+        ("accuracy", "accuracy", 100, " points"),
+        ("tokens_relative", "tokens", 100, " %"),
+    ):
         e = change[name]
         if e["value"] is None:
             continue

@@ -37,7 +37,9 @@ def load_config(run: Path, overrides: Sequence[str] = ()) -> Config:
       ValueError: no run folder, or an override of something that only training uses.
     """
     if not (run / "config.yaml").is_file():
-        raise ValueError(f"{run}: expected the folder of a run, with a config.yaml, got none; was anything trained there?")
+        raise ValueError(
+            f"{run}: expected the folder of a run, with a config.yaml, got none; was anything trained there?"
+        )
     load(None, overrides)  # a misspelt key gets its own answer first
     for override in overrides:
         name = override.lstrip("-").split("=")[0]

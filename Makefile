@@ -1,0 +1,43 @@
+# make demo | test | lint | clean        PYTHON=python3.12 chooses the interpreter, VENV=... where the packages go
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+
+INSTALLED := $(VENV)/.installed
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help:
+	@echo 'make demo   train the built-in task from nothing and show what changed (configs/quickstart.yaml)'
+	@echo 'make test   run the tests in $(JOBS) processes (JOBS=4 for more)'
+	@echo 'make lint   ruff and pyright'
+	@echo 'make clean  remove caches; runs/ and $(VENV)/ stay'
+
+# --resume begins where there is nothing yet, goes on with what was stopped, and shows what is finished.
+demo: $(INSTALLED)
+	$(BIN)/jaxreason train configs/quickstart.yaml --resume
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean:
+	rm -rf .pytest_cache .ruff_cache .hypothesis build dist
+	find jaxreason tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One environment for everything; the stamp makes a second call quick and a changed lock or pyproject install again.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(PYTHON) is older than 3.11 or not there; try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "error: $(PYTHON) has no venv module; try: sudo apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

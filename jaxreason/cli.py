@@ -1,0 +1,289 @@
+"""The commands: each reads its arguments, calls one function of the package and prints what came of it.
+
+JAX is imported inside the commands that need it, after the configuration has been read, so that help and most mistakes
+are answered at once.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import difflib
+import logging
+import os
+import sys
+import traceback
+import typing
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxreason import __version__
+from jaxreason.interrupt import Stopped
+
+MISTAKE, FAILURE, CTRL_C = 2, 1, 130
+MIN_COMPILE_SECONDS = 0.5
+"""What compiles quicker than this is not worth a file in the compilation cache."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+      argv: without the program's name; None for the process's own.
+
+    Returns:
+      The exit code: 0 only for success, 2 for a mistake of the user's, 1 for a failure, 128 + signal for an interrupt.
+    """
+    argv = _join_overrides(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    try:
+        with _quiet():
+            args, overrides = _parser().parse_known_args(argv)
+            args.overrides = overrides
+            if overrides and not args.takes_overrides:
+                raise ValueError(f"{' '.join(overrides)}: not an argument of this command; see `jaxreason --help`")
+            args.command(args)
+        return 0
+    except SystemExit as leave:  # argparse, after --help
+        return int(leave.code or 0)
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        code, line = _say(error)
+        print(f"jaxreason: {line}", file=sys.stderr)
+        return code
+
+
+def _say(error: BaseException) -> tuple[int, str]:
+    """Exit code and line for whatever ended a command."""
+    line = " ".join(str(error).split())
+    if isinstance(error, Stopped):
+        return error.exit_code, line
+    if isinstance(error, KeyboardInterrupt):
+        return CTRL_C, "stopped; what was saved before stays, go on with --resume"
+    if isinstance(error, ValueError) and _ours(error):
+        return MISTAKE, f"error: {line}"
+    if isinstance(error, FloatingPointError):
+        return FAILURE, f"error: {line}"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return FAILURE, f"error: {where}{error.strerror}"
+    return FAILURE, f"error: unexpected {type(error).__name__}: {line or 'no message'}; --debug shows where"
+
+
+def _ours(error: BaseException) -> bool:
+    """Whether this package raised it, which it does for users' mistakes only; a library's ValueError is a fault."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that answers mistakes with ValueError and lists configuration fields only when asked for help."""
+
+    def __init__(self, *args, fields: Sequence[str] = (), **kwargs):
+        super().__init__(*args, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+        self.fields = fields
+
+    def error(self, message: str):
+        raise ValueError(f"{message}; see `{self.prog} --help`")
+
+    def format_help(self) -> str:
+        return super().format_help() + _fields_help(self.fields)
+
+
+def _fields_help(sections: Sequence[str]) -> str:
+    """A line for each field of the sections: its override, default and meaning."""
+    if not sections:
+        return ""
+    import docstring_parser
+
+    from jaxreason.config import Config
+
+    lines = []
+    for section in dataclasses.fields(Config):
+        if section.name not in sections:
+            continue
+        lines.append(f"\n{section.name}: {(section.type.__doc__ or '').splitlines()[0]}")
+        kinds = {field.name: field.type for field in dataclasses.fields(section.type)}
+        for field in docstring_parser.parse_from_object(section.type).params:
+            default = getattr(section.default, field.arg_name)
+            shown = str(list(default) if isinstance(default, tuple) else default).replace(" ", "")
+            meaning = " ".join((field.description or "").split())
+            if typing.get_origin(kinds[field.arg_name]) is typing.Literal:
+                meaning += f" ({', '.join(typing.get_args(kinds[field.arg_name]))})"
+            lines.append(f"{f'  --{section.name}.{field.arg_name}={shown}':48}  {meaning}")
+    return "\nsettings, with their defaults:\n" + "\n".join(lines) + "\n"
+
+
+def _parser() -> argparse.ArgumentParser:
+    from jaxreason.config import Config
+
+    parser = _Parser(prog="jaxreason", description="Train reasoning language models to think in fewer tokens.")
+    parser.add_argument("--version", action="version", version=f"jaxreason {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def add(group, name: str, command, about: str, fields: Sequence[str] = ()) -> argparse.ArgumentParser:
+        made = group.add_parser(name, help=about, description=about, fields=fields)
+        made.add_argument("--debug", action="store_true", help="show a traceback where an error is raised")
+        made.set_defaults(command=command, takes_overrides=bool(fields))
+        return made
+
+    sections = [section.name for section in dataclasses.fields(Config)]
+    train = add(commands, "train", _train, "run an experiment, evaluated before and after", sections)
+    train.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
+    train.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint, if it has one")
+
+    evaluate = add(commands, "evaluate", _evaluate, "evaluate the policy of a run", ["evaluation", "grading"])
+    evaluate.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    evaluate.add_argument("--data", metavar="FILE", help="JSONL problems to ask; default: the run's held-out ones")
+    evaluate.add_argument("--step", type=int, help="checkpoint to load, 0 for the start; default: the newest")
+    evaluate.add_argument("--output", metavar="FILE", type=Path, help="JSON file to write; default: in RUN/evaluation")
+
+    report = add(commands, "report", _report, "write a page with the figures and curves of runs")
+    report.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
+    report.add_argument("--output", metavar="FILE", type=Path, help="HTML file to write; default: in the first run")
+
+    data = commands.add_parser("data", help="prepare or split problems", description="prepare or split problems")
+    data = data.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    prepare = add(data, "prepare", _prepare, "check a JSONL file and build its dataset, or write the built-in task")
+    prepare.add_argument("file", metavar="FILE", nargs="?", type=Path, help="JSONL problems to check and build")
+    prepare.add_argument(
+        "--to", metavar="PLACE", type=Path, required=True, help="folder to build in, or JSONL to write"
+    )
+    prepare.add_argument("--builtin", metavar="N", type=int, help="write N problems of the built-in task instead")
+    prepare.add_argument("--split", choices=("train", "test"), default="train", help="built-in task: which questions")
+    prepare.add_argument("--levels", type=int, nargs="+", default=[1, 2, 3], help="built-in task: which levels")
+    prepare.add_argument("--seed", type=int, default=0, help="built-in task: seed of the generator")
+
+    split = add(data, "split", _split, "hold problems out for testing, no question on both sides")
+    split.add_argument("file", metavar="FILE", type=Path, help="JSONL problems; writes FILE-train and FILE-test")
+    split.add_argument("--test-size", metavar="N", type=int, required=True, help="problems to hold out")
+    split.add_argument("--seed", type=int, default=0, help="of the draw")
+    return parser
+
+
+def _train(args: argparse.Namespace) -> None:
+    from jaxreason import config
+    from jaxreason.progress import Display
+
+    _refuse_misspelt(args.overrides, ("--resume", "--debug", "--help"))
+    conf = config.load(args.config, args.overrides)
+    display = Display(every=conf.run.logging_steps)
+    _cache_compilations(conf.run.compilation_cache_dir)
+    from jaxreason.evaluation import show
+    from jaxreason.train import train
+
+    results = train(conf, resume=args.resume, display=display)
+    display.say("")
+    show.results(results, display.console)
+    display.say("")
+    show.places(Path(conf.run.output_dir).expanduser(), display.console)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from jaxreason.evaluation import show
+    from jaxreason.progress import Display
+
+    _refuse_misspelt(args.overrides, ("--data", "--step", "--output", "--debug", "--help"))
+    display = Display()
+    from jaxreason.evaluation import stored
+
+    conf = stored.load_config(args.run, args.overrides)
+    _cache_compilations(conf.run.compilation_cache_dir)
+    file, found = stored.evaluate_run(
+        args.run, conf, data=args.data, step=args.step, output=args.output, display=display
+    )
+    show.evaluation(found["table"], display.console)
+    display.say(f"written to {file}")
+
+
+def _report(args: argparse.Namespace) -> None:
+    from jaxreason.report import write_report
+
+    print(f"written to {write_report(args.runs, args.output)}")
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from jaxreason.data import arithmetic, dataset, problems
+
+    if (args.file is None) == (args.builtin is None):
+        raise ValueError("data prepare: expected either a FILE or --builtin N; see `jaxreason data prepare --help`")
+    if args.file is None:
+        _refuse_existing(args.to)
+        made = arithmetic.generate(args.builtin, seed=args.seed, levels=args.levels, split=args.split)
+        problems.write_jsonl(made, args.to)
+        print(f"{len(made)} problems written to {args.to}")
+        return
+    found = problems.read_jsonl(args.file)
+    folder = dataset.prepare(found, args.to)
+    sources = {}
+    for problem in found:
+        sources[problem.source or "no source"] = sources.get(problem.source or "no source", 0) + 1
+    print(f"{len(found)} problems ({', '.join(f'{n} of {source}' for source, n in sources.items())}) in {folder}")
+
+
+def _split(args: argparse.Namespace) -> None:
+    from jaxreason.data import problems
+    from jaxreason.data.split import split
+
+    parts = split(problems.read_jsonl(args.file), args.test_size, args.seed)
+    files = [args.file.with_name(f"{args.file.stem}-{side}.jsonl") for side in ("train", "test")]
+    for file in files:
+        _refuse_existing(file)
+    for file, part in zip(files, parts, strict=True):
+        problems.write_jsonl(part, file)
+        print(f"{len(part)} problems written to {file}")
+
+
+def _refuse_existing(file: Path) -> None:
+    if file.exists():
+        raise ValueError(f"{file}: is there already; move it away or choose another name")
+
+
+def _join_overrides(argv: Sequence[str]) -> list[str]:
+    """`--section.field value` as one word, so that the value is not taken for an argument of its own."""
+    joined: list[str] = []
+    for word in argv:
+        last = joined[-1] if joined else ""
+        if last.startswith("--") and "." in last and "=" not in last and not word.startswith("--"):
+            joined[-1] = f"{last}={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _refuse_misspelt(overrides: Sequence[str], flags: Sequence[str]) -> None:
+    """A flag near one of the command's own; the configuration only knows its keys."""
+    for override in overrides:
+        name = override.split("=")[0]
+        if "." not in name and (near := difflib.get_close_matches(name, flags, n=1, cutoff=0.75)):
+            raise ValueError(f"{name}: no such argument; did you mean {near[0]}?")
+
+
+def _cache_compilations(folder: str) -> None:
+    """Keep compiled programs for the next run; an empty name leaves JAX as its environment set it."""
+    if not folder:
+        return
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(Path(folder).expanduser()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keep the chatter of libraries off the terminal; our own warnings become one line each."""
+    for name, value in (
+        ("TF_CPP_MIN_LOG_LEVEL", "2"),
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("GRPC_VERBOSITY", "ERROR"),
+    ):
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("default", module=r"jaxreason\b")
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        yield
