@@ -11,8 +11,11 @@ import jax.numpy as jnp
 BLOCK = 512
 """Queries at a time in the blockwise form; rows up to this long are attended to in one piece."""
 
-WINDOW = 32
-"""Step by which the part of the cache that decoding reads grows."""
+WINDOW = 64
+"""Least step by which the part of the cache that decoding reads grows."""
+
+WINDOWS = 8
+"""Most sizes of that part; each is compiled."""
 
 NEGATIVE = -1e30
 """Finite stand-in for -inf: a row of the softmax that sees nothing stays finite, and so does its gradient."""
@@ -107,9 +110,10 @@ def with_prefix(
             q_PGJHC, prefix_k_PJCL, prefix_v_PJLC, k_PGJCT[..., :end], v_PGJTC[:, :, :, :end], prefix_length_P, step
         )
 
-    # Decoding reads the cache once a token, so the part that is still empty is not read: the window grows by WINDOW.
-    ends = [*range(WINDOW, T, WINDOW), T]
-    out_PGJHC = jax.lax.switch(step // WINDOW, [window(end) for end in ends]) if len(ends) > 1 else window(T)()
+    # A long cache is read up to a growing end, since what is behind the query is still empty.
+    size = max(WINDOW, -(-T // WINDOWS))
+    ends = [*range(size, T, size), T]
+    out_PGJHC = jax.lax.switch(step // size, [window(end) for end in ends]) if len(ends) > 1 else window(T)()
     return out_PGJHC.reshape(P, G, H, C)
 
 

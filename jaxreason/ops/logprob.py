@@ -12,6 +12,9 @@ import jax.numpy as jnp
 Transform = Callable[[jax.Array, jax.Array], jax.Array]
 """(logits [N V], kept token [N]) -> logits [N V] of the distribution sampled from."""
 
+IMPOSSIBLE = -1e30
+"""Finite stand-in for the log-probability of what could not be drawn."""
+
 
 def unchanged(logits_NV: jax.Array, kept_N: jax.Array) -> jax.Array:
     """The transform that changes nothing."""
@@ -48,29 +51,31 @@ def token_logp(
       head_VD: output embedding.
       target_N: int32 tokens.
       candidates_NA: int32 tokens the draw was restricted to, -1 filled; a row of -1 was free. None: all were free.
-        A target that is not among its candidates gets the log-probability of -inf's stand-in, -1e30.
+        A target that is not among its candidates gets the log-probability IMPOSSIBLE.
       chunk: rows whose logits exist at one time; each chunk is recomputed in the backward pass.
       temperature: divides the logits.
       transform: what the sampler did to free logits besides (top-p and the like); must keep the target.
 
     Returns:
-      (logp_N, entropy_N), float32, nats.
+      (logp_N, entropy_N), float32, nats. The entropy is for the log: no gradient flows through it.
     """
     chex.assert_rank([hidden_ND, head_VD, target_N], [2, 2, 1])
     N, A = hidden_ND.shape[0], 0 if candidates_NA is None else candidates_NA.shape[1]
 
     def one(args):
         hidden, target, candidates = args
-        logits_NV = transform(head_logits(hidden, head_VD) / temperature, target)
-        if A:
-            # A constrained draw is a draw among a few columns of the same logits.
-            few_NA = jnp.take_along_axis(logits_NV, jnp.maximum(candidates, 0), axis=1)
-            few_NA = jnp.where(candidates >= 0, few_NA, -1e30)
-            free_N1 = (candidates < 0).all(1, keepdims=True)
-            logp = _pick(logits_NV, target[:, None] == jnp.arange(head_VD.shape[0]), free_N1)
-            few = _pick(few_NA, target[:, None] == candidates, ~free_N1)
-            return jax.tree.map(lambda a, b: jnp.where(free_N1[:, 0], a, b), logp, few)
-        return _pick(logits_NV, target[:, None] == jnp.arange(head_VD.shape[0]), True)
+        target_N1 = target[:, None]
+        logits_NV = head_logits(hidden, head_VD) / temperature
+        free = _pick(transform(logits_NV, target), jnp.arange(head_VD.shape[0])[None] == target_N1)
+        if not A:
+            return free
+        # A constrained draw is a draw among a few columns, which no filter touched.
+        few_NA = jnp.take_along_axis(logits_NV, jnp.maximum(candidates, 0), axis=1)
+        is_target_NA = candidates == target_N1
+        logp_N, entropy_N = _pick(jnp.where(candidates >= 0, few_NA, IMPOSSIBLE), is_target_NA)
+        few = jnp.where(is_target_NA.any(1), logp_N, IMPOSSIBLE), entropy_N
+        free_N = (candidates < 0).all(1)
+        return jax.tree.map(lambda a, b: jnp.where(free_N, a, b), free, few)
 
     candidates_NA = jnp.zeros((N, 0), jnp.int32) if candidates_NA is None else candidates_NA
     if N <= chunk:
@@ -93,14 +98,15 @@ def expected_candidate(hidden_ND: jax.Array, head_VD: jax.Array, candidates_NA: 
     logits_NA = candidate_logits(hidden_ND, head_VD, candidates_NA)
     there_N1 = (candidates_NA >= 0).any(1, keepdims=True)
     p_NA = jax.nn.softmax(jnp.where(there_N1, logits_NA, 0.0), axis=1)
-    return jnp.where(there_N1[:, 0], (p_NA * jnp.arange(candidates_NA.shape[1])).sum(1), 0.0)
+    return jnp.where(there_N1[:, 0], (p_NA * jnp.arange(candidates_NA.shape[1])[None]).sum(1), 0.0)
 
 
-def _pick(logits_NV, is_target_NV, used_N1):
-    """Log-probability of the target and entropy of one distribution a row; rows not used stay finite."""
-    logits_NV = jnp.where(used_N1, jnp.maximum(logits_NV, -1e30), 0.0)
-    logp_NV = logits_NV - jax.nn.logsumexp(logits_NV, axis=1, keepdims=True)
-    found_N = is_target_NV.any(1)
-    logp_N = jnp.where(found_N, jnp.where(is_target_NV, logp_NV, 0.0).sum(1), -1e30)
-    entropy_N = -jnp.where(logp_NV > -1e20, jnp.exp(logp_NV) * logp_NV, 0.0).sum(1)
-    return logp_N, entropy_N
+def _pick(logits_NV: jax.Array, is_target_NV: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Log-probability of the target and entropy of one distribution a row; -inf is fine anywhere but at the target."""
+    top_N1 = jax.lax.stop_gradient(logits_NV.max(1, keepdims=True))
+    total_N1 = top_N1 + jnp.log(jnp.exp(logits_NV - top_N1).sum(1, keepdims=True))
+    # A masked sum, not a gather: its gradient is a select that joins the softmax's, where a gather's is a scatter.
+    logp_N = jnp.where(is_target_NV, logits_NV - total_N1, 0.0).sum(1)
+    logp_NV = jax.lax.stop_gradient(logits_NV - total_N1)
+    p_NV = jnp.exp(logp_NV)
+    return logp_N, -jnp.where(p_NV > 0, p_NV * logp_NV, 0.0).sum(1)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxreason.config import ModelConfig
 from jaxreason.ops import attention, logprob
 from jaxreason.policy.cache import Cache, after_prompt, write
-from jaxreason.policy.transformer import Block, RMSNorm, Transformer
+from jaxreason.policy.transformer import Block, RMSNorm, Transformer, rotation
 from jaxreason.types import Params
 
 
@@ -44,7 +44,7 @@ def logits(params: Params, tokens_BS, positions_BS, segments_BS, *, config: Mode
 
     Args:
       tokens_BS: int32.
-      positions_BS: int32, from 0 inside each sequence.
+      positions_BS: int32, from 0 inside each sequence, so below S.
       segments_BS: int32; a token sees only its own segment.
     """
     chex.assert_equal_shape([tokens_BS, positions_BS, segments_BS])
@@ -141,9 +141,10 @@ def prefill(
     offset_PL = jnp.arange(L)[None] - (L - length_P)[:, None]
     positions_PL, segments_PL = jnp.maximum(offset_PL, 0), (offset_PL >= 0).astype(jnp.int32)
     x_PLD = params["embed_tokens"].astype(config.dtype)[tokens_PL]
+    angles = rotation(positions_PL, L, config)
     block, layers = Block(config), []
     for p in params["layers"]:
-        q, k, v = block.apply({"params": p}, x_PLD, positions_PL, method=Block.qkv)
+        q, k, v = block.apply({"params": p}, x_PLD, angles, method=Block.qkv)
         layers.append(after_prompt(k, v, G, T))
         attended = attention.causal(q, k, v, segments_PL)
         x_PLD = block.apply({"params": p}, x_PLD, attended, method=Block.finish)
@@ -165,10 +166,11 @@ def decode(
     """
     P, G = token_PG.shape
     positions_PG = jnp.broadcast_to((cache.prefix_length + step)[:, None], (P, G))
+    angles = rotation(positions_PG, cache.num_places, config)
     x_PGD = params["embed_tokens"].astype(config.dtype)[token_PG]
     block, layers = Block(config), []
     for p, layer in zip(params["layers"], cache.layers, strict=True):
-        q, k, v = block.apply({"params": p}, x_PGD, positions_PG, method=Block.qkv)
+        q, k, v = block.apply({"params": p}, x_PGD, angles, method=Block.qkv)
         layer = write(layer, k, v, step)
         layers.append(layer)
         attended = attention.with_prefix(q, layer.prefix_k, layer.prefix_v, layer.k, layer.v, cache.prefix_length, step)

@@ -27,6 +27,11 @@ class Cache:
     layers: tuple[LayerCache, ...]
     prefix_length: jax.Array  # int32 [P]
 
+    @property
+    def num_places(self) -> int:
+        """L + T."""
+        return self.layers[0].prefix_v.shape[2] + self.layers[0].v.shape[3]
+
 
 def after_prompt(k_PLJC: jax.Array, v_PLJC: jax.Array, G: int, T: int) -> LayerCache:
     """A layer's cache once the prompt is read, with room for T tokens of G completions a prompt."""

@@ -26,17 +26,30 @@ class RMSNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), self.param_dtype)
         wide = x.astype(jnp.float32)
         wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
-        return wide.astype(self.dtype) * scale.astype(self.dtype)
+        return wide.astype(self.dtype) * jnp.expand_dims(scale.astype(self.dtype), range(x.ndim - 1))
 
 
-def rotate(x_BSHC: jax.Array, positions_BS: jax.Array, theta: float) -> jax.Array:
-    """Rotary embedding, halves paired as Hugging Face's Llama family pairs them. Angles are float32."""
-    half = x_BSHC.shape[-1] // 2
-    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle_BS1C = positions_BS[:, :, None, None].astype(jnp.float32) * frequency
-    cos, sin = jnp.cos(angle_BS1C), jnp.sin(angle_BS1C)
+def rotation(positions_BS: jax.Array, limit: int, config: ModelConfig) -> tuple[jax.Array, jax.Array]:
+    """Cosine and sine [B S 1 C/2], float32, of the rotary embedding's angles at positions 0..limit-1, for all layers.
+
+    Rows of a table, because XLA would copy the trigonometry itself into every layer and head that uses it. A position
+    beyond the limit gives NaN.
+    """
+    half = config.head_dim // 2
+    frequency_C = config.rope_theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle_SC = jnp.arange(limit, dtype=jnp.float32)[:, None] * frequency_C[None]
+
+    def at_positions(table_SC):
+        return table_SC.at[positions_BS].get(mode="fill", fill_value=jnp.nan)[:, :, None]
+
+    return at_positions(jnp.cos(angle_SC)), at_positions(jnp.sin(angle_SC))
+
+
+def rotate(x_BSHC: jax.Array, cos_BS1C: jax.Array, sin_BS1C: jax.Array) -> jax.Array:
+    """Rotary embedding, in float32, halves paired as Hugging Face's Llama family pairs them."""
     first, second = jnp.split(x_BSHC.astype(jnp.float32), 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x_BSHC.dtype)
+    rotated = [first * cos_BS1C - second * sin_BS1C, second * cos_BS1C + first * sin_BS1C]
+    return jnp.concatenate(rotated, axis=-1).astype(x_BSHC.dtype)
 
 
 class Block(nn.Module):
@@ -74,8 +87,8 @@ class Block(nn.Module):
             kernel_init=nn.initializers.normal(self.config.initializer_range),
         )
 
-    def qkv(self, x_BSD, positions_BS):
-        """Queries [B S H C], keys and values [B S J C], normalised and rotated."""
+    def qkv(self, x_BSD, angles):
+        """Queries [B S H C], keys and values [B S J C], normalised and rotated; angles are from `rotation`."""
         c = self.config
         B, S, _ = x_BSD.shape
         x_ND = self.input_layernorm(x_BSD).reshape(B * S, -1)
@@ -84,7 +97,7 @@ class Block(nn.Module):
         v = self.v_proj(x_ND).reshape(B, S, c.num_key_value_heads, c.head_dim)
         if c.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        return rotate(q, positions_BS, c.rope_theta), rotate(k, positions_BS, c.rope_theta), v
+        return rotate(q, *angles), rotate(k, *angles), v
 
     def finish(self, x_BSD, attended_BSHC):
         """What follows attention."""
@@ -94,9 +107,9 @@ class Block(nn.Module):
         x_ND = x_ND + self.down_proj(nn.silu(self.gate_proj(h_ND)) * self.up_proj(h_ND))
         return x_ND.reshape(B, S, D)
 
-    def __call__(self, x_BSD, positions_BS, segments_BS):
+    def __call__(self, x_BSD, angles, segments_BS):
         """The whole layer over packed rows."""
-        q, k, v = self.qkv(x_BSD, positions_BS)
+        q, k, v = self.qkv(x_BSD, angles)
         return self.finish(x_BSD, attention.causal(q, k, v, segments_BS)), None
 
 
@@ -123,5 +136,5 @@ class Transformer(nn.Module):
             unroll=c.num_hidden_layers if c.num_hidden_layers <= UNROLL else 1,
         )(c, name="layers")
         x_BSD = embedding_VD.astype(c.dtype)[tokens_BS]
-        x_BSD, _ = stack(x_BSD, positions_BS, segments_BS)
+        x_BSD, _ = stack(x_BSD, rotation(positions_BS, tokens_BS.shape[1], c), segments_BS)
         return RMSNorm(c.rms_norm_eps, c.dtype, c.param_dtype, name="norm")(x_BSD)

@@ -112,9 +112,7 @@ def generate(
             logp=put(state.logp, jnp.where(live_PG, logp_PG, 0.0)),
             length=length_PG,
             machine=jnp.where(live_PG, machine_PG, state.machine),
-            candidates=None
-            if few_PGA is None
-            else put(state.candidates, jnp.where(live_PG[:, :, None], few_PGA, -1)),
+            candidates=None if few_PGA is None else put(state.candidates, jnp.where(live_PG[:, :, None], few_PGA, -1)),
             cache=cache,
         )
 

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from jaxreason.ops import logprob
 
-
 BLOCK = 128
 """Columns of a block of the vocabulary, when one is drawn in two steps."""
 
@@ -106,7 +105,7 @@ def _categorical(key: jax.Array, weight_NA: jax.Array) -> jax.Array:
 
 
 def _first_past(uniform_N: jax.Array, weight_NA: jax.Array) -> jax.Array:
-    """The first place whose running sum is past `uniform` of the total; never one of weight 0, whatever the rounding."""
+    """The first place whose running sum is past `uniform` of the total; never one of weight 0, however sums round."""
     sum_NA = jnp.cumsum(weight_NA, axis=-1)
     past_NA = sum_NA > uniform_N[:, None] * sum_NA[:, -1:]
     return jnp.argmax(jnp.where(weight_NA > 0, 1 + past_NA, 0), axis=-1).astype(jnp.int32)

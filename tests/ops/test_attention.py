@@ -1,0 +1,104 @@
+"""Attention against plain loops."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreason.ops import attention
+from tests.helpers import TOLERANCE
+from tests.reference import transformer as reference
+
+RNG = np.random.default_rng(0)
+
+
+def _inputs(B, S, H, J, C):
+    q, k, v = (RNG.standard_normal((B, S, n, C), np.float32) for n in (H, J, J))
+    segments_BS = np.sort(RNG.integers(0, 3, (B, S)), axis=1).astype(np.int32)
+    return q, k, v, segments_BS
+
+
+@pytest.mark.parametrize(("H", "J"), [(4, 2), (3, 3), (4, 1)])
+def test_causal_is_the_loop_over_queries(H, J):
+    """Catches a query head paired with the wrong key head, a wrong scale, and a look at the future or next door."""
+    q, k, v, segments_BS = _inputs(2, 11, H, J, 8)
+    got = jax.jit(attention.causal)(q, k, v, segments_BS)
+    for b in range(2):
+        want = reference.attend(*(x[b].astype(np.float64) for x in (q, k, v)), segments_BS[b])
+        np.testing.assert_allclose(got[b], want, atol=TOLERANCE["sum"])
+
+
+@pytest.mark.parametrize(("block", "S"), [(4, 12), (5, 12), (11, 12)])
+def test_blocks_of_queries_change_neither_value_nor_gradient(monkeypatch, block, S):
+    """Catches a border off by one, and a last block that is shorter than the rest."""
+    q, k, v, segments_BS = _inputs(2, S, 4, 2, 8)
+    direction = RNG.standard_normal(q.shape, np.float32)
+
+    def both():
+        def total(q, k, v):
+            out = attention.causal(q, k, v, segments_BS)
+            return (out * direction).sum(), out
+
+        gradient, out = jax.jit(jax.grad(total, (0, 1, 2), has_aux=True))(q, k, v)
+        return out, *gradient
+
+    whole = both()
+    monkeypatch.setattr(attention, "BLOCK", block)
+    for a, b in zip(both(), whole, strict=True):
+        np.testing.assert_allclose(a, b, atol=TOLERANCE["sum"])
+
+
+def test_gradient_is_the_central_difference_of_the_loop():
+    """Catches a gradient that forgets the softmax's normalisation, which is divided out after the product."""
+    q, k, v, segments_BS = _inputs(1, 5, 2, 1, 4)
+    weight = RNG.standard_normal(q.shape)
+
+    def loop(*args):
+        return (reference.attend(*(x[0] for x in args), segments_BS[0]) * weight[0]).sum()
+
+    def total(*args):
+        return (attention.causal(*args, segments_BS) * weight.astype(np.float32)).sum()
+
+    got = jax.jit(jax.grad(total, (0, 1, 2)))(q, k, v)
+    args = [x.astype(np.float64) for x in (q, k, v)]
+    for n in range(3):
+        direction = RNG.standard_normal(args[n].shape)
+        ahead, behind = list(args), list(args)
+        ahead[n], behind[n] = args[n] + 1e-5 * direction, args[n] - 1e-5 * direction
+        want = (loop(*ahead) - loop(*behind)) / 2e-5
+        np.testing.assert_allclose((got[n] * direction).sum(), want, rtol=TOLERANCE["logits"], atol=TOLERANCE["sum"])
+
+
+def test_a_token_alone_in_its_segment_sees_itself():
+    """Catches a mask that leaves a row of the softmax empty: the answer would be an average over strangers, or NaN."""
+    q, k, v, _ = _inputs(1, 6, 2, 1, 4)
+    segments_BS = np.arange(6, dtype=np.int32)[None]
+    got = attention.causal(q, k, v, segments_BS)
+    np.testing.assert_allclose(got, np.repeat(v, 2, axis=2), atol=TOLERANCE["elementwise"])
+
+
+@pytest.mark.parametrize("window", [4, 1000])
+def test_with_prefix_is_causal_attention_over_prompt_and_completion(monkeypatch, window):
+    """Catches a window that ends before the query, padding that is seen, and groups that read each other's cache."""
+    monkeypatch.setattr(attention, "WINDOW", window)
+    P, G, H, J, C, L, T = 2, 3, 4, 2, 8, 5, 12
+    length_P = np.array([5, 2])
+    q, k, v = (RNG.standard_normal((P, G, L + T, n, C), np.float32) for n in (H, J, J))
+    k[:, 1:, :L], v[:, 1:, :L] = k[:, :1, :L], v[:, :1, :L]  # a group's prompt is one
+    cache = (
+        k[:, 0, :L].transpose(0, 2, 3, 1),
+        v[:, 0, :L].transpose(0, 2, 1, 3),
+        k[:, :, L:].transpose(0, 1, 3, 4, 2),
+        v[:, :, L:].transpose(0, 1, 3, 2, 4),
+        length_P,
+    )
+    # A function of its own: what jit has kept of another was traced with another window.
+    attend = jax.jit(lambda q, step: attention.with_prefix(q, *cache, step))
+    for step in (0, 3, 4, 7, 10, 11):  # both sides of every border
+        got = attend(q[:, :, L + step], jnp.int32(step))
+        for p in range(P):
+            for g in range(G):
+                own = slice(L - length_P[p], L + step + 1)
+                parts = (x[p, g, own].astype(np.float64) for x in (q, k, v))
+                want = reference.attend(*parts, np.ones(L + T))[-1]
+                np.testing.assert_allclose(got[p, g], want, atol=TOLERANCE["sum"])
