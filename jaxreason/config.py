@@ -460,7 +460,7 @@ class Config:
 
 def parser() -> jsonargparse.ArgumentParser:
     """A parser of every field, with a help line each, for the commands to extend."""
-    result = jsonargparse.ArgumentParser(exit_on_error=False)
+    result = jsonargparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
     result.add_class_arguments(Config)
     return result
 

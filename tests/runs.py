@@ -1,0 +1,82 @@
+"""Runs of configs/tiny.yaml for the tests: one warm start for all of them, and what is compared between runs."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from jaxreason.cli import main
+
+ROOT = Path(__file__).parents[1]
+TINY = str(ROOT / "configs" / "tiny.yaml")
+NO_CACHE = "--run.compilation_cache_dir="
+"""Leaves the cache to conftest.py, which sets one for the tests."""
+
+
+def shared(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that is made once for all processes of a test run; copy it, don't write to it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = base / name
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (base / f"{name}.made").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            (base / f"{name}.made").touch()
+    return folder
+
+
+def warm(tmp_path_factory) -> Path:
+    """A run of no steps: data, tokenizer, warm-started policy and its evaluation."""
+
+    def make(folder: Path) -> None:
+        assert main(["train", TINY, NO_CACHE, "--run.max_steps=0", f"--run.output_dir={folder}"]) == 0
+
+    return shared(tmp_path_factory, "warm", make)
+
+
+def begin(warm_folder: Path, folder: Path) -> Path:
+    """A folder that starts where the warm one ended, under any configuration with the same data and model."""
+    for part in ("data", "tokenizer", "start", "evaluation"):
+        shutil.copytree(warm_folder / part, folder / part)
+    return folder
+
+
+def train(folder: Path, *arguments: str) -> int:
+    """`jaxreason train configs/tiny.yaml` into a folder, in this process; the exit code."""
+    return main(["train", TINY, NO_CACHE, f"--run.output_dir={folder}", *arguments])
+
+
+def process(folder: Path, *arguments: str) -> subprocess.Popen:
+    """The same as a process and process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "jaxreason", "train", TINY, NO_CACHE, f"--run.output_dir={folder}", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+
+
+def rows(folder: Path) -> list[dict]:
+    """The metric rows of a run without what a clock decides."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [
+        {k: v for k, v in json.loads(line).items() if not k.startswith("time/") and k not in _CLOCKED} for line in lines
+    ]
+
+
+_CLOCKED = ("step_time", "tokens_per_second")
+
+
+def results(folder: Path) -> dict:
+    """What results.json holds, without what a clock or a restart decides."""
+    found = json.loads((folder / "results.json").read_text())
+    return {k: v for k, v in found.items() if k not in ("seconds", "steps_this_launch")}
