@@ -293,6 +293,18 @@ def test_an_empty_run_says_so(tmp_path):
     assert "no result yet: 0 of 80 steps are done. There is no evaluation." in text
 
 
+def test_no_training_is_no_result(make):
+    """A run of 0 steps that boasts of a change of 0.0."""
+    folder = make()
+    (folder / "metrics.jsonl").unlink()
+    found = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps(found | {"steps": 0}))
+    text = read(folder)
+    assert "No step of training was asked for" in text
+    assert 'class="results"' not in text
+    assert "after" not in re.search(r"<thead>.*?</thead>", text)[0]
+
+
 def test_an_unfinished_run_shows_its_last_evaluation(make):
     """An intermediate evaluation passed off as the result."""
     folder = make()

@@ -122,7 +122,8 @@ def _held_out(runs: Sequence[Run]) -> tuple[str, str, Markup] | None:
             sources += [pair.source for pair in shown]
     if not parts:
         return None
-    bar = texts.filters(texts.OUTCOMES_HELD_OUT, runs, sorted(set(sources)), ())
+    outcomes = texts.OUTCOMES_HELD_OUT if any(run.after for run in runs) else ()
+    bar = texts.filters(outcomes, runs, sorted(set(sources)), ())
     return "chains", title, el("section", el("h2", title), bar, *parts, id="chains")
 
 

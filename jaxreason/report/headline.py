@@ -26,8 +26,10 @@ def headline(run: Run, *, alone: bool = True) -> Markup:
 
 
 def _large(run: Run) -> Markup | None:
-    """The two figures of the result, for each way of decoding."""
+    """The two figures of the result, for each way of decoding; None where nothing was trained."""
     blocks = []
+    if run.steps == 0:
+        return None
     for mode in MODES:
         relative, points = number(run.results, "change", mode, "tokens_relative", "value"), points_changed(run, mode)
         if relative is None and points is None:
@@ -55,7 +57,7 @@ def _stat(value: str, unit: str, name: str, between: str) -> Markup:
 
 def comparison_note(runs: Sequence[Run]) -> Markup | None:
     """What the intervals are of; None where no run has a result."""
-    problems = sorted({found for run in runs if (found := number(run.results, "problems")) is not None})
+    problems = sorted({found for run in runs if run.steps and (found := number(run.results, "problems"))})
     if not problems:
         return None
     count = " or ".join(fixed(n, 0) for n in problems)
@@ -69,6 +71,8 @@ def comparison_note(runs: Sequence[Run]) -> Markup | None:
 
 def _sentence(run: Run) -> Markup:
     """The result, or how far the run is."""
+    if run.results and run.steps == 0:
+        return el("p", "No step of training was asked for: this is the policy of the start.", class_="lead")
     result = [part for mode in MODES if (part := _result_of(run, mode))]
     if result:
         preset = run.results.get("preset") or run.setting("reward", "preset") or "unknown"

@@ -59,7 +59,9 @@ class Run:
 
     @cached_property
     def after(self) -> Evaluation | None:
-        """The final evaluation; of an unfinished run the latest one."""
+        """The final evaluation; of an unfinished run the latest one. None where nothing was trained."""
+        if self.steps == 0:
+            return None
         steps = [step for step in self.evaluations if step > 0]
         table = self.results.get("trained")
         if isinstance(table, dict):

@@ -74,25 +74,29 @@ def before_after(run: Run) -> list[Markup]:
 
 
 def _table(run: Run, before: dict, after: dict, mode: str) -> Markup:
+    """A row a source. Where only one evaluation is there, it has the table for itself."""
     then = f"step {run.after.step}" if run.after and not run.results else "after"
-    columns = [("accuracy, %", 3), ("tokens", 3), ("tokens, right", 2), ("tokens, wrong", 2), ("cut, %", 2)]
-    plain = ["mean_tokens_correct", "mean_tokens_wrong", "truncation_rate"]
-    if any(number(table, "needless_share") for table in (before, after)):
-        columns.append(("needless, %", 2))
-        plain.append("needless_share")
-    names = ["", *["before", then, "change"] * 2, *["before", then] * len(plain)]
+    sides = {name: table for name, table in (("before", before), (then, after)) if table}
+    both = len(sides) == 2
+    plain = {"mean_tokens_correct": "tokens, right", "mean_tokens_wrong": "tokens, wrong", "truncation_rate": "cut, %"}
+    if any(number(table, "needless_share") for table in sides.values()):
+        plain["needless_share"] = "needless, %"
+    wide = [3 if both else 1] * 2 + [len(sides)] * len(plain)
+    changes = ["change"] if both else []
+    names = ["", *[*sides, *changes] * 2, *list(sides) * len(plain)]
+    groups = zip(["accuracy, %", "tokens", *plain.values()], wide, strict=True)
     head = [
-        el("tr", el("th"), *[el("th", name, colspan=wide, scope="colgroup") for name, wide in columns]),
+        el("tr", el("th"), *[el("th", name, colspan=count, scope="colgroup") for name, count in groups]),
         el("tr", *[el("th", name, scope="col") for name in names]),
     ]
-    sources = {"all problems": (before, after)}
-    labels = list(dict.fromkeys([*_sources(before), *_sources(after)]))
+    between = {name: change_interval(run, mode, name) for name in ("accuracy", "tokens_relative")}
+    body = [_row("all problems", list(sides.values()), between, list(plain))]
+    labels = list(dict.fromkeys(label for table in sides.values() for label in _sources(table)))
     if len(labels) > 1:
-        sources |= {label: (_sources(before).get(label, {}), _sources(after).get(label, {})) for label in labels}
-    body = []
-    for i, (label, pair) in enumerate(sources.items()):
-        between = {name: change_interval(run, mode, name) for name in ("accuracy", "tokens_relative")} if i == 0 else {}
-        body.append(_row(label, *pair, between, plain))
+        body += [
+            _row(label, [_sources(table).get(label, {}) for table in sides.values()], {}, list(plain))
+            for label in labels
+        ]
     return in_box(head, body)
 
 
@@ -101,9 +105,24 @@ def _sources(table: dict) -> dict[str, dict]:
     return {name: row for name, row in found.items() if isinstance(row, dict)} if isinstance(found, dict) else {}
 
 
-def _row(label: str, before: dict, after: dict, between: dict[str, str], plain: list[str]) -> Markup:
+def _row(label: str, sides: list[dict], between: dict[str, str], plain: list[str]) -> Markup:
     """One source. The results hold intervals of a change for all problems together only."""
-    problems = number(after, "problems") or number(before, "problems")
+    problems = number(sides[-1], "problems") or number(sides[0], "problems")
+    accuracy, tokens = [accuracy_cell(table) for table in sides], [tokens_cell(table) for table in sides]
+    if len(sides) == 2:
+        points, relative = _changes(*sides)
+        accuracy.append(el("b", two_lines(points, between.get("accuracy", ""))))
+        tokens.append(el("b", two_lines(relative, between.get("tokens_relative", ""))))
+    cells: list[str] = [*accuracy, *tokens]
+    for name in plain:
+        write = hundredfold if name in ("truncation_rate", "needless_share") else _tokens
+        cells += [write(table, name) for table in sides]
+    name = join(label, el("small", f"{fixed(problems, 0)} problems") if problems else None)
+    return el("tr", el("th", name, scope="row"), *[el("td", cell) for cell in cells])
+
+
+def _changes(before: dict, after: dict) -> tuple[str, str]:
+    """Difference of accuracy in points and of tokens in percent, in words."""
     right = number(before, "accuracy"), number(after, "accuracy")
     tokens = number(before, "mean_tokens"), number(after, "mean_tokens")
     points = relative = DASH
@@ -111,19 +130,7 @@ def _row(label: str, before: dict, after: dict, between: dict[str, str], plain: 
         points = signed(100 * (right[1] - right[0]))
     if tokens[0] and tokens[1] is not None:
         relative = f"{signed(100 * (tokens[1] / tokens[0] - 1))} %"
-    cells = [
-        accuracy_cell(before),
-        accuracy_cell(after),
-        el("b", two_lines(points, between.get("accuracy", ""))),
-        tokens_cell(before),
-        tokens_cell(after),
-        el("b", two_lines(relative, between.get("tokens_relative", ""))),
-    ]
-    for name in plain:
-        write = hundredfold if name in ("truncation_rate", "needless_share") else _tokens
-        cells += [write(before, name), write(after, name)]
-    name = join(label, el("small", f"{fixed(problems, 0)} problems") if problems else None)
-    return el("tr", el("th", name, scope="row"), *[el("td", cell) for cell in cells])
+    return points, relative
 
 
 def _tokens(table: dict, name: str) -> str:

@@ -36,7 +36,7 @@ def filters(outcomes: Sequence[str], runs: Sequence[Run], sources: Sequence[str]
     """Controls of one section; hidden until the script, which they need, has run."""
     fields = [
         el("label", "Search", el("input", type="search", name="text", placeholder="problem or answer")),
-        _select("outcome", "Outcome", outcomes),
+        _select("outcome", "Outcome", outcomes) if outcomes else None,
         _select("source", "Source", sources) if len(sources) > 1 else None,
         _select("step", "Step", [str(step) for step in steps]) if len(steps) > 1 else None,
         _select("run", "Run", [run.label for run in runs]) if len(runs) > 1 else None,
