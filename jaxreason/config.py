@@ -168,7 +168,7 @@ class WarmupConfig:
     drill_steps: int = 0
     """the first so many of them on bare equations of the built-in task"""
     result_weight: float = 3.0
-    """weight of a token that follows `=`, against 1 of the others: few tokens hold most of the difficulty"""
+    """weight of results (what follows `=`) and of scores, against 1 of other tokens: they hold most of the difficulty"""
     learning_rate: float = 0.01
     """peak learning rate of Muon's matrices"""
     adam_learning_rate: float = 2e-3
@@ -185,7 +185,7 @@ class WarmupConfig:
         _require(
             0 <= self.drill_steps <= self.max_steps, "warmup.drill_steps", "in 0..warmup.max_steps", self.drill_steps
         )
-        _require(self.result_weight > 0, "warmup.result_weight", "above 0", self.result_weight)
+        _require(self.result_weight > 1, "warmup.result_weight", "above 1", self.result_weight)
         _require(self.rows_per_step >= 1, "warmup.rows_per_step", "at least 1", self.rows_per_step)
         _require(self.row_length >= 2, "warmup.row_length", "at least 2", self.row_length)
 

@@ -62,15 +62,16 @@ def drill_rows(config: Config, tokenizer: Tokenizer) -> Rows:
     texts = [drill(rng, config.warmup.row_length // len(line)) for _ in range(sheets)]
     items = [_item(ids[:1], ids[1:], REASON.id, config, tokenizer) for ids in tokenizer.encode_batch(texts)]
     rows = _pack(items, config.warmup.row_length)
-    return rows | {"weight": np.where(rows["weight"] > 1.0, 1.0, 0.0).astype(np.float32)}
+    return rows | {"weight": (rows["weight"] == config.warmup.result_weight).astype(np.float32)}
 
 
 def _item(prompt, completion, role: int, config: Config, tokenizer: Tokenizer) -> PackItem:
-    """A supervised sequence; tokens after `=` weigh result_weight, which stands above 1 for `drill_rows` to find."""
+    """A supervised sequence; results (what follows `=`) and scores weigh result_weight."""
     ids = np.array(completion, np.int32)
     before = np.array([*prompt[-1:], *completion[:-1]], np.int32)
     (equals,) = tokenizer.encode_batch(["="])
-    weight = np.where(before == equals[-1], config.warmup.result_weight, 1.0).astype(np.float32)
+    hard = (before == equals[-1]) | (role == SCORE.id)
+    weight = np.where(hard, config.warmup.result_weight, 1.0).astype(np.float32)
     return PackItem(
         prompt=np.array(prompt, np.int32),
         completion=ids,

@@ -1,8 +1,8 @@
 """The built-in task: a pocket calculator modulo 7, read strictly from left to right.
 
-A question is a start digit and steps, each ended by `;`: `3;+5;*2;*4+6-1;` asks for ((((3+5)*2)*4)+6)-1 modulo 7, with
-no precedence of `*`. A step of one operation is easy: it can be answered at once. A step of three is hard: worth
-working out. Levels differ several-fold in the work they need, which is what a length penalty has to cope with.
+A question is a start digit and lettered steps: `3;A+5;B*2;C*4+6-1;` asks for ((((3+5)*2)*4)+6)-1 modulo 7, with no
+precedence of `*`. A step of one operation is easy: it can be answered at once. A step of three is hard: worth working
+out. Levels differ several-fold in the work they need, which is what a length penalty has to cope with.
 """
 
 import hashlib
@@ -25,7 +25,9 @@ HARD_OPERATIONS = 3
 
 _SIGNS = "+-*"
 _TEST_SHARE = 8  # one question in so many belongs to the test split
-_QUESTION = re.compile(r"([0-6]);((?:(?:[-+*][0-6])+;)+)")
+_QUESTION = re.compile(r"([0-6]);((?:[A-Z](?:[-+*][0-6])+;)+)")
+LETTERS = "ABCDEF"
+"""Names of the steps, in order; more than any question has."""
 _DIFFERENT_OPERATIONS = len(_SIGNS) * MODULUS
 
 
@@ -45,16 +47,25 @@ def parse(question: str) -> tuple[int, tuple[Step, ...]]:
     Raises:
       ValueError: the text is no question of this task.
 
-    >>> parse("3;+5;*4+6-1;")
+    >>> parse("3;A+5;B*4+6-1;")
     (3, ((('+', 5),), (('*', 4), ('+', 6), ('-', 1))))
     """
     match = _QUESTION.fullmatch(question)
-    if match is None:
+    steps = match[2].removesuffix(";").split(";") if match else []
+    if match is None or [step[0] for step in steps] != list(LETTERS[: len(steps)]):
         raise ValueError(
-            f"question: expected one of the built-in arithmetic task like '3;+5;*4+6-1;', got {question!r}"
+            f"question: expected one of the built-in arithmetic task like '3;A+5;B*4+6-1;', got {question!r}"
         )
-    steps = match[2].removesuffix(";").split(";")
-    return int(match[1]), tuple(tuple((step[i], int(step[i + 1])) for i in range(0, len(step), 2)) for step in steps)
+    return int(match[1]), tuple(tuple((step[i], int(step[i + 1])) for i in range(1, len(step), 2)) for step in steps)
+
+
+def ask(start: int, steps: Sequence[str]) -> str:
+    """The question with these steps, each as its operations.
+
+    >>> ask(3, ["+5", "*4+6-1"])
+    '3;A+5;B*4+6-1;'
+    """
+    return f"{start};" + "".join(f"{letter}{step};" for letter, step in zip(LETTERS, steps, strict=False))
 
 
 def evaluate(question: str) -> int:
@@ -63,7 +74,7 @@ def evaluate(question: str) -> int:
     Raises:
       ValueError: the text is no question of this task.
 
-    >>> evaluate("3;+5;*4+6-1;")
+    >>> evaluate("3;A+5;B*4+6-1;")
     2
     """
     value, steps = parse(question)
@@ -120,7 +131,7 @@ def drill(rng: random.Random, count: int) -> str:
     """That many bare equations, a line each: what every step is made of.
 
     >>> drill(random.Random(0), 2)
-    '6*3=4\\n2*4=1\\n'
+    '6-6=0\\n3+2=5\\n'
     """
     lines = []
     for _ in range(count):
@@ -137,7 +148,7 @@ def _draw(rng: random.Random, level: int, split: str) -> Iterator[str]:
         sizes = [1] * rng.randint(fewest_easy, most_easy) + [HARD_OPERATIONS] * rng.randint(fewest_hard, most_hard)
         rng.shuffle(sizes)
         steps = ("".join(rng.choice(_SIGNS) + str(rng.randrange(MODULUS)) for _ in range(size)) for size in sizes)
-        question = f"{rng.randrange(MODULUS)};{';'.join(steps)};"
+        question = ask(rng.randrange(MODULUS), list(steps))
         if is_test(question) != (split == "test"):
             continue
         if split == "test":
@@ -162,7 +173,7 @@ def _test_questions(level: int) -> int:
     """How many test questions a level has: counted at level 1; above, what can be drawn without much repeating."""
     if level == 1:
         steps = [sign + str(digit) for sign in _SIGNS for digit in range(MODULUS)]
-        return sum(is_test(f"{d};{a};{b};") for d in range(MODULUS) for a in steps for b in steps)
+        return sum(is_test(ask(d, [a, b])) for d in range(MODULUS) for a in steps for b in steps)
     (fewest_easy, _), (fewest_hard, _) = LEVELS[level]
     smallest_space = MODULUS * _DIFFERENT_OPERATIONS ** (fewest_easy + HARD_OPERATIONS * fewest_hard)
     return smallest_space // (2 * _TEST_SHARE)

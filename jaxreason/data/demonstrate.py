@@ -12,7 +12,7 @@ import re
 
 import numpy as np
 
-from jaxreason.data.arithmetic import MODULUS, Step, apply, parse
+from jaxreason.data.arithmetic import LETTERS, MODULUS, Step, apply, parse
 from jaxreason.data.problems import Problem
 
 
@@ -25,8 +25,8 @@ class Piece:
 
 
 IMPORTANCE = {
-    "step": 5,  # 3+5=1            an easy step, always right
-    "guess": 5,  # 1*4+6-1=3?       a hard step at a glance, often wrong
+    "step": 5,  # A3+5=1           an easy step, always right
+    "guess": 5,  # B1*4+6-1=3?      a hard step at a glance, often wrong
     "check": 5,  # wait 1*4=4 ...   the guess worked out; its result counts from there on
     "answer": 5,  # \boxed{2}
     "restate": 2,  # so now it is 1
@@ -42,7 +42,7 @@ NEEDLESS = frozenset(kind for kind, value in IMPORTANCE.items() if value < 5)
 
 FILLERS = ("hmm let me think\n", "ok going on\n", "this is the next one\n", "let me see now\n")
 
-SYMBOLS = ("\n", "\\boxed{", "}", "+", "-", "*", "=", "?", ";", *map(str, range(MODULUS)))
+SYMBOLS = ("\n", "\\boxed{", "}", "+", "-", "*", "=", "?", ";", *LETTERS, *map(str, range(MODULUS)))
 """What a tokenizer for this task should hold as single tokens; words come of themselves."""
 
 RIGHT_GUESS = 0.5
@@ -52,14 +52,14 @@ CHECK = 0.38
 policy would check from the start and have nothing to learn."""
 RESTATE_UNCHECKED = 0.75
 """Probability that a guess that isn't checked is directly followed by a restatement."""
-NEEDLESS_LINES = {0: (2, 3), 1: (7, 9), 2: (12, 14)}
+NEEDLESS_LINES = {0: (3, 4), 1: (8, 10), 2: (13, 15)}
 """Hard steps of the question (2 stands for more as well) -> fewest and most needless lines, uniform. A number for the
 whole text rather than a probability a step, so that lengths within a level stay close together."""
 NEEDLESS_SHARES = {"restate": 0.2, "filler": 0.25, "recheck": 0.22, "detour": 0.25, "second_check": 0.08}
 """How often a needless line is of each kind, where its step allows that kind."""
 
 _EQUATION = r"[0-9](?:[-+*][0-9])+=[0-9]"
-_STEP_LINE = re.compile(rf"({_EQUATION})\??")
+_STEP_LINE = re.compile(rf"([A-Z])({_EQUATION})\??")
 _CHECK_LINE = re.compile(rf"(?:wait|again)((?: {_EQUATION})+)(?: yes)?")
 _PLAIN_LINES = {
     "restate": re.compile(r"so now it is [0-9]"),
@@ -86,8 +86,8 @@ def demonstrate(
     """
     value, steps = parse(problem.question)
     solved = []
-    for step in steps:
-        work, value = _solve(value, step, rng, verbosity, check)
+    for letter, step in zip(LETTERS, steps, strict=False):
+        work, value = _solve(letter, value, step, rng, verbosity, check)
         solved.append(work)
     for work in _choose_needless(solved, rng, verbosity):
         work.pieces.append(work.needless(rng))
@@ -120,17 +120,17 @@ class _Work:
 
 
 def _solve(
-    value: int, step: Step, rng: np.random.Generator, verbosity: float, check: float
+    letter: str, value: int, step: Step, rng: np.random.Generator, verbosity: float, check: float
 ) -> tuple[_Work, int]:
     """The needed pieces of one step and the value after it."""
     chain, right = _work_out(value, step)
     if len(step) == 1:
         allowed = {"restate", "filler", "recheck", "detour"}
-        return _Work([Piece("step", f"{chain}\n")], right, chain, allowed), right
+        return _Work([Piece("step", f"{letter}{chain}\n")], right, chain, allowed), right
     guessed = right
     if rng.random() >= RIGHT_GUESS:
         guessed = (right + int(rng.integers(1, MODULUS))) % MODULUS
-    pieces = [Piece("guess", f"{value}{_operations(step)}={guessed}?\n")]
+    pieces = [Piece("guess", f"{letter}{value}{_operations(step)}={guessed}?\n")]
     allowed = {"restate", "filler", "detour"}
     if rng.random() < check:
         pieces.append(Piece("check", f"wait {chain}\n"))
@@ -198,9 +198,9 @@ def label(question: str, text: str) -> list[Piece]:
         elif _ANSWER.fullmatch(line):
             kind, answered = "answer", True
         elif match := _STEP_LINE.fullmatch(body):
-            operations = match[1][1:-2]
-            if operations in steps[position:]:
-                position = steps.index(operations, position) + 1
+            place, operations = LETTERS.find(match[1]), match[2][1:-2]
+            if position <= place < len(steps) and operations == steps[place]:
+                position = place + 1
                 hard = len(operations) > 2
                 kind, guessed, unchecked = ("guess", operations, True) if hard else ("step", None, False)
         elif match := _CHECK_LINE.fullmatch(body):

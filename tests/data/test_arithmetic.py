@@ -20,8 +20,8 @@ def test_answers_against_brackets():
     """Would catch precedence of *, a remainder of the wrong sign, or an operation left out."""
     for problem in generate(600, seed=3, split="train"):
         assert problem.answer == str(by_brackets(problem.question)), problem.question
-    assert evaluate("3;+5;*2;*4+6-1;") == 6  # 8=1, 2, 8=1, 7=0, -1=6
-    assert evaluate("0;-6;-6;") == 2
+    assert evaluate("3;A+5;B*2;C*4+6-1;") == 6  # 8=1, 2, 8=1, 7=0, -1=6
+    assert evaluate("0;A-6;B-6;") == 2
 
 
 def test_levels_have_the_steps_they_promise():
@@ -84,6 +84,6 @@ def test_bad_arguments():
     for arguments in ({"count": -1}, {"levels": ()}, {"levels": (4,)}, {"levels": (1, 1)}, {"split": "dev"}):
         with pytest.raises(ValueError, match=r"expected"):
             generate(**{"count": 3, "seed": 0, "split": "train", **arguments})
-    for question in ("", "3", "3;", "3;+7;", "3;+5", "3;5;", "10;+1;", "3;+1;\n"):
+    for question in ("", "3", "3;", "3;A+7;", "3;A+5", "3;A5;", "10;A+1;", "3;A+1;\n", "3;+1;", "3;B+1;", "3;A+1;C+1;"):
         with pytest.raises(ValueError, match="built-in arithmetic task"):
             parse(question)

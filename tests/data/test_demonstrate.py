@@ -100,16 +100,16 @@ def test_lengths_leave_half_to_save(demonstrations):
     needed, written = {1: [], 2: [], 3: []}, {1: [], 2: [], 3: []}
     for problem, pieces in demonstrations:
         steps = parse(problem.question)[1]
-        # 3+5=1\n is 6 tokens; a guess is 11 and its check 19; \boxed{1} is 3.
-        needed[problem.meta["level"]].append(3 + sum(6 if len(step) == 1 else 30 for step in steps))
+        # A3+5=1\n is 7 tokens; a guess is 12 and its check 19; \boxed{1} is 3.
+        needed[problem.meta["level"]].append(3 + sum(7 if len(step) == 1 else 31 for step in steps))
         written[problem.meta["level"]].append(tokens(pieces))
     need = [np.mean(needed[level]) for level in (1, 2, 3)]
     wrote = [np.mean(written[level]) for level in (1, 2, 3)]
-    assert need == pytest.approx([15, 42, 87], abs=2)
-    assert np.array(wrote) / need == pytest.approx([2.2, 2.1, 1.8], abs=0.12)
-    assert 0.46 < 1 - sum(need) / sum(wrote) < 0.52
-    assert wrote[2] <= 165
-    assert np.percentile(written[3], 99) <= 225
+    assert need == pytest.approx([17, 44.5, 92], abs=2)
+    assert np.array(wrote) / need == pytest.approx([2.35, 2.2, 1.85], abs=0.15)
+    assert 0.47 < 1 - sum(need) / sum(wrote) < 0.54
+    assert wrote[2] <= 180
+    assert np.percentile(written[3], 99) <= 245
 
 
 def test_all_kinds_occur(demonstrations):
@@ -126,24 +126,24 @@ def test_same_generator_same_demonstration():
     assert len(texts) == 2
 
 
-QUESTION = "3;+5;*4+6-1;"
+QUESTION = "3;A+5;B*4+6-1;"
 
 
 @pytest.mark.parametrize(
     ("text", "kinds"),
     [
         ("", []),
-        ("3+5=1\n1*4+6-1=3?\nwait 1*4=4 4+6=3 3-1=2\n\\boxed{2}", ["step", "guess", "check", "answer"]),
-        ("3+5=2\n", ["step"]),  # a wrong step is a step
-        ("3+5=1\n3+5=1\n", ["step", "malformed"]),  # once is enough
+        ("A3+5=1\nB1*4+6-1=3?\nwait 1*4=4 4+6=3 3-1=2\n\\boxed{2}", ["step", "guess", "check", "answer"]),
+        ("A3+5=2\n", ["step"]),  # a wrong step is a step
+        ("A3+5=1\nA3+5=1\n", ["step", "malformed"]),  # once is enough
         ("0*6=0\n0*6=0\n", ["malformed"] * 2),  # not the question's work, however true
-        ("1*4+6-1=3\n3+5=1\n", ["guess", "malformed"]),  # skipping ahead is allowed, going back is not
+        ("B1*4+6-1=3\nA3+5=1\n", ["guess", "malformed"]),  # skipping ahead is allowed, going back is not
         ("wait 1*4=4 4+6=3 3-1=2\n", ["malformed"]),  # nothing to check yet
-        ("1*4+6-1=3?\nwait 3+5=1\n", ["guess", "malformed"]),  # the check of something else
-        ("1*4+6-1=3?\nok going on\nwait 1*4=4 4+6=3 3-1=2\n", ["guess", "filler", "check"]),
-        ("1*4+6-1=3?\nagain 1*4=4 4+6=3 3-1=2 yes\n", ["guess", "check"]),  # by what it does, not by its word
-        ("1*4+6-1=3?\n" + "wait 1*4=4 4+6=3 3-1=2\n" * 2, ["guess", "check", "second_check"]),
-        ("3+5=1\\boxed{1}", ["step", "answer"]),  # missing newline
+        ("B1*4+6-1=3?\nwait 3+5=1\n", ["guess", "malformed"]),  # the check of something else
+        ("B1*4+6-1=3?\nok going on\nwait 1*4=4 4+6=3 3-1=2\n", ["guess", "filler", "check"]),
+        ("B1*4+6-1=3?\nagain 1*4=4 4+6=3 3-1=2 yes\n", ["guess", "check"]),  # by what it does, not by its word
+        ("B1*4+6-1=3?\n" + "wait 1*4=4 4+6=3 3-1=2\n" * 2, ["guess", "check", "second_check"]),
+        ("A3+5=1\\boxed{1}", ["step", "answer"]),  # missing newline
         ("\\boxed{1}\n", ["answer"]),
         ("\\boxed{1} so\n\\boxed{2}", ["answer", "malformed", "malformed"]),  # past the answer
         ("\\boxed{1", ["malformed"]),
@@ -158,7 +158,7 @@ def test_labels_by_hand(text, kinds):
 
 
 fragments = st.sampled_from(
-    ["3+5=1", "1*4+6-1=3?", "wait 1*4=4", "\\boxed{2}", "\\boxed{", "\n", " ", "so now it is 1"]
+    ["A3+5=1", "B1*4+6-1=3?", "wait 1*4=4", "\\boxed{2}", "\\boxed{", "\n", " ", "so now it is 1"]
 )
 
 
