@@ -224,13 +224,34 @@ def test_the_loop_stops_when_every_row_is_done(monkeypatch):
 def test_same_key_same_tokens_another_key_others():
     """Two draws from these distributions agree with a chance of 0.06 on average, so two rows of 8 with one of 1e-10.
 
-    Catches a key that is not used, one used for every step, and one shared by the rows of a group.
+    Catches a key that is not used, and one shared by the rows of a group.
     """
     first, again, other = _generate(seed=1), _generate(seed=1), _generate(seed=2)
     chex.assert_trees_all_equal(first, again)
     assert (first.tokens != other.tokens).any(-1).all()
     for p in range(P):
         assert len({tuple(row) for row in first.tokens[p].tolist()}) == G
+
+
+def test_each_step_draws_anew():
+    """A policy of zeros is uniform over 150 tokens, so 8 equal tokens in a row have odds of 150**-7.
+
+    Catches one key used for every step: a row would then repeat its first token for ever.
+    """
+    rollout = generate(
+        jax.tree.map(jnp.zeros_like, _params()),
+        PROMPTS,
+        FULL,
+        jax.random.key(0),
+        jnp.float32(1),
+        config=TINY,
+        num_generations=G,
+        max_completion_length=T,
+        eos_ids=(-1,),
+        pad_id=PAD,
+    )
+    assert (np.asarray(rollout.tokens) != np.asarray(rollout.tokens)[:, :, :1]).any(-1).all()
+    np.testing.assert_allclose(rollout.logp, -np.log(150), atol=TOLERANCE["sum"])
 
 
 def test_a_group_does_not_depend_on_the_other_prompts():
