@@ -60,6 +60,7 @@ def test_two_launches_are_one_run(warm, straight, tmp_path):
     assert runs.rows(folder) == runs.rows(straight)
     assert runs.results(folder) == runs.results(straight)
     chex.assert_trees_all_equal(_policy(folder, STEPS), _policy(straight, STEPS))
+    assert sum(row["grad_norm"] > 0 for row in runs.rows(straight)) > STEPS / 2, "little was learnt, so little compared"
 
 
 @pytest.mark.parametrize(
