@@ -28,6 +28,8 @@ Rows = dict[str, np.ndarray]
 
 BATCH_OF_EXAMPLES = 3000
 """Examples packed together: first-fit is quadratic in their number."""
+SEGMENT_EVERY = 4
+"""Of so many demonstrations the segmenter is shown one: copying is long to read and soon learnt."""
 STEPS_A_CALL = 10
 """Optimiser steps a compiled call: dispatch and copies cost as much as a small step."""
 
@@ -39,7 +41,8 @@ def demonstration_rows(config: Config, tokenizer: Tokenizer) -> Rows:
         return [example for some in found for example in some if example.role in roles]
 
     examples = examples_of(demonstrations(config.data), {REASON})
-    examples += examples_of(helper_demonstrations(config.data), {SEGMENT, SCORE})
+    shown = helper_demonstrations(config.data)
+    examples += examples_of(shown, {SCORE}) + examples_of(shown[::SEGMENT_EVERY], {SEGMENT})
     asked = tokenizer.encode_batch([e.prompt for e in examples])
     written = tokenizer.encode_batch([e.completion for e in examples])
     items = [

@@ -19,7 +19,7 @@ Operation = tuple[str, int]
 """A sign of `+-*` and the digit it applies."""
 Step = tuple[Operation, ...]
 
-LEVELS = {1: ((2, 2), (0, 0)), 2: ((1, 2), (1, 1)), 3: ((1, 2), (2, 3))}
+LEVELS = {1: ((2, 2), (0, 0)), 2: ((1, 2), (1, 1)), 3: ((1, 2), (2, 2))}
 """Level -> fewest and most easy steps, fewest and most hard steps; drawn uniformly, in random order."""
 HARD_OPERATIONS = 3
 

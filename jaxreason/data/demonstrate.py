@@ -47,12 +47,12 @@ SYMBOLS = ("\n", "\\boxed{", "}", "+", "-", "*", "=", "?", ";", *LETTERS, *map(s
 
 RIGHT_GUESS = 0.5
 """Probability that a guess is right; a wrong one is uniform over the other digits."""
-CHECK = 0.38
+CHECK = 0.45
 """Probability that a guess is checked. Going on without must be likelier, (1 - CHECK) * RESTATE_UNCHECKED, or a greedy
 policy would check from the start and have nothing to learn."""
-RESTATE_UNCHECKED = 0.75
+RESTATE_UNCHECKED = 0.95
 """Probability that a guess that isn't checked is directly followed by a restatement."""
-NEEDLESS_LINES = {0: (3, 4), 1: (8, 10), 2: (13, 15)}
+NEEDLESS_LINES = {0: (3, 4), 1: (8, 10), 2: (12, 14)}
 """Hard steps of the question (2 stands for more as well) -> fewest and most needless lines, uniform. A number for the
 whole text rather than a probability a step, so that lengths within a level stay close together."""
 NEEDLESS_SHARES = {"restate": 0.2, "filler": 0.25, "recheck": 0.22, "detour": 0.25, "second_check": 0.08}

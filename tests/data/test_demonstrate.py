@@ -90,7 +90,7 @@ def test_guesses_and_checks_come_as_often_as_said(demonstrations):
                 said += following.kind == "restate"
                 silent += following.kind not in ("check", "restate")
     assert right / guesses == pytest.approx(0.5, abs=0.05)
-    assert checks / guesses == pytest.approx(0.38, abs=0.05)
+    assert checks / guesses == pytest.approx(0.45, abs=0.05)
     # A greedy policy takes the likeliest continuation; it must not be the check, or training has nothing to teach it.
     assert said > checks * 1.1
 
@@ -105,11 +105,11 @@ def test_lengths_leave_half_to_save(demonstrations):
         written[problem.meta["level"]].append(tokens(pieces))
     need = [np.mean(needed[level]) for level in (1, 2, 3)]
     wrote = [np.mean(written[level]) for level in (1, 2, 3)]
-    assert need == pytest.approx([17, 44.5, 92], abs=2)
-    assert np.array(wrote) / need == pytest.approx([2.35, 2.2, 1.85], abs=0.15)
-    assert 0.47 < 1 - sum(need) / sum(wrote) < 0.54
+    assert need == pytest.approx([17, 44.5, 75.5], abs=2)
+    assert np.array(wrote) / need == pytest.approx([2.4, 2.3, 2.05], abs=0.15)
+    assert 0.5 < 1 - sum(need) / sum(wrote) < 0.57
     assert wrote[2] <= 180
-    assert np.percentile(written[3], 99) <= 245
+    assert np.percentile(written[3], 99) <= 215
 
 
 def test_all_kinds_occur(demonstrations):
