@@ -10,6 +10,7 @@ Typed PRNG keys do not belong in the state: keys are derived from the seed and t
 
 import json
 import logging
+import os
 import warnings
 from typing import Any
 
@@ -134,7 +135,7 @@ class Checkpoints:
         return state, meta
 
 
-def open_checkpoints(folder: str | epath.Path, keep: int | None) -> Checkpoints:
+def open_checkpoints(folder: str | os.PathLike, keep: int | None) -> Checkpoints:
     """Open a folder of checkpoints.
 
     Args:

@@ -101,10 +101,10 @@ def _fields_help(sections: Sequence[str]) -> str:
 
     lines = []
     for section in dataclasses.fields(Config):
-        if section.name not in sections:
+        if section.name not in sections or not dataclasses.is_dataclass(section.default):
             continue
         lines.append(f"\n{section.name}: {(section.type.__doc__ or '').splitlines()[0]}")
-        kinds = {field.name: field.type for field in dataclasses.fields(section.type)}
+        kinds = {field.name: field.type for field in dataclasses.fields(section.default)}
         for field in docstring_parser.parse_from_object(section.type).params:
             default = getattr(section.default, field.arg_name)
             shown = str(list(default) if isinstance(default, tuple) else default).replace(" ", "")

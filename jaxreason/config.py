@@ -168,7 +168,7 @@ class WarmupConfig:
     drill_steps: int = 0
     """the first so many of them on bare equations of the built-in task"""
     result_weight: float = 3.0
-    """weight of results (what follows `=`) and of scores, against 1 of other tokens: they hold most of the difficulty"""
+    """weight of results (what follows `=`) and of scores, against 1 of other tokens: they hold most of the work"""
     learning_rate: float = 0.01
     """peak learning rate of Muon's matrices"""
     adam_learning_rate: float = 2e-3
@@ -413,18 +413,6 @@ class MonitorConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class MeshConfig:
-    """Devices: parameters are split over fsdp and tensor, the batch over replica and fsdp."""
-
-    replica: int = 1
-    """copies of the parameters"""
-    fsdp: int = 1
-    """ways the parameters and the batch are split; -1: all devices left"""
-    tensor: int = 1
-    """ways each matrix product is split"""
-
-
-@dataclasses.dataclass(frozen=True)
 class Config:
     """A whole experiment."""
 
@@ -454,8 +442,6 @@ class Config:
     """checking answers"""
     monitor: MonitorConfig = MonitorConfig()
     """signs of trouble"""
-    mesh: MeshConfig = MeshConfig()
-    """devices"""
 
 
 def parser() -> jsonargparse.ArgumentParser:

@@ -2,14 +2,15 @@
 
 import signal
 from types import FrameType
+from typing import Any
 
 
 class Interrupt:
     """A context manager under which the first signal is noted and a second Ctrl-C stops at once."""
 
     def __init__(self):
-        self.signal: signal.Signals | None = None
-        self._before: dict[int, object] = {}
+        self.signal: Any = None  # signal.Signals, once one came
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupt":
         try:

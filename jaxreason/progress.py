@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -47,7 +48,7 @@ class Display:
             task = progress.add_task(title, total=total, completed=done, note="")
 
             def step(n: int = 1, note: str | None = None) -> None:
-                extra = {} if note is None else {"note": note}
+                extra: dict[str, Any] = {} if note is None else {"note": note}
                 progress.update(task, advance=n, **extra)
 
             yield step

@@ -34,9 +34,6 @@ _MAY_CHANGE = {
     "run.max_steps",
     "run.output_dir",
     "run.compilation_cache_dir",
-    "mesh.replica",
-    "mesh.fsdp",
-    "mesh.tensor",
 }
 """What a resumed run may change: how far it goes, where it lies, and on how many devices. Nothing in the numbers."""
 _PACKAGES = ("jaxreason", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "transformers", "math-verify")

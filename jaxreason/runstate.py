@@ -110,6 +110,6 @@ def refuse_broken(
     save(checkpoints, number - 1, state, memory, exp)
     checkpoints.wait()
     raise FloatingPointError(
-        f"step {number}: the loss is not a number; the parameters before it are in checkpoint {number - 1}, the batch in "
-        f"{file}; lower optimizer.learning_rate={config.optimizer.learning_rate} and start from there"
+        f"step {number}: the loss is not a number; the parameters before it are in checkpoint {number - 1}, "
+        f"the batch in {file}; lower optimizer.learning_rate={config.optimizer.learning_rate} and start from there"
     )

@@ -25,9 +25,11 @@ def divide(sums: dict[str, Any]) -> Row:
     return {name: float(total / count) if count else None for name, (total, count) in fetched.items()}
 
 
-def _mean(values: np.ndarray, mask: np.ndarray | None = None) -> float | None:
-    values = np.asarray(values, np.float64) if mask is None else np.asarray(values, np.float64)[mask]
-    return float(values.mean()) if values.size else None
+def _mean(values: jax.typing.ArrayLike, mask: jax.typing.ArrayLike | None = None) -> float | None:
+    counted = np.asarray(values, np.float64)
+    if mask is not None:
+        counted = counted[np.asarray(mask)]
+    return float(counted.mean()) if counted.size else None
 
 
 def step_row(episode: Episode, rewards: Rewards, advantages: Advantages, frozen_PGK: np.ndarray | None) -> Row:
@@ -78,7 +80,7 @@ def _reasoner(episode: Episode, rewards: Rewards, advantages: Advantages) -> Row
 
 
 def _helpers(episode: Episode, rewards: Rewards, frozen_PGK: np.ndarray | None) -> Row:
-    if episode.segmentation is None:
+    if episode.segmentation is None or episode.scoring is None:
         return {}
     chunks, value = episode.segmentation.chunks, np.asarray(episode.scoring.scores.value)
     scored = value > 0
@@ -105,7 +107,7 @@ def label_row(episode: Episode, tokenizer: Tokenizer) -> Row:
     """Diagnostics that only the built-in task can give."""
     rollout = episode.rollouts[REASON.name]
     sums = diagnostics.line_metrics(episode.problems, rollout, tokenizer)
-    if episode.segmentation is not None:
+    if episode.segmentation is not None and episode.scoring is not None:
         chunks, scores = episode.segmentation.chunks, episode.scoring.scores
         sums |= diagnostics.score_metrics(episode.problems, rollout, chunks, scores, tokenizer)
     return divide(sums)
@@ -135,7 +137,7 @@ def samples(episode: Episode, rewards: Rewards, tokenizer: Tokenizer, num_proble
             "finish_reason": "stop" if bool(rollout.finished[p, g]) else "length",
             "rewards": {role: float(total[p, g]) for role, total in rewards.total.items()},
         }
-        if episode.segmentation is not None:
+        if episode.segmentation is not None and episode.scoring is not None:
             chunks = episode.segmentation.chunks
             k = int(np.asarray(chunks.mask)[p, g].sum())
             row |= {

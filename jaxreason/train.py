@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxreason import experiment, learning, monitor, runfolder, runstate, stepmetrics
@@ -146,9 +147,9 @@ def step(state: RunState, start: Params | None, number: int, tools: Tools) -> tu
         row |= stepmetrics.label_row(played, exp.tokenizer)
     seconds = {k: v for k, v in clock.seconds.items() if k != "episode"} | played.seconds
     row |= {f"time/{phase}": s for phase, s in seconds.items()} | {"step_time": sum(seconds.values())}
-    row |= {"alpha": alpha, "learning_rate": float(tools.schedule(number * config.grpo.num_mini_batches))}
+    row |= {"alpha": alpha, "learning_rate": np.asarray(tools.schedule(number * config.grpo.num_mini_batches)).item()}
     row["num_tokens"] = float(sum(int(r.length.sum()) for r in played.rollouts.values()))
-    row["tokens_per_second"] = row["num_tokens"] / row["step_time"]
+    row["tokens_per_second"] = row["num_tokens"] / sum(seconds.values())
     samples = stepmetrics.samples(played, rewards, exp.tokenizer, config.run.log_completions)
     return RunState(train=train, ratio=ratio), row, samples, batches
 

@@ -36,6 +36,7 @@ STEPS_A_CALL = 10
 
 def demonstration_rows(config: Config, tokenizer: Tokenizer) -> Rows:
     """Packed rows of all demonstrations, every role. Examples longer than a row are left out."""
+
     def examples_of(shown, roles):
         found = [role_examples(problem.question, pieces, config.agents, tokenizer) for problem, pieces in shown]
         return [example for some in found for example in some if example.role in roles]
@@ -173,7 +174,8 @@ def run(
             loss = float(losses.mean())
             if not np.isfinite(loss):
                 raise FloatingPointError(
-                    f"warmup: the loss is {loss} at step {done}; lower warmup.learning_rate, now {config.warmup.learning_rate}"
+                    f"warmup: the loss is {loss} at step {done}; "
+                    f"lower warmup.learning_rate={config.warmup.learning_rate}"
                 )
             advance(k, f"loss {loss:.3f}")
     return state[0]

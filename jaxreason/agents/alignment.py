@@ -7,7 +7,7 @@ This module must not know what a chunk is worth.
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import numpy as np
@@ -178,14 +178,14 @@ def build_chunks(
                 mask_NK[n, : len(chunks)] = True
         causes.append(cause)
         result.append(chunks or [])
-    arrays = Chunks(
-        chunk_id=chunk_id_NT.reshape(P, G, T),
-        length=length_NK.reshape(P, G, K),
-        characters=characters_NK.reshape(P, G, K),
-        mask=mask_NK.reshape(P, G, K),
-        valid=mask_NK.any(-1).reshape(P, G),
-    )
-    return Segmentation(arrays, result, causes, exact)
+    arrays: dict[str, Any] = {  # NumPy, which becomes JAX arrays where a jitted function is entered
+        "chunk_id": chunk_id_NT.reshape(P, G, T),
+        "length": length_NK.reshape(P, G, K),
+        "characters": characters_NK.reshape(P, G, K),
+        "mask": mask_NK.reshape(P, G, K),
+        "valid": mask_NK.any(-1).reshape(P, G),
+    }
+    return Segmentation(Chunks(**arrays), result, causes, exact)
 
 
 def _characters(pieces: list[bytes]) -> np.ndarray:
@@ -215,8 +215,9 @@ def build_scores(chunks: Chunks, texts: Sequence[str | None], finished: Sequence
         if values is not None:
             value_NK[n, :count] = values
         causes.append(cause)
-    valid_PG = np.array([cause == "ok" for cause in causes]).reshape(mask_PGK.shape[:2])
-    return Scoring(Scores(value=value_NK.reshape(mask_PGK.shape), valid=valid_PG), causes)
+    valid_PG: Any = np.array([cause == "ok" for cause in causes]).reshape(mask_PGK.shape[:2])
+    value_PGK: Any = value_NK.reshape(mask_PGK.shape)
+    return Scoring(Scores(value=value_PGK, valid=valid_PG), causes)
 
 
 def segment_metrics(segmentation: Segmentation) -> dict[str, tuple[float, float]]:

@@ -6,6 +6,7 @@ This module must not know how the machine is walked.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,8 +60,8 @@ def segment_constraint(y_rows: Sequence[Sequence[int]], tokenizer: Tokenizer, *,
     inside_NJ = place_J[None, :] < m_N[:, None]
     last_NJ = place_J[None, :] == m_N[:, None]
 
-    token = np.full((N, T + 1, width, 2), -1, np.int32)
-    step = np.zeros((N, T + 1, width, 2), np.int32)
+    token: Any = np.full((N, T + 1, width, 2), -1, np.int32)
+    step: Any = np.zeros((N, T + 1, width, 2), np.int32)
     step[:, :, :-1, 0] = number_JK[None, :, 1:]
     step[:, :-1, -1, 0] = number_JK[None, 1:, 0]
     token[:, :, 0, 0] = np.where(last_NJ, close_ids[0], y_NT)
@@ -136,8 +137,8 @@ def score_constraint(n_rows: Sequence[int], tokenizer: Tokenizer, config: Agents
         template[at : at + len(ids), 0] = ids
         template[at + len(ids)] = [d[0] for d in digits]
         ends.append(at + len(ids) + 1)
-    token = np.full((len(n_rows), *template.shape), -1, np.int32)
-    step = np.zeros_like(token)
+    token: Any = np.full((len(n_rows), *template.shape), -1, np.int32)
+    step: Any = np.zeros_like(token)
     step[:] = np.minimum(np.arange(len(template)) + 1, len(template) - 1)[None, :, None]
     for r, n in enumerate(n_rows):
         tail = [*end_ids, tokenizer.eos_id] if n else [tokenizer.eos_id]

@@ -40,7 +40,8 @@ class Episode:
     @property
     def shape(self) -> tuple[int, int]:
         """P and G."""
-        return self.rollouts[REASON.name].length.shape
+        P, G = self.rollouts[REASON.name].length.shape
+        return P, G
 
 
 class Clock:
@@ -212,6 +213,7 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
 
 def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Clock) -> Episode:
     """Ask for a score of every chunk and read them."""
+    assert episode.segmentation is not None  # `_segment` came before
     P, G = episode.shape
     texts = score_prompts(episode, config, tokenizer)
     counts = [len(chunks) for chunks in episode.segmentation.texts]
@@ -245,6 +247,7 @@ def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Cloc
 
 def score_prompts(episode: Episode, config: Config, tokenizer: Tokenizer) -> list[str]:
     """What the scorer is asked about each row; a row without chunks gets a prompt nobody reads."""
+    assert episode.segmentation is not None  # there is nothing to score without a split
     G = episode.shape[1]
     questions = [problem.question for problem in episode.problems for _ in range(G)]
     return prompts.render_score(questions, episode.segmentation.texts, config.agents, tokenizer)

@@ -39,6 +39,7 @@ def expected_scores(
     Returns:
       float32 [P G K] in 1..5, 0 where the live scorer gave no valid score.
     """
+    assert episode.scoring is not None  # asked for only where helpers train
     value_PGK = np.asarray(episode.scoring.scores.value)
     value_NK = value_PGK.reshape(-1, value_PGK.shape[-1])
     digit_ids = [ids[0] for ids in tokenizer.encode_batch(prompts.DIGITS)]

@@ -5,7 +5,7 @@ greedy alike. The last batch is filled up with its own first problem, and what t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -85,7 +85,7 @@ def answer_all(
                 "target": some[n // k].answer,
                 "sample_index": n % k,
                 "resps": [[texts[n]]],
-                "filtered_resps": [found[n].answer and readable(found[n].answer)],
+                "filtered_resps": [None if (answer := found[n].answer) is None else readable(answer)],
                 "exact_match": int(grades.correct[n]),
                 "grader_status": grades.status[n],
                 "n_tokens": int(rollout.length[n // k, n % k]),
@@ -151,12 +151,12 @@ def table(answers: Mapping[str, Answers], problems: Sequence[Problem], config: C
     The sampled figures stand on top (accuracy, mean_tokens, ...), with `by_source` and the accuracy at token
     `budgets`; `greedy` holds the same of the greedy answers.
     """
-    result = {}
+    result: dict[str, Any] = {}
     sources = [problem.source or "all" for problem in problems]
     for mode, found in answers.items():
         budgets = config.evaluation.budgets or metrics.default_budgets(config.sampling.max_completion_length)
         arrays = (found.correct, found.length, found.finished)
-        figures = metrics.summarize(*arrays)
+        figures: dict[str, Any] = dict(metrics.summarize(*arrays))
         figures["ungradable"] = float(np.mean(~found.gradable))
         figures["needless_share"] = float(found.needless.sum() / max(1, found.length.sum()))
         figures["by_source"] = metrics.summarize_by(sources, *arrays)

@@ -1,4 +1,4 @@
-"""Forward passes over a packed batch with other parameters: the reference's log-probabilities, a frozen scorer's mind."""
+"""Forward passes over a packed batch with other parameters: a reference's log-probabilities, a frozen scorer."""
 
 from collections.abc import Callable
 

@@ -5,6 +5,7 @@ that roles or rewards exist.
 """
 
 import functools
+from typing import Any
 
 import chex
 import jax
@@ -35,7 +36,8 @@ def head(params: Params, config: ModelConfig) -> jax.Array:
 
 def hidden(params: Params, tokens_BS, positions_BS, segments_BS, *, config: ModelConfig) -> jax.Array:
     """Final hidden states [B S D] of packed rows."""
-    return Transformer(config).apply({"params": params}, tokens_BS, positions_BS, segments_BS)
+    found_BSD: Any = Transformer(config).apply({"params": params}, tokens_BS, positions_BS, segments_BS)
+    return found_BSD
 
 
 def logits(params: Params, tokens_BS, positions_BS, segments_BS, *, config: ModelConfig) -> jax.Array:
@@ -116,7 +118,7 @@ def unstack(params: Params, config: ModelConfig) -> Params:
     return {**params, "layers": layers}
 
 
-def _final_norm(params, x, config):
+def _final_norm(params, x, config) -> Any:
     norm = RMSNorm(config.rms_norm_eps, config.dtype, config.param_dtype)
     return norm.apply({"params": params["norm"]}, x)
 
@@ -142,7 +144,8 @@ def prefill(
     positions_PL, segments_PL = jnp.maximum(offset_PL, 0), (offset_PL >= 0).astype(jnp.int32)
     x_PLD = params["embed_tokens"].astype(config.dtype)[tokens_PL]
     angles = rotation(positions_PL, L, config)
-    block, layers = Block(config), []
+    block: Any = Block(config)  # Linen types what a method returns as a union with its variables
+    layers = []
     for p in params["layers"]:
         q, k, v = block.apply({"params": p}, x_PLD, angles, method=Block.qkv)
         layers.append(after_prompt(k, v, G, T))
@@ -168,7 +171,8 @@ def decode(
     positions_PG = jnp.broadcast_to((cache.prefix_length + step)[:, None], (P, G))
     angles = rotation(positions_PG, cache.num_places, config)
     x_PGD = params["embed_tokens"].astype(config.dtype)[token_PG]
-    block, layers = Block(config), []
+    block: Any = Block(config)  # Linen types what a method returns as a union with its variables
+    layers = []
     for p, layer in zip(params["layers"], cache.layers, strict=True):
         q, k, v = block.apply({"params": p}, x_PGD, angles, method=Block.qkv)
         layer = write(layer, k, v, step)

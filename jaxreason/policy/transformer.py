@@ -131,7 +131,7 @@ class Transformer(nn.Module):
             layer,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, nn.broadcast),
+            in_axes=(nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType]
             length=c.num_hidden_layers,
             unroll=c.num_hidden_layers if c.num_hidden_layers <= UNROLL else 1,
         )(c, name="layers")
