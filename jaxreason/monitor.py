@@ -18,6 +18,7 @@ LENGTH_RIGHT = "reason/completions/mean_length_right"
 LENGTH_WRONG = "reason/completions/mean_length_wrong"
 INFLATION = "score/live_minus_frozen"
 NEEDLESS_HIGH = "score/needless_high"
+NEEDLESS_TOKENS = "reason/needless_tokens"
 CHUNKS = "segment/chunks"
 SEGMENT_VALID = "segment/valid"
 SCORE_VALID = "score/valid"
@@ -29,6 +30,7 @@ WATCHED = (
     LENGTH_WRONG,
     INFLATION,
     NEEDLESS_HIGH,
+    NEEDLESS_TOKENS,
     CHUNKS,
     SEGMENT_VALID,
     SCORE_VALID,
@@ -42,6 +44,7 @@ ENTROPY_HIGH, ENTROPY_VERY_HIGH = 1.5, 2.0  # D, of its start
 RIGHT_LENGTH_RISE = 1.15  # E, of its least
 CAP_SHARE = 0.95  # F, of the token limit
 NEEDLESS_RISE = 0.15  # above its start
+NEEDLESS_LEFT = 0.05  # of the tokens; of fewer, those the scorer overlooks are all that remains
 VALID_FALL = 0.10  # below its best
 MERGED_CHUNKS = 1.5  # a completion, where there were at least 2
 CHUNK_GROWTH = 2.0  # tokens a chunk, of its start
@@ -142,7 +145,8 @@ def _helpers(mean, first, most, config: MonitorConfig) -> dict[str, str]:
             f"score inflation: the scorer gives {mean[INFLATION]:.2f} points more than at the start for the same text; "
             "raise grpo.beta of the scorer, or set reward.preset to guarded or frozen"
         )
-    if NEEDLESS_HIGH in mean and mean[NEEDLESS_HIGH] - first[NEEDLESS_HIGH] > NEEDLESS_RISE:
+    left = mean.get(NEEDLESS_TOKENS, 1.0) > NEEDLESS_LEFT
+    if left and NEEDLESS_HIGH in mean and mean[NEEDLESS_HIGH] - first[NEEDLESS_HIGH] > NEEDLESS_RISE:
         signs["needless"] = (
             f"score inflation: {mean[NEEDLESS_HIGH]:.2f} of the needless chunks are scored 4 or 5, "
             f"{first[NEEDLESS_HIGH]:.2f} at the start"

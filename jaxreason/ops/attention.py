@@ -11,7 +11,7 @@ import jax.numpy as jnp
 BLOCK = 512
 """Queries at a time in the blockwise form; rows up to this long are attended to in one piece."""
 
-WINDOW = 64
+WINDOW = 128
 """Least step by which the part of the cache that decoding reads grows."""
 
 WINDOWS = 8

@@ -1,0 +1,74 @@
+"""Run one configuration with several seeds and print the table that the README quotes.
+
+    python benchmarks/seeds.py configs/quickstart.yaml --seeds 0 1 2 3 4 --to runs/seeds
+
+A seed changes everything that is random: initial weights, supervised start, order of the problems, sampling. The task
+and its held-out problems stay. A seed that has results is not run again.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--to", type=Path, default=Path("runs/seeds"))
+    arguments, settings = parser.parse_known_args()
+    runs = []
+    for seed in arguments.seeds:
+        folder = arguments.to / str(seed)
+        command = [sys.executable, "-m", "jaxreason", "train", arguments.config, "--resume"]
+        command += [f"--run.seed={seed}", f"--run.output_dir={folder}", *settings]
+        if not (folder / "results.json").is_file():
+            subprocess.run(command, check=True)
+        runs.append(json.loads((folder / "results.json").read_text()))
+    print("\n".join(table(arguments.seeds, runs)))
+
+
+def table(seeds: list[int], runs: list[dict]) -> list[str]:
+    """Markdown: a row a seed, then means over seeds, overall and by source."""
+    modes = {"sampled": lambda found: found, "greedy": lambda found: found["greedy"]}
+    lines = ["| seed | sampled accuracy | tokens | greedy accuracy | tokens | seconds |", "|---|---|---|---|---|---|"]
+    for seed, run in zip(seeds, runs, strict=True):
+        cells = [_change(pick(run["base"]), pick(run["trained"])) for pick in modes.values()]
+        lines.append(f"| {seed} | {' | '.join(cell for pair in cells for cell in pair)} | {run['seconds']:.0f} |")
+    lines += [
+        "",
+        "| mean over seeds | accuracy before | after | tokens before | after | change |",
+        "|---|---|---|---|---|---|",
+    ]
+    for mode, pick in modes.items():
+        rows = {"all": lambda found: found}
+        rows |= {s: lambda found, s=s: found["by_source"][s] for s in pick(runs[0]["base"])["by_source"]}
+        for name, part in rows.items():
+            before, after = ([part(pick(run[when])) for run in runs] for when in ("base", "trained"))
+            a0, a1 = ([f["accuracy"] for f in found] for found in (before, after))
+            t0, t1 = ([f["mean_tokens"] for f in found] for found in (before, after))
+            change = statistics.mean(y / x - 1 for x, y in zip(t0, t1, strict=True))
+            lines.append(
+                f"| {mode}, {name} | {_spread(a0, 3)} | {_spread(a1, 3)} | {_spread(t0, 1)} | {_spread(t1, 1)} | {change:+.0%} |"
+            )
+    return lines
+
+
+def _change(before: dict, after: dict) -> tuple[str, str]:
+    relative = after["mean_tokens"] / before["mean_tokens"] - 1
+    return (
+        f"{before['accuracy']:.3f} → {after['accuracy']:.3f}",
+        f"{before['mean_tokens']:.1f} → {after['mean_tokens']:.1f} ({relative:+.0%})",
+    )
+
+
+def _spread(values: list[float], digits: int) -> str:
+    mean = statistics.mean(values)
+    return f"{mean:.{digits}f} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else f"{mean:.{digits}f}"
+
+
+if __name__ == "__main__":
+    main()
