@@ -309,6 +309,8 @@ class GRPOConfig:
     """divide advantages by the standard deviation of the group, of the batch, or not"""
     loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
     """`grpo`: mean over sequences of their token means; `dapo`: mean over tokens; `dr_grpo`: over the token limit"""
+    credit: Literal["sequence", "chunk"] = "sequence"
+    """`sequence`: one advantage for all of a chain (the papers); `chunk`: the length term's on the chunk that caused it"""
     mask_truncated_completions: bool = False
     """leave completions cut at the limit out of statistics and loss"""
     num_mini_batches: int = 1

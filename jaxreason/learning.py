@@ -92,6 +92,19 @@ def signal(
     for role, total_PG in rewards.total.items():
         if grpo.mask_truncated_completions:
             keep = keep | {role: keep[role] & seen.finished[role]}
+        if role == "reason" and grpo.credit == "chunk" and rewards.charged is not None:
+            cost_PG = preset.terms[role].penalty * alpha * rewards.parts["penalty"]
+            tokens[role] = advantage.chunk_credit(
+                total_PG + cost_PG,
+                cost_PG,
+                jnp.maximum(rewards.charged, 0.0),  # centred weights can be negative
+                seen.chunks.valid & seen.scores.valid & seen.finished[role],
+                seen.chunks.chunk_id,
+                seen.length[role],
+                keep[role],
+                scale=grpo.scale_rewards,
+            )
+            continue
         advantage_PG = advantage.group_relative(total_PG, keep[role], scale=grpo.scale_rewards)
         tokens[role] = advantage.broadcast(advantage_PG, seen.length[role], dict(widths)[role])
     return rewards, Advantages(token=tokens, keep=keep), ratio

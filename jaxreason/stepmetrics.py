@@ -3,6 +3,7 @@
 Names are TRL's behind the role's. Host NumPy on small arrays.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -32,8 +33,19 @@ def _mean(values: jax.typing.ArrayLike, mask: jax.typing.ArrayLike | None = None
     return float(counted.mean()) if counted.size else None
 
 
-def step_row(episode: Episode, rewards: Rewards, advantages: Advantages, frozen_PGK: np.ndarray | None) -> Row:
-    """Everything about rollouts, rewards and helpers; the update's own metrics are `divide`d apart."""
+def step_row(
+    episode: Episode,
+    rewards: Rewards,
+    advantages: Advantages,
+    frozen_PGK: np.ndarray | None,
+    phi: Sequence[float],
+) -> Row:
+    """Everything about rollouts, rewards and helpers; the update's own metrics are `divide`d apart.
+
+    Args:
+      frozen_PGK: the frozen scorer's expected scores, see `agents.frozen`.
+      phi: penalty weights of importance 1 to 5, to say what the frozen scorer would have charged.
+    """
     rewards, advantages = jax.device_get((rewards, advantages))
     row: Row = {}
     for role, rollout in episode.rollouts.items():
@@ -47,7 +59,7 @@ def step_row(episode: Episode, rewards: Rewards, advantages: Advantages, frozen_
         row[f"{role}/frac_reward_zero_std"] = _mean(zero_spread(total_PG, keep_PG))
     for name, part_PG in rewards.parts.items():
         row[f"reason/rewards/{name}/mean"] = _mean(part_PG)
-    return row | _reasoner(episode, rewards, advantages) | _helpers(episode, rewards, frozen_PGK)
+    return row | _reasoner(episode, rewards, advantages) | _helpers(episode, rewards, frozen_PGK, phi)
 
 
 def _completions(role: str, length_PG: np.ndarray, finished_PG: np.ndarray) -> Row:
@@ -79,7 +91,7 @@ def _reasoner(episode: Episode, rewards: Rewards, advantages: Advantages) -> Row
     }
 
 
-def _helpers(episode: Episode, rewards: Rewards, frozen_PGK: np.ndarray | None) -> Row:
+def _helpers(episode: Episode, rewards: Rewards, frozen_PGK: np.ndarray | None, phi: Sequence[float]) -> Row:
     if episode.segmentation is None or episode.scoring is None:
         return {}
     chunks, value = episode.segmentation.chunks, np.asarray(episode.scoring.scores.value)
@@ -97,6 +109,12 @@ def _helpers(episode: Episode, rewards: Rewards, frozen_PGK: np.ndarray | None) 
     if frozen_PGK is not None:
         row["score/frozen_mean"] = _mean(frozen_PGK, scored)
         row["score/live_minus_frozen"] = _mean(value - frozen_PGK, scored)
+        # Between whole scores phi is taken as straight lines; both shares are over the same text.
+        places = np.arange(1, 6)
+        lengths = np.asarray(chunks.length) * scored
+        for name, scores in (("live", value), ("frozen", frozen_PGK)):
+            charged = (np.interp(scores, places, phi) * lengths).sum()
+            row[f"score/{name}_penalised_share"] = float(charged / lengths.sum()) if lengths.any() else None
     if "weighted_length" in rewards.parts:
         y = np.array([len(r.ids) for r in episode.reasonings]).reshape(episode.shape)
         row["reason/penalised_share"] = _mean((rewards.parts["weighted_length"] / np.maximum(y, 1))[y > 0])

@@ -142,7 +142,7 @@ def step(state: RunState, start: Params | None, number: int, tools: Tools) -> tu
     total = jax.tree.map(lambda *x: sum(float(v) for v in x), *jax.device_get(sums))
     clock.lap("update")
 
-    row = stepmetrics.step_row(played, rewards, advantages, frozen_PGK) | stepmetrics.divide(total)
+    row = stepmetrics.step_row(played, rewards, advantages, frozen_PGK, config.reward.phi) | stepmetrics.divide(total)
     if experiment.is_builtin(config.data):
         row |= stepmetrics.label_row(played, exp.tokenizer)
     seconds = {k: v for k, v in clock.seconds.items() if k != "episode"} | played.seconds

@@ -91,6 +91,7 @@ class Rewards:
 
     total: dict[str, jax.Array]  # role -> float32 [P G]
     parts: dict[str, jax.Array]  # name -> float32 [P G], for the log
+    charged: jax.Array | None = None  # float32 [P G K], phi |s| of each chunk that is charged; None without chunks
 
 
 @pytree

@@ -52,8 +52,8 @@ def score(
 
     Returns:
       Rewards (totals for the roles in `preset.terms`; parts: accuracy, and, where the preset has them, penalty,
-      weighted_length, within_target, format_segment, format_score, agreement), the new ratio state, and role -> keep
-      [P G]. A part is 0 where it does not apply. `penalty` is f, before alpha.
+      weighted_length, within_target, format_segment, format_score, agreement; charged where chunks are), the new ratio
+      state, and role -> keep [P G]. A part is 0 where it does not apply. `penalty` is f, before alpha.
 
     Raises:
       ValueError: a preset that needs helpers, frozen scores or a key, and did not get them.
@@ -72,6 +72,7 @@ def score(
     parts = {"accuracy": right_PG.astype(jnp.float32)}
     outcome_PG = parts["accuracy"]
     keep = {"reason": gradable_PG}
+    charged_PGK = None
     y_PG = length_y_PG.astype(jnp.float32)
 
     if preset.helpers != "none":
@@ -106,6 +107,7 @@ def score(
                 value_PGK = importance.shuffle_scores(key, value_PGK, value_PGK > 0)
             phi_PGK = importance.phi_of(value_PGK, config.phi, centred=config.centred_phi)
             chunk_length_PGK, y_PG = importance.measure(chunks, length_y_PG, usable_PG, config.unit)
+            charged_PGK = chunk_length_PGK * phi_PGK
             weighted_PG = importance.weighted_length(chunk_length_PGK, phi_PGK)
             charged_PG, ratio = importance.charged_length(
                 weighted_PG, y_PG, usable_PG, finished_PG, ratio, invalid=config.invalid_helper
@@ -118,7 +120,7 @@ def score(
     total = {
         role: _total(role, terms, outcome_PG, parts, alpha, config.share_format) for role, terms in preset.terms.items()
     }
-    return Rewards(total=total, parts=parts), ratio, {role: keep[role] for role in total}
+    return Rewards(total=total, parts=parts, charged=charged_PGK), ratio, {role: keep[role] for role in total}
 
 
 def _total(role: str, terms: Terms, outcome_PG, parts, alpha, share_format: bool):

@@ -1,0 +1,78 @@
+"""The trainer's signal under chunk credit: the length term moves to the chunks, and nothing is made or lost."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreason import learning
+from jaxreason.config import GRPOConfig, RewardConfig
+from jaxreason.rewards.importance import initial_ratio
+from jaxreason.rewards.presets import PRESETS
+from jaxreason.types import Chunks, Scores
+from tests.helpers import TOLERANCE
+
+T = 8
+# One problem, two right answers. y has 6 tokens in chunks of 2, then the box and the end. Row 0 wastes its second chunk.
+CHUNK_ID = [[[0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 1, 1, 2, 2, 3, 3]]]
+SCORES = [[[5, 1, 5], [5, 5, 5]]]
+
+
+def outcome() -> learning.Outcome:
+    flat = jnp.ones((1, 2), bool)
+    return learning.Outcome(
+        correct=flat,
+        gradable=flat,
+        length_y=jnp.full((1, 2), 6, jnp.int32),
+        length={role: jnp.full((1, 2), T, jnp.int32) for role in ("reason", "segment", "score")},
+        finished=dict.fromkeys(("reason", "segment", "score"), flat),
+        chunks=Chunks(
+            chunk_id=jnp.array(CHUNK_ID, jnp.int32),
+            length=jnp.full((1, 2, 3), 2, jnp.int32),
+            characters=jnp.full((1, 2, 3), 4, jnp.int32),
+            mask=jnp.ones((1, 2, 3), bool),
+            valid=flat,
+        ),
+        scores=Scores(value=jnp.array(SCORES, jnp.int32), valid=flat),
+        frozen_value=jnp.array(SCORES, jnp.float32),
+    )
+
+
+def advantages(credit: str, seen: learning.Outcome | None = None) -> np.ndarray:
+    _, found, _ = learning.signal(
+        seen or outcome(),
+        jnp.float32(0.4),
+        initial_ratio(),
+        jax.random.key(0),
+        reward=RewardConfig(preset="guarded"),
+        grpo=GRPOConfig(credit=credit, scale_rewards="none"),
+        preset=PRESETS["guarded"],
+        max_length=T,
+        widths=tuple((role, T) for role in ("reason", "segment", "score")),
+    )
+    return np.asarray(found.token["reason"])[0]
+
+
+def test_by_hand():
+    """Catches a length term on the wrong chunk: row 0 pays 0.4 * 2/8 = 0.1 for its second chunk, row 1 nothing, so the
+    second chunks get -/+ 0.05 and every other token of these equally right answers nothing."""
+    expected = np.array([[0, 0, -0.05, -0.05, 0, 0, 0, 0], [0, 0, 0.05, 0.05, 0, 0, 0, 0]])
+    np.testing.assert_allclose(advantages("chunk"), expected, atol=TOLERANCE["elementwise"])
+
+
+def test_sequence_credit_punishes_the_whole_chain():
+    """Catches the two settings being one: the paper's advantage is the same on every token."""
+    expected = np.broadcast_to(np.array([[-0.05], [0.05]]), (2, T))
+    np.testing.assert_allclose(advantages("sequence"), expected, atol=TOLERANCE["elementwise"])
+
+
+@pytest.mark.parametrize("row", [0, 1])
+def test_a_row_without_scores_falls_back_to_the_sequence(row):
+    """Catches a chunk's credit being read from a split that nobody could score."""
+    seen = outcome()
+    valid = seen.scores.valid.at[0, row].set(False)
+    value = jnp.where(valid[..., None], seen.scores.value, 0)
+    found = advantages("chunk", dataclasses.replace(seen, scores=Scores(value=value, valid=valid)))
+    assert len(set(found[row].tolist())) == 1
