@@ -18,6 +18,7 @@ LAYERS = (
         "evaluation",
         "experiment",
         "train",
+        "runstate",
         "warmup",
         "compare",
         "report",
@@ -25,7 +26,8 @@ LAYERS = (
         "export",
         "generate",
     ),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
 """Lowest first. A room imports itself and what is below it; rooms of the second layer from the top each other too."""
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
