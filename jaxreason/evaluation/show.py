@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 100
+WIDTH = 120
 """Columns where the output is no terminal: a table that wraps is no table."""
 
 
@@ -19,16 +19,10 @@ def results(found: dict, console: Console) -> None:
     before, after = dict(_parts(found["base"])), dict(_parts(found["trained"]))
     needless = any(part.get("needless_share") for parts in (before, after) for part in parts.values())
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("")
-    for title in (
-        "accuracy before",
-        "after",
-        "tokens before",
-        "after",
-        "change",
-        *["needless before", "after"] * needless,
-    ):
-        table.add_column(title, justify="right")
+    table.add_column("", no_wrap=True)
+    titles = ["accuracy before", "after", "tokens before", "after", "change"]
+    for title in [*titles, *["needless before", "after"] * needless]:
+        table.add_column(title, justify="right", no_wrap=True)
     for name, old in before.items():
         new = after[name]
         row = [_accuracy(old), _accuracy(new), _tokens(old), _tokens(new), _change(old, new)]
@@ -49,7 +43,7 @@ def evaluation(found: dict, console: Console) -> None:
     parts = dict(_parts(found))
     needless = any(part.get("needless_share") for part in parts.values())
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for title in ("problems", "accuracy", "tokens", "if right", "if wrong", "cut", *["needless"] * needless):
         table.add_column(title, justify="right")
     for name, part in parts.items():
@@ -85,7 +79,7 @@ def _parts(table: dict) -> Iterator[tuple[tuple[str, str], dict]]:
         yield (mode, "all"), figures
         if len(figures["by_source"]) > 1:
             for source, part in figures["by_source"].items():
-                yield (mode, source), part
+                yield (mode, source.rsplit("/", maxsplit=1)[-1]), part
 
 
 def _print(table: Table, console: Console) -> None:
