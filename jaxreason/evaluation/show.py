@@ -20,16 +20,19 @@ def results(found: dict, console: Console) -> None:
     needless = any(part.get("needless_share") for parts in (before, after) for part in parts.values())
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
-    titles = ["accuracy before", "after", "tokens before", "after", "change"]
-    for title in [*titles, *["needless before", "after"] * needless]:
+    for title in ("accuracy, %", "tokens", "change", *["needless"] * needless):
         table.add_column(title, justify="right", no_wrap=True)
     for name, old in before.items():
         new = after[name]
-        row = [_accuracy(old), _accuracy(new), _tokens(old), _tokens(new), _change(old, new)]
-        row += [_share(old.get("needless_share")), _share(new.get("needless_share"))] * needless
+        row = [
+            f"{100 * old['accuracy']:.1f} → {_accuracy(new)}",
+            f"{_tokens(old)} → {_tokens(new)}",
+            _change(old, new),
+        ]
+        row += [f"{_share(old.get('needless_share'))} → {_share(new.get('needless_share'))}"] * needless
         table.add_row(" ".join(name), *row)
     _print(table, console)
-    console.print("accuracy in %, with its 95 % interval; tokens: mean of a completion", style="dim", markup=False)
+    console.print("before → after; in brackets the 95 % interval; tokens: mean of a completion; needless: share of its tokens", style="dim", markup=False)
     for mode, change in found["change"].items():
         console.print(f"{mode}: {_paired(change)}", markup=False)
 
