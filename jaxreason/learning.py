@@ -88,6 +88,8 @@ def signal(
         max_length=max_length,
         key=key,
     )
+    # Whoever was asked wrote something; a helper whose prompt was too long was not asked.
+    keep = {role: kept & (seen.length[role] > 0) for role, kept in keep.items()}
     tokens = {}
     for role, total_PG in rewards.total.items():
         if grpo.mask_truncated_completions:

@@ -1,11 +1,14 @@
 """The changing half of a run: how it begins, is saved, is found again, and is kept when something breaks."""
 
+import hashlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxreason import warmup
 from jaxreason.checkpoint import Checkpoints
+from jaxreason.data.problems import to_json
 from jaxreason.experiment import Experiment
 from jaxreason.grpo import optimizer
 from jaxreason.interrupt import Interrupt, Stopped
@@ -77,7 +80,8 @@ def _abstract(shapes):
 
 
 def _identity(exp: Experiment) -> dict[str, str]:
-    return {"data": exp.stream.fingerprint, "tokenizer": exp.tokenizer.fingerprint}
+    held_out = hashlib.sha256("\n".join(map(to_json, exp.test)).encode()).hexdigest()[:16]
+    return {"data": exp.stream.fingerprint, "held-out data": held_out, "tokenizer": exp.tokenizer.fingerprint}
 
 
 def save(checkpoints: Checkpoints, number: int, state: RunState, memory: dict, exp: Experiment) -> None:
@@ -95,21 +99,27 @@ def refuse_broken(
     folder: RunFolder,
     exp: Experiment,
 ) -> None:
-    """Stop on a loss that is no number. The update kept the last good parameters; they and the batch are saved."""
+    """Stop on a loss that is no number, or a grader that breaks; what is good is saved first.
+
+    Of a loss that is no number the update kept the last good parameters; they and the batch are saved.
+    """
     config = exp.config
     if row.get("reason/ungradable") and row["reason/ungradable"] > config.grading.max_failure_rate:
+        save(checkpoints, number, state, memory, exp)
+        checkpoints.wait()
         raise ValueError(
             f"step {number}: {row['reason/ungradable']:.0%} of the answers could not be graded; see grader_status in "
             f"{folder.path}/samples, or raise grading.max_failure_rate={config.grading.max_failure_rate}"
         )
-    if row["loss"] is not None and row["grad_norm"] is not None:
+    if not row["not_finite"]:
         return
     file = folder.path / f"bad_batch_step_{number:06d}.npz"
     arrays = {f"{i}/{k}": v for i, b in enumerate(batches) for k, v in vars(b).items() if v is not None}
     np.savez(file, **jax.device_get(arrays))
-    save(checkpoints, number - 1, state, memory, exp)
+    if checkpoints.latest_step() != number - 1:
+        save(checkpoints, number - 1, state, memory, exp)
     checkpoints.wait()
     raise FloatingPointError(
-        f"step {number}: the loss is not a number; the parameters before it are in checkpoint {number - 1}, "
-        f"the batch in {file}; lower optimizer.learning_rate={config.optimizer.learning_rate} and start from there"
+        f"step {number}: the loss is not a number; the last good state is in checkpoint {number - 1}, "
+        f"the batch in {file}; lower optimizer.learning_rate={config.optimizer.learning_rate} in another run.output_dir"
     )

@@ -81,7 +81,10 @@ def _reasoner(episode: Episode, rewards: Rewards, advantages: Advantages) -> Row
     y_PG = np.array([len(r.ids) for r in episode.reasonings]).reshape(episode.shape)
     return {
         "reason/accuracy": _mean(right_PG, gradable_PG),
-        "reason/reward/positive_share": _mean(rewards.total["reason"] > 0, advantages.keep["reason"]),
+        # What the outcome rewards; the total of a right answer can be below 0 where the penalty is strong.
+        "reason/reward/positive_share": _mean(
+            np.asarray(rewards.parts.get("within_target", rewards.parts["accuracy"])) > 0, advantages.keep["reason"]
+        ),
         "reason/frac_all_correct": _mean(right_PG.all(1)),
         "reason/completions/mean_length_right": _mean(length_PG, right_PG),
         "reason/completions/mean_length_wrong": _mean(length_PG, ~right_PG),

@@ -1,93 +1,44 @@
 """Training: problems -> three roles -> reward -> advantage -> update, once a step, and what surrounds it.
 
 Departures from the papers (SCMA, arXiv:2601.21919; The Art of Efficient Reasoning, arXiv:2602.20945), and choices
-where they are silent; each is a configuration field:
+where they are silent, with the configuration field where there is one:
 
  1. The default preset `guarded` pays the helpers for form and for agreement with the scorer as it was at the start,
     not with the shared reward: that one is raised by calling everything important. `scma` is the paper's.
  2. Helpers decode under a constraint by default, so a split is lossless by construction (agents.decoding=free: the
     paper's free text).
  3. y is the text before the answer line: the answer itself is never penalised.
- 4. An answer cut at the token limit counts as wrong, and pays for all of |y| (reward.require_eos).
- 5. Where a helper's answer is invalid, the reasoner pays the share of |y| that valid ones pay on average.
+ 4. An answer cut at the token limit counts as wrong (reward.require_eos) and pays for all of |y|.
+ 5. Where a helper's answer is invalid, the reasoner pays the share of |y| that valid ones pay on average
+    (reward.invalid_helper).
  6. Groups of equal reward have advantage exactly 0 and, without KL, are left out of the update.
  7. Role weights are shares: the loss is their weighted mean, each role averaged by itself.
+ 8. The scorer sees the question (agents.scorer_sees_question); the paper's notation shows it the chunks only.
+ 9. No KL term (grpo.beta) and an upper clip of 0.28 (grpo.epsilon_high), after the second paper.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 
 from jaxreason import experiment, learning, monitor, runfolder, runstate, stepmetrics
 from jaxreason.agents import episode, frozen
-from jaxreason.agents.constraints import tag_tokens
-from jaxreason.agents.roles import token_limits
 from jaxreason.checkpoint import open_checkpoints
 from jaxreason.config import Config
 from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
-from jaxreason.grpo import batch, optimizer, reference, update
+from jaxreason.grpo import optimizer
 from jaxreason.interrupt import Interrupt, Stopped
-from jaxreason.policy import api
 from jaxreason.progress import Display
 from jaxreason.rewards.presets import PRESETS
 from jaxreason.runstate import RunState
-from jaxreason.sampling import methods
-from jaxreason.types import Metrics, Params, TrainState, UpdateBatch
-
-__all__ = ["Stopped", "step", "train"]
+from jaxreason.tools import Tools, make_tools
+from jaxreason.types import Params
 
 EVALUATION, STEP = 1, 2
 """What a key is for; folded in first, so that no two uses share randomness."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Tools:
-    """The compiled functions and fixed numbers of a run."""
-
-    exp: experiment.Experiment
-    update: Callable[[TrainState, UpdateBatch], tuple[TrainState, Metrics]]
-    reference: Callable[[Params, UpdateBatch], jax.Array]  # log-probabilities under other parameters
-    expect: Callable[[Params, UpdateBatch], jax.Array]  # expected index among candidates, ditto
-    schedule: optax.Schedule
-    packing: learning.Packing
-    frozen_shapes: tuple[batch.Shape, ...]
-    limits: dict[str, int]
-    pool: Pool
-
-
-def make_tools(exp: experiment.Experiment, pool: Pool) -> Tools:
-    """Build what a step needs; nothing is compiled before it is used."""
-    config, preset = exp.config, PRESETS[exp.config.reward.preset]
-    method = methods.Method(config.sampling.top_p, config.sampling.top_k, config.sampling.min_p)
-    logp_fn = api.logp_fn(config.model, config.sampling.temperature, methods.transform(method))
-    steps = config.run.max_steps * config.grpo.num_mini_batches
-    transformation, schedule = optimizer.make_optimizer(config.optimizer, steps)
-    rows = config.data.prompts_per_step * config.sampling.num_generations
-    lengths = episode.row_limits(config, exp.tokenizer)
-    shape = {"row_length": config.grpo.row_length, "micro_batch_rows": config.grpo.micro_batch_rows}
-    learners = [(rows, lengths[role]) for role in preset.terms]
-    constrained = config.agents.decoding == "constrained" and preset.helpers == "train"
-    return Tools(
-        exp=exp,
-        update=update.make_update(logp_fn, transformation, config.grpo),
-        reference=reference.make_reference(lambda *args: logp_fn(*args)[0]),
-        expect=reference.make_reference(lambda *args: api.expected_candidate(*args, config=config.model)),
-        schedule=schedule,
-        packing=learning.Packing(
-            shapes=batch.shapes(learners, **shape),
-            num_candidates=frozen.DIGITS if constrained else 0,
-            with_ref=any(config.grpo.beta),
-        ),
-        frozen_shapes=batch.shapes([(rows, lengths["score"])], **shape),
-        limits=token_limits(config, tag_tokens=tag_tokens(exp.tokenizer)),
-        pool=pool,
-    )
 
 
 def step(state: RunState, start: Params | None, number: int, tools: Tools) -> tuple[RunState, dict, list[dict], list]:
@@ -135,11 +86,17 @@ def step(state: RunState, start: Params | None, number: int, tools: Tools) -> tu
     batches = learning.pack_updates(played, advantages, tools.limits, config, tools.packing, tools.reference, start)
     clock.lap("reward")
 
+    learning_rate = float(tools.schedule(optimizer.updates_made(state.train.opt_state)))
     train, sums = state.train, []
     for packed in batches:
         train, found = tools.update(train, packed)
-        sums.append(found)
-    total = jax.tree.map(lambda *x: sum(float(v) for v in x), *jax.device_get(sums))
+        sums.append(jax.device_get(found))
+        if sums[-1]["not_finite"][0]:
+            break
+    total = {name: tuple(sum(float(found[name][i]) for found in sums) for i in (0, 1)) for name in sums[0]}
+    if total["not_finite"][0]:
+        # The update that failed changed no parameter; nor shall anything else have changed.
+        ratio, train = state.ratio, dataclasses.replace(train, step=train.step - 1)
     clock.lap("update")
 
     row = stepmetrics.step_row(played, rewards, advantages, frozen_PGK, config.reward.phi) | stepmetrics.divide(total)
@@ -147,7 +104,7 @@ def step(state: RunState, start: Params | None, number: int, tools: Tools) -> tu
         row |= stepmetrics.label_row(played, exp.tokenizer)
     seconds = {k: v for k, v in clock.seconds.items() if k != "episode"} | played.seconds
     row |= {f"time/{phase}": s for phase, s in seconds.items()} | {"step_time": sum(seconds.values())}
-    row |= {"alpha": alpha, "learning_rate": np.asarray(tools.schedule(number * config.grpo.num_mini_batches)).item()}
+    row |= {"alpha": alpha, "learning_rate": learning_rate}
     row["num_tokens"] = float(sum(int(r.length.sum()) for r in played.rollouts.values()))
     row["tokens_per_second"] = row["num_tokens"] / sum(seconds.values())
     samples = stepmetrics.samples(played, rewards, exp.tokenizer, config.run.log_completions)
@@ -190,25 +147,34 @@ def train(config: Config, *, resume: bool = False, display: Display | None = Non
         if PRESETS[config.reward.preset].helpers == "none" and not any(config.grpo.beta):
             start = None
         first = number
+        evaluates = config.run.eval_steps or config.run.max_steps
+        if 0 < number < config.run.max_steps and number % evaluates == 0:
+            evaluation(state.train.params, number)  # if the run was stopped between its step and its evaluation
         with display.bar("train", config.run.max_steps, done=number) as advance:
             while number < config.run.max_steps and not interrupt:
                 state, row, samples, batches = step(state, start, number, tools)
                 number += 1
+                folder.write_samples(number, samples)
                 runstate.refuse_broken(row, number, state, batches, checkpoints, memory, folder, exp)
                 memory, warnings = monitor.observe(
-                    memory, {"step": number} | row, config.monitor, limit=config.sampling.max_completion_length
+                    memory,
+                    {"step": number} | row,
+                    config.monitor,
+                    limit=config.sampling.max_completion_length,
+                    target=config.reward.target_length if config.reward.preset == "truncation" else 0,
                 )
                 row["warnings"] = warnings
                 folder.write_metrics(number, row)
-                folder.write_samples(number, samples)
                 advance(1, note=_note(row))
                 for line in warnings:
                     display.warn(line)
                 last = number == config.run.max_steps
                 if last or interrupt or (config.run.save_steps and number % config.run.save_steps == 0):
                     runstate.save(checkpoints, number, state, memory, exp)
-                if config.run.eval_steps and number % config.run.eval_steps == 0 and not last and not interrupt:
+                if number % evaluates == 0 and not last and not interrupt:
                     evaluation(state.train.params, number)
+        if interrupt and number > first and checkpoints.latest_step() != number:
+            runstate.save(checkpoints, number, state, memory, exp)  # the signal came after the last chance to
         checkpoints.wait()
         if interrupt:
             raise Stopped(
@@ -235,7 +201,9 @@ def train(config: Config, *, resume: bool = False, display: Display | None = Non
 
 def _note(row: dict) -> str:
     """What matters, behind the progress bar."""
-    parts = [f"acc {row['reason/accuracy']:.2f}", f"tokens {row['reason/completions/mean_length']:.0f}"]
+    parts = [f"tokens {row['reason/completions/mean_length']:.0f}"]
+    if row["reason/accuracy"] is not None:
+        parts.insert(0, f"acc {row['reason/accuracy']:.2f}")
     if row.get("score/mean") is not None:
         parts.append(f"score {row['score/mean']:.1f}")
     if row.get("score/live_minus_frozen") is not None:

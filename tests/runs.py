@@ -80,3 +80,8 @@ def results(folder: Path) -> dict:
     """What results.json holds, without what a clock or a restart decides."""
     found = json.loads((folder / "results.json").read_text())
     return {k: v for k, v in found.items() if k not in ("seconds", "steps_this_launch")}
+
+
+def remove_checkpoint(folder: Path, step: int) -> None:
+    """As if the run had been killed before it was written."""
+    shutil.rmtree(folder / "checkpoints" / str(step))

@@ -14,6 +14,7 @@ LAYERS = (
     ("agents",),
     (
         "learning",
+        "tools",
         "stepmetrics",
         "evaluation",
         "experiment",

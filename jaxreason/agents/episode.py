@@ -316,7 +316,13 @@ def _ask(
 
 
 def _texts(rollout: Rollout, asked: Sequence[int], tokenizer: Tokenizer) -> tuple[list[str | None], list[bool]]:
-    """What was written, None where nothing was asked, and whether it ended by itself."""
-    ids = alignment.completion_ids(rollout)
-    texts = [alignment.text_of(row, tokenizer) if n else None for row, n in zip(ids, asked, strict=True)]
+    """What was written, None where nothing was asked, and whether it ended by itself.
+
+    A row that was asked wrote at least one token; one that wrote none had a prompt too long to be asked.
+    """
+    ids, length_N = alignment.completion_ids(rollout), np.asarray(rollout.length).reshape(-1)
+    texts = [
+        alignment.text_of(row, tokenizer) if n and written else None
+        for row, n, written in zip(ids, asked, length_N, strict=True)
+    ]
     return texts, np.asarray(rollout.finished).reshape(-1).tolist()

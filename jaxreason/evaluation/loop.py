@@ -124,11 +124,14 @@ def evaluate(
     """The sampled evaluation, and the greedy one if it is asked for: mode -> answers.
 
     Evaluations with the same key draw alike, so that two policies are compared under the same luck.
+
+    Raises:
+      ValueError: more answers could not be graded than grading.max_failure_rate allows; fewer count as wrong.
     """
     modes = {"sampled": (config.evaluation.temperature, config.evaluation.num_samples)}
     if config.evaluation.greedy:
         modes["greedy"] = (0.0, 1)
-    return {
+    found = {
         mode: answer_all(
             params,
             problems,
@@ -143,6 +146,13 @@ def evaluate(
         )
         for mode, (temperature, k) in modes.items()
     }
+    lost = max(float(np.mean(~answers.gradable)) for answers in found.values())
+    if lost > config.grading.max_failure_rate:
+        raise ValueError(
+            f"evaluation: {lost:.0%} of the answers could not be graded, expected at most "
+            f"grading.max_failure_rate={config.grading.max_failure_rate}; check the answers of the data"
+        )
+    return found
 
 
 def table(answers: Mapping[str, Answers], problems: Sequence[Problem], config: Config) -> dict:

@@ -157,7 +157,8 @@ def token_metrics(
 
     `<role>/clip_ratio/low_mean`, `high_mean`, `region_mean`: shares of tokens whose gradient the clip removed;
     `<role>/entropy`, nats; `<role>/kl` where there is a reference; `<role>/ratio/mean`, which is 1 on average while the
-    sampler and the trainer agree, and `<role>/ratio/log_abs_mean`, 0 then. A token counts where its weight is above 0.
+    sampler and the trainer agree, and `<role>/ratio/log_abs_mean`, 0 then. A token counts where its weight is above 0:
+    the trainer leaves out rows without advantage where there is no KL, so these are figures of what was learnt from.
     """
     chex.assert_equal_shape([seen.log_ratio, entropy_BS, role_BS, weight_BS])
     values = {

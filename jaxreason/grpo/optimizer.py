@@ -40,3 +40,9 @@ def make_optimizer(config: OptimizerConfig, total_steps: int) -> tuple[optax.Gra
     if config.max_grad_norm > 0:
         adamw = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), adamw)
     return adamw, schedule
+
+
+def updates_made(opt_state: optax.OptState) -> int:
+    """How many updates an optimiser state has seen; one that was skipped is not among them."""
+    counts = optax.tree_utils.tree_get_all_with_path(opt_state, "count")
+    return int(counts[0][1])

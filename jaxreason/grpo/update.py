@@ -45,8 +45,8 @@ def make_update(
       state_shardings: shardings of the state that goes out; None leaves them to the compiler.
 
     Returns:
-      update(state, batch) -> new state and metrics: `loss`, `grad_norm` (before the clip), `skipped`, and those of
-      `loss.token_metrics`. A metric that came out not finite has count 0.
+      update(state, batch) -> new state and metrics: `loss`, `grad_norm` (before the clip), `skipped`, `not_finite`, and
+      those of `loss.token_metrics`. A metric that came out not finite has count 0.
     """
     beta_R = config.beta
 
@@ -107,6 +107,7 @@ def make_update(
             name: _finite(*pair) for name, pair in {**metrics, "loss": (value, one), "grad_norm": (norm, one)}.items()
         }
         metrics["skipped"] = (1.0 - good.astype(jnp.float32), one)
+        metrics["not_finite"] = (1.0 - (jnp.isfinite(value) & jnp.isfinite(norm)).astype(jnp.float32), one)
         return TrainState(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
     out_shardings = None if state_shardings is None else (state_shardings, None)

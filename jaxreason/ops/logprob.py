@@ -90,12 +90,14 @@ def token_logp(
     return logp.reshape(-1)[:N], entropy.reshape(-1)[:N]
 
 
-def expected_candidate(hidden_ND: jax.Array, head_VD: jax.Array, candidates_NA: jax.Array) -> jax.Array:
+def expected_candidate(
+    hidden_ND: jax.Array, head_VD: jax.Array, candidates_NA: jax.Array, temperature: float = 1.0
+) -> jax.Array:
     """Expected index into each row's candidates, float32 [N] in 0..A-1; 0 for a row without candidates.
 
     With the digits 1 to 5 as candidates, one more than this is the score a model would give on average.
     """
-    logits_NA = candidate_logits(hidden_ND, head_VD, candidates_NA)
+    logits_NA = candidate_logits(hidden_ND, head_VD, candidates_NA) / temperature
     there_N1 = (candidates_NA >= 0).any(1, keepdims=True)
     p_NA = jax.nn.softmax(jnp.where(there_N1, logits_NA, 0.0), axis=1)
     return jnp.where(there_N1[:, 0], (p_NA * jnp.arange(candidates_NA.shape[1])[None]).sum(1), 0.0)

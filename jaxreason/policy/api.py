@@ -102,13 +102,14 @@ def expected_candidate(
     candidates_BSA: jax.Array,
     *,
     config: ModelConfig,
+    temperature: float = 1.0,
 ) -> jax.Array:
     """Expected index among the candidates for each token, given what stands before it: float32 [B S], see
     `logprob.expected_candidate`."""
     B, S = tokens_BS.shape
     h_BSD = jnp.roll(hidden(params, tokens_BS, positions_BS, segments_BS, config=config), 1, axis=1)
     few_NA = candidates_BSA.reshape(B * S, -1)
-    value_N = logprob.expected_candidate(h_BSD.reshape(B * S, -1), head(params, config), few_NA)
+    value_N = logprob.expected_candidate(h_BSD.reshape(B * S, -1), head(params, config), few_NA, temperature)
     return value_N.reshape(B, S)
 
 

@@ -1,0 +1,81 @@
+"""Settings that change what a step does, each through two whole steps of a tiny run."""
+
+import numpy as np
+import pytest
+
+from tests import runs
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    return runs.warm(tmp_path_factory)
+
+
+QUICKSTART = [
+    "--grpo.scale_rewards=none",
+    "--grpo.loss_type=dapo",
+    "--reward.alpha=2.5",
+    "--reward.alpha_warmup_steps=2",
+    "--reward.gate=correct",
+    "--optimizer.lr_scheduler_type=linear",
+]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["--grpo.beta=[0.01, 0.01, 0.01]"],
+        ["--grpo.num_mini_batches=2"],
+        ["--grpo.credit=chunk"],
+        ["--grpo.mask_truncated_completions=true", "--sampling.max_completion_length=24"],
+        ["--reward.unit=characters", "--reward.normalize_length=group_mean", "--reward.centred_phi=true"],
+        ["--reward.invalid_helper=full", "--agents.decoding=free", "--reward.share_format=true"],
+        ["--model.dtype=bfloat16"],
+        QUICKSTART,
+    ],
+    ids=lambda settings: settings[0].removeprefix("--"),
+)
+def test_a_setting_trains(warm, tmp_path, settings):
+    """Catches a branch of a step that only this setting takes and that breaks on real shapes."""
+    folder = runs.begin(warm, tmp_path / "run")
+    assert runs.train(folder, "--run.max_steps=2", *settings) == 0
+    for row in runs.rows(folder):
+        assert row["not_finite"] == 0
+        assert row["loss"] is not None
+        assert np.isfinite(row["reason/reward"])
+
+
+def test_kl_is_zero_at_the_start_and_logged(warm, tmp_path):
+    """Catches a reference that is not the starting policy, or one asked under another constraint than the sampler's."""
+    folder = runs.begin(warm, tmp_path / "run")
+    assert runs.train(folder, "--run.max_steps=1", "--grpo.beta=[0.01, 0.01, 0.01]") == 0
+    (row,) = runs.rows(folder)
+    for role in ("reason", "segment", "score"):
+        assert row[f"{role}/kl"] == pytest.approx(0.0, abs=1e-5)
+        assert row[f"{role}/ratio/log_abs_mean"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_an_evaluation_in_mid_run_is_made_up_after_a_stop(warm, tmp_path):
+    """Catches a resumed run without an evaluation that the uninterrupted one has."""
+    folder = runs.begin(warm, tmp_path / "run")
+    arguments = ["--run.max_steps=3", "--run.eval_steps=2", "--run.save_steps=1"]
+    assert runs.train(folder, *arguments) == 0
+    wanted = folder / "evaluation" / "step_000002.json"
+    before = wanted.read_text()
+    for step in (3,):
+        (folder / "evaluation" / f"step_{step:06d}.json").unlink()
+        runs.remove_checkpoint(folder, step)
+    wanted.unlink()
+    assert runs.train(folder, "--resume", *arguments) == 0
+    assert wanted.read_text() == before
+
+
+def test_alpha_and_the_learning_rate_in_the_log_are_those_used(warm, tmp_path):
+    """Catches an off-by-one in either schedule: 4 steps, alpha over 2 of them, the rate falling to 0 behind the last."""
+    folder = runs.begin(warm, tmp_path / "run")
+    settings = ["--reward.alpha=1.0", "--reward.alpha_warmup_steps=2", "--optimizer.lr_scheduler_type=linear"]
+    assert runs.train(folder, "--optimizer.learning_rate=1e-4", "--optimizer.warmup_steps=0", *settings) == 0
+    found = runs.rows(folder)
+    assert [row["alpha"] for row in found] == [0.5, 1.0, 1.0, 1.0]
+    if all(row["skipped"] == 0 for row in found):
+        assert [row["learning_rate"] for row in found] == pytest.approx([1e-4, 7.5e-5, 5e-5, 2.5e-5])
