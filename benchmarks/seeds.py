@@ -50,10 +50,9 @@ def table(seeds: list[int], runs: list[dict]) -> list[str]:
             before, after = ([part(pick(run[when])) for run in runs] for when in ("base", "trained"))
             a0, a1 = ([f["accuracy"] for f in found] for found in (before, after))
             t0, t1 = ([f["mean_tokens"] for f in found] for found in (before, after))
-            change = statistics.mean(y / x - 1 for x, y in zip(t0, t1, strict=True))
-            lines.append(
-                f"| {mode}, {name} | {_spread(a0, 3)} | {_spread(a1, 3)} | {_spread(t0, 1)} | {_spread(t1, 1)} | {change:+.0%} |"
-            )
+            change = f"{statistics.mean(y / x - 1 for x, y in zip(t0, t1, strict=True)):+.0%}"
+            cells = [_spread(a0, 3), _spread(a1, 3), _spread(t0, 1), _spread(t1, 1), change]
+            lines.append(f"| {mode}, {name} | {' | '.join(cells)} |")
     return lines
 
 
