@@ -1,7 +1,7 @@
 """One frozen, hashable dataclass a section; `load` reads YAML and dotted overrides into one `Config`.
 
-Names are TRL's where TRL has one. Lengths are tokens. Whatever changes during a run (learning rate, alpha under
-control) is an array in the run's state, not a field here.
+Names are TRL's where TRL has one. Lengths are tokens. What changes during a run is no field here: the learning rate
+and alpha are computed from the step.
 """
 
 import dataclasses
@@ -98,16 +98,23 @@ class ModelConfig:
     """tokens whose logits exist at one time"""
 
     def __post_init__(self):
+        for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "logp_chunk"):
+            _require(getattr(self, name) >= 1, f"model.{name}", "at least 1", getattr(self, name))
+        _require(self.num_key_value_heads >= 1, "model.num_key_value_heads", "at least 1", self.num_key_value_heads)
         _require(
             self.num_attention_heads % self.num_key_value_heads == 0,
             "model.num_attention_heads",
             f"a multiple of model.num_key_value_heads={self.num_key_value_heads}",
             self.num_attention_heads,
         )
-        _require(self.head_dim % 2 == 0, "model.head_dim", "an even number (rotary embedding)", self.head_dim)
-        for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "logp_chunk"):
-            _require(getattr(self, name) >= 1, f"model.{name}", "at least 1", getattr(self, name))
-        _require(self.num_key_value_heads >= 1, "model.num_key_value_heads", "at least 1", self.num_key_value_heads)
+        _require(
+            self.head_dim >= 2 and self.head_dim % 2 == 0,
+            "model.head_dim",
+            "an even number (rotary embedding), at least 2",
+            self.head_dim,
+        )
+        for name in ("rope_theta", "rms_norm_eps", "initializer_range"):
+            _require(getattr(self, name) > 0, f"model.{name}", "above 0", getattr(self, name))
         _require(self.vocab_size >= 0, "model.vocab_size", "at least 0", self.vocab_size)
 
 
@@ -120,15 +127,18 @@ class TokenizerConfig:
     vocab_size: int = 420
     """pieces of a trained sentencepiece model, 256 of them byte fallbacks"""
 
+    def __post_init__(self):
+        _require(self.vocab_size >= 1, "tokenizer.vocab_size", "at least 1", self.vocab_size)
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Problems: the built-in task, or JSONL files of {id, question, answer, source, meta}."""
+    """Problems: the built-in task, or files of {id, question, answer, source, meta}."""
 
     train: str = "builtin"
-    """JSONL file of training problems, or `builtin`"""
+    """training problems: a JSONL file, a folder made by `jaxreason data prepare`, or `builtin`"""
     test: str = "builtin"
-    """JSONL file of held-out problems, or `builtin`"""
+    """held-out problems: a JSONL file, a folder made by `jaxreason data prepare`, or `builtin`"""
     train_size: int = 20000
     """built-in task: training problems"""
     test_size: int = 504
@@ -150,11 +160,13 @@ class DataConfig:
         _require(self.prompts_per_step >= 1, "data.prompts_per_step", "at least 1", self.prompts_per_step)
         _require(self.max_prompt_length >= 1, "data.max_prompt_length", "at least 1", self.max_prompt_length)
         _require(self.test_size >= 0, "data.test_size", "at least 0", self.test_size)
-        _require(self.train_size >= 1, "data.train_size", "at least 1", self.train_size)
+        _require(self.seed >= 0, "data.seed", "at least 0", self.seed)
+        for name in ("train_size", "demonstrations", "helper_demonstrations"):
+            _require(getattr(self, name) >= 1, f"data.{name}", "at least 1", getattr(self, name))
         _require(
-            len(self.levels) > 0 and set(self.levels) <= {1, 2, 3},
+            len(self.levels) == len(set(self.levels)) > 0 and set(self.levels) <= {1, 2, 3},
             "data.levels",
-            "some of 1, 2, 3",
+            "some of 1, 2, 3, each once",
             self.levels,
         )
 
@@ -188,6 +200,9 @@ class WarmupConfig:
         _require(self.result_weight > 1, "warmup.result_weight", "above 1", self.result_weight)
         _require(self.rows_per_step >= 1, "warmup.rows_per_step", "at least 1", self.rows_per_step)
         _require(self.row_length >= 2, "warmup.row_length", "at least 2", self.row_length)
+        for name in ("learning_rate", "adam_learning_rate"):
+            _require(getattr(self, name) > 0, f"warmup.{name}", "above 0", getattr(self, name))
+        _require(self.weight_decay >= 0, "warmup.weight_decay", "at least 0", self.weight_decay)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,7 +246,8 @@ class AgentsConfig:
     """`marks`: one mark a role, for a model trained from scratch; `chat`: instructions through a released model's chat
     template; `plain`: the same instructions as plain text, for a base model"""
     decoding: Literal["free", "constrained"] = "constrained"
-    """`free`: helpers write anything (the paper); `constrained`: only well-formed answers can be sampled"""
+    """`free`: helpers write anything (the paper); `constrained`: only well-formed answers can be sampled, but more than
+    max_chunks chunks are still invalid"""
     max_chunks: int = 32
     """static maximum K; a split into more is invalid"""
     min_chunks: int = 1
@@ -248,6 +264,7 @@ class AgentsConfig:
         _require(
             1 <= self.min_chunks <= self.max_chunks, "agents.min_chunks", "in 1..agents.max_chunks", self.min_chunks
         )
+        _require(self.min_chunks_above >= 0, "agents.min_chunks_above", "at least 0", self.min_chunks_above)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,6 +308,13 @@ class RewardConfig:
             self.phi,
         )
         _require(self.target_length >= 0, "reward.target_length", "at least 0", self.target_length)
+        _require(self.format_penalty >= 0, "reward.format_penalty", "at least 0", self.format_penalty)
+        _require(
+            self.preset not in ("guarded", "shuffled") or self.format_penalty >= 1,
+            "reward.format_penalty",
+            f"at least 1 with preset {self.preset}, or an invalid score would beat one that disagrees",
+            self.format_penalty,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,13 +334,14 @@ class GRPOConfig:
     loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
     """`grpo`: mean over sequences of their token means; `dapo`: mean over tokens; `dr_grpo`: over the token limit"""
     credit: Literal["sequence", "chunk"] = "sequence"
-    """`sequence`: one advantage for all of a chain (the papers); `chunk`: the length term's on the chunk that caused it"""
+    """`sequence`: one advantage for all of a chain (the papers); `chunk`: the length term's on the chunk that caused
+    it"""
     mask_truncated_completions: bool = False
     """leave completions cut at the limit out of statistics and loss"""
     num_mini_batches: int = 1
     """optimiser steps a rollout batch, each on its share of the problems"""
     micro_batch_rows: int = 32
-    """packed rows differentiated at a time; gradients accumulate"""
+    """packed rows of row_length differentiated at a time, twice as many of half rows; gradients accumulate"""
     row_length: int = 256
     """tokens of a packed row; at least the longest prompt and completion of any role"""
 
@@ -332,6 +357,7 @@ class GRPOConfig:
         )
         _require(self.num_mini_batches >= 1, "grpo.num_mini_batches", "at least 1", self.num_mini_batches)
         _require(self.micro_batch_rows >= 1, "grpo.micro_batch_rows", "at least 1", self.micro_batch_rows)
+        _require(self.row_length >= 2, "grpo.row_length", "at least 2", self.row_length)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -358,6 +384,10 @@ class OptimizerConfig:
     def __post_init__(self):
         _require(self.learning_rate >= 0, "optimizer.learning_rate", "at least 0", self.learning_rate)
         _require(self.warmup_steps >= 0, "optimizer.warmup_steps", "at least 0", self.warmup_steps)
+        for name in ("adam_beta1", "adam_beta2"):
+            _require(0 <= getattr(self, name) < 1, f"optimizer.{name}", "in [0, 1)", getattr(self, name))
+        _require(self.adam_epsilon > 0, "optimizer.adam_epsilon", "above 0", self.adam_epsilon)
+        _require(self.weight_decay >= 0, "optimizer.weight_decay", "at least 0", self.weight_decay)
         _require(self.max_grad_norm >= 0, "optimizer.max_grad_norm", "at least 0", self.max_grad_norm)
 
 
@@ -383,6 +413,7 @@ class EvaluationConfig:
         _require(self.batch_rows >= 1, "evaluation.batch_rows", "at least 1", self.batch_rows)
         _require(self.temperature >= 0, "evaluation.temperature", "at least 0", self.temperature)
         _require(0 < self.top_p <= 1, "evaluation.top_p", "in (0, 1]", self.top_p)
+        _require(all(b >= 1 for b in self.budgets), "evaluation.budgets", "numbers of at least 1", self.budgets)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -399,6 +430,7 @@ class GradingConfig:
     def __post_init__(self):
         _require(self.num_workers >= 0, "grading.num_workers", "at least 0", self.num_workers)
         _require(self.timeout_s > 0, "grading.timeout_s", "above 0", self.timeout_s)
+        _require(0 <= self.max_failure_rate <= 1, "grading.max_failure_rate", "in [0, 1]", self.max_failure_rate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -411,6 +443,7 @@ class MonitorConfig:
     """steps over which signs are averaged"""
 
     def __post_init__(self):
+        _require(self.inflation_gap > 0, "monitor.inflation_gap", "above 0", self.inflation_gap)
         _require(self.window >= 1, "monitor.window", "at least 1", self.window)
 
 

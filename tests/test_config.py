@@ -75,7 +75,38 @@ def test_every_field_has_a_help_line():
         ("grpo:\n  loss_type: dpo\n", "grpo.loss_type: expected one of grpo, dapo, dr_grpo, got dpo"),
         ("grpo:\n  epsilon: 2\n", "grpo.epsilon: expected in [0, 1), got 2.0"),
         ("optimizer:\n  learning_rate: .nan\n", "optimizer.learning_rate: expected at least 0, got nan"),
-        ("data:\n  levels: []\n", "data.levels: expected some of 1, 2, 3, got ()"),
+        ("data:\n  levels: []\n", "data.levels: expected some of 1, 2, 3, each once, got ()"),
+        ("data:\n  levels: [1, 1]\n", "data.levels: expected some of 1, 2, 3, each once, got (1, 1)"),
+        ("data:\n  seed: -1\n", "data.seed: expected at least 0, got -1"),
+        ("data:\n  demonstrations: 0\n", "data.demonstrations: expected at least 1, got 0"),
+        ("data:\n  helper_demonstrations: 0\n", "data.helper_demonstrations: expected at least 1, got 0"),
+        ("warmup:\n  learning_rate: 0\n", "warmup.learning_rate: expected above 0, got 0.0"),
+        ("warmup:\n  adam_learning_rate: .nan\n", "warmup.adam_learning_rate: expected above 0, got nan"),
+        ("warmup:\n  weight_decay: -1\n", "warmup.weight_decay: expected at least 0, got -1.0"),
+        ("reward: {preset: scma, format_penalty: -1}\n", "reward.format_penalty: expected at least 0, got -1.0"),
+        (
+            "reward:\n  format_penalty: 0.5\n",
+            "reward.format_penalty: expected at least 1 with preset guarded, or an invalid",
+        ),
+        (
+            "reward: {preset: shuffled, format_penalty: 0.9}\n",
+            "reward.format_penalty: expected at least 1 with preset shuffled",
+        ),
+        ("agents:\n  min_chunks_above: -1\n", "agents.min_chunks_above: expected at least 0, got -1"),
+        ("grpo:\n  row_length: 1\n", "grpo.row_length: expected at least 2, got 1"),
+        ("optimizer:\n  adam_beta1: 1\n", "optimizer.adam_beta1: expected in [0, 1), got 1.0"),
+        ("optimizer:\n  adam_beta2: -0.1\n", "optimizer.adam_beta2: expected in [0, 1), got -0.1"),
+        ("optimizer:\n  adam_epsilon: 0\n", "optimizer.adam_epsilon: expected above 0, got 0.0"),
+        ("optimizer:\n  weight_decay: -1\n", "optimizer.weight_decay: expected at least 0, got -1.0"),
+        ("evaluation:\n  budgets: [0, 5]\n", "evaluation.budgets: expected numbers of at least 1, got (0, 5)"),
+        ("grading:\n  max_failure_rate: 2\n", "grading.max_failure_rate: expected in [0, 1], got 2.0"),
+        ("monitor:\n  inflation_gap: 0\n", "monitor.inflation_gap: expected above 0, got 0.0"),
+        ("tokenizer:\n  vocab_size: 0\n", "tokenizer.vocab_size: expected at least 1, got 0"),
+        ("model:\n  rope_theta: 0\n", "model.rope_theta: expected above 0, got 0.0"),
+        ("model:\n  rms_norm_eps: 0\n", "model.rms_norm_eps: expected above 0, got 0.0"),
+        ("model:\n  initializer_range: -1\n", "model.initializer_range: expected above 0, got -1.0"),
+        ("model:\n  num_key_value_heads: 0\n", "model.num_key_value_heads: expected at least 1, got 0"),
+        ("model:\n  head_dim: 0\n", "model.head_dim: expected an even number (rotary embedding), at least 2, got 0"),
         ("grading:\n  timeout_s: 0\n", "grading.timeout_s: expected above 0, got 0.0"),
         ("monitor:\n  window: 0\n", "monitor.window: expected at least 1, got 0"),
         ("grpo:\n  epsilon: 0.1\n  epsilon: 0.2\n", "x.yaml:3: key 'epsilon' stands twice"),
@@ -129,6 +160,10 @@ def test_no_message_carries_an_object_s_address(tmp_path):
         with pytest.raises(ValueError) as caught:
             load(_file(tmp_path, text))
         assert "0x" not in str(caught.value)
+
+
+def test_a_preset_without_format_and_agreement_terms_may_forgo_the_penalty():
+    assert load(None, ["--reward.preset=scma", "--reward.format_penalty=0"]).reward.format_penalty == 0
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("**/*.yaml")), ids=lambda path: path.stem)
