@@ -5,24 +5,37 @@ are answered at once.
 """
 
 import argparse
+import collections
 import contextlib
 import dataclasses
 import difflib
+import errno
 import logging
 import os
 import sys
 import traceback
 import typing
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jaxreason import __version__
 from jaxreason.interrupt import Stopped
 
 MISTAKE, FAILURE, CTRL_C = 2, 1, 130
+AUDIT_SHOWN = 5
+"""Lines named whose answers cannot be graded."""
 MIN_COMPILE_SECONDS = 0.5
 """What compiles quicker than this is not worth a file in the compilation cache."""
+REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EACCES: "choose a place that you may write to",
+    errno.EPERM: "choose a place that you may write to",
+    errno.EROFS: "choose a place that you may write to",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
+"""What to do about an error of the operating system."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,14 +73,15 @@ def _say(error: BaseException) -> tuple[int, str]:
     if isinstance(error, Stopped):
         return error.exit_code, line
     if isinstance(error, KeyboardInterrupt):
-        return CTRL_C, "stopped; what was saved before stays, go on with --resume"
+        return CTRL_C, "stopped; give the same command again to start over"
     if isinstance(error, ValueError) and _ours(error):
         return MISTAKE, f"error: {line}"
     if isinstance(error, FloatingPointError):
         return FAILURE, f"error: {line}"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        return FAILURE, f"error: {where}{error.strerror}"
+        remedy = REMEDIES.get(error.errno or 0, "check this place")
+        return FAILURE, f"error: {where}{error.strerror}; {remedy} and give the command again"
     return FAILURE, f"error: unexpected {type(error).__name__}: {line or 'no message'}; --debug shows where"
 
 
@@ -135,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = add(commands, "evaluate", _evaluate, "evaluate the policy of a run", ["evaluation", "grading"])
     evaluate.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
-    evaluate.add_argument("--data", metavar="FILE", help="JSONL problems to ask; default: the run's held-out ones")
+    evaluate.add_argument("--data", metavar="FILE", help="problems to ask, JSONL or prepared; default: the run's own")
     evaluate.add_argument("--step", type=int, help="checkpoint to load, 0 for the start; default: the newest")
     evaluate.add_argument("--output", metavar="FILE", type=Path, help="JSON file to write; default: in RUN/evaluation")
 
@@ -151,9 +165,9 @@ def _parser() -> argparse.ArgumentParser:
         "--to", metavar="PLACE", type=Path, required=True, help="folder to build in, or JSONL to write"
     )
     prepare.add_argument("--builtin", metavar="N", type=int, help="write N problems of the built-in task instead")
-    prepare.add_argument("--split", choices=("train", "test"), default="train", help="built-in task: which questions")
-    prepare.add_argument("--levels", type=int, nargs="+", default=[1, 2, 3], help="built-in task: which levels")
-    prepare.add_argument("--seed", type=int, default=0, help="built-in task: seed of the generator")
+    prepare.add_argument("--split", choices=("train", "test"), help="built-in task: which questions; default: train")
+    prepare.add_argument("--levels", type=int, nargs="+", help="built-in task: which levels; default: 1 2 3")
+    prepare.add_argument("--seed", type=int, help="built-in task: seed of the generator; default: 0")
 
     split = add(data, "split", _split, "hold problems out for testing, no question on both sides")
     split.add_argument("file", metavar="FILE", type=Path, help="JSONL problems; writes FILE-train and FILE-test")
@@ -163,6 +177,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(args: argparse.Namespace) -> None:
+    try:
+        _train_and_show(args)
+    except KeyboardInterrupt:
+        raise Stopped("stopped; what was saved before stays, go on with --resume", CTRL_C) from None
+
+
+def _train_and_show(args: argparse.Namespace) -> None:
     from jaxreason import config
     from jaxreason.progress import Display
 
@@ -176,8 +197,21 @@ def _train(args: argparse.Namespace) -> None:
     results = train(conf, resume=args.resume, display=display)
     display.say("")
     show.results(results, display.console)
+    folder = Path(conf.run.output_dir).expanduser()
+    report = _report_of(folder, display.warn)
     display.say("")
-    show.places(Path(conf.run.output_dir).expanduser(), display.console)
+    show.places(folder, report, display.console)
+
+
+def _report_of(folder: Path, warn: Callable[[str], None]) -> Path | None:
+    """Write the report of a run that has ended well, whatever becomes of its report."""
+    from jaxreason.report import write_report
+
+    try:
+        return write_report([folder])
+    except Exception as error:
+        warn(f"no report was written: {' '.join(str(error).split()) or type(error).__name__}")
+        return None
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -204,22 +238,52 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    from jaxreason.data import arithmetic, dataset, problems
-
     if (args.file is None) == (args.builtin is None):
         raise ValueError("data prepare: expected either a FILE or --builtin N; see `jaxreason data prepare --help`")
     if args.file is None:
-        _refuse_existing(args.to)
-        made = arithmetic.generate(args.builtin, seed=args.seed, levels=args.levels, split=args.split)
-        problems.write_jsonl(made, args.to)
-        print(f"{len(made)} problems written to {args.to}")
+        _write_builtin(args)
         return
+    from jaxreason.data import dataset, problems
+
+    for flag in ("split", "levels", "seed"):
+        if getattr(args, flag) is not None:
+            raise ValueError(f"--{flag}: expected with --builtin only, got it beside {args.file}; leave it out")
     found = problems.read_jsonl(args.file)
     folder = dataset.prepare(found, args.to)
-    sources = {}
-    for problem in found:
-        sources[problem.source or "no source"] = sources.get(problem.source or "no source", 0) + 1
+    sources = collections.Counter(problem.source or "no source" for problem in found)
     print(f"{len(found)} problems ({', '.join(f'{n} of {source}' for source, n in sources.items())}) in {folder}")
+    _audit([problem.answer for problem in found], problems.line_numbers(args.file))
+
+
+def _write_builtin(args: argparse.Namespace) -> None:
+    from jaxreason.data import arithmetic, problems
+
+    _refuse_existing(args.to)
+    for flag, least in (("builtin", 1), ("seed", 0)):
+        if (value := getattr(args, flag)) is not None and value < least:
+            raise ValueError(f"--{flag}: expected at least {least}, got {value}")
+    levels = [1, 2, 3] if args.levels is None else args.levels
+    try:
+        made = arithmetic.generate(args.builtin, seed=args.seed or 0, levels=levels, split=args.split or "train")
+    except ValueError as error:  # in the words of the configuration
+        raise ValueError(str(error).replace("data.levels", "--levels").replace("data.test_size", "--builtin")) from None
+    problems.write_jsonl(made, args.to)
+    print(f"{len(made)} problems written to {args.to}")
+
+
+def _audit(golds: Sequence[str], lines: Sequence[int]) -> None:
+    """Say which right answers would not be recognised as right."""
+    from jaxreason.grading import answers
+    from jaxreason.grading.pool import Pool
+
+    with Pool() as pool:
+        bad = answers.audit(golds, pool.verify)
+    if bad:
+        first = ", ".join(f"line {lines[i]} ({reason})" for i, reason in list(bad.items())[:AUDIT_SHOWN])
+        print(
+            f"warning: {len(bad)} of {len(golds)} answers cannot be graded against themselves, first {first}; "
+            "mend or remove them"
+        )
 
 
 def _split(args: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxreason import runfolder
 from jaxreason.agents import prompts
 from jaxreason.config import Config, DataConfig
 from jaxreason.data import arithmetic, dataset, problems, tokenizer
@@ -23,7 +24,7 @@ TOKENIZER_TEXTS = 2000
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """The fixed half of a run; what changes is in `train.RunState`."""
+    """The fixed half of a run; what changes is in `runstate.RunState`."""
 
     config: Config  # with model.vocab_size filled in
     tokenizer: Tokenizer
@@ -41,12 +42,12 @@ def prepare(config: Config, folder: Path, say: Callable[[str], None] = lambda li
     Raises:
       ValueError: bad data, an empty data set, a tokenizer that does not fit.
     """
-    train, test = _problems(config.data)
+    train, test = _training(config.data), held_out(config.data)
     if config.tokenizer.path:
         tok = tokenizer.load(config.tokenizer.path)
-    elif (folder / "tokenizer" / "tokenizer.model").is_file():
+    elif runfolder.begun(folder) and (folder / "tokenizer" / "tokenizer.model").is_file():
         tok = tokenizer.load(folder / "tokenizer")
-    else:
+    else:  # also where a launch that came to nothing, perhaps of another configuration, left one
         tok = _train_tokenizer(config, train, folder / "tokenizer")
         say(f"trained a sentencepiece tokenizer of {tok.vocab_size} pieces")
     kept = [fits(problem, config, tok) for problem in train]
@@ -99,22 +100,33 @@ def is_builtin(config: DataConfig) -> bool:
     return config.train == BUILTIN
 
 
-def _problems(config: DataConfig) -> tuple[list[Problem], list[Problem]]:
-    if config.test == BUILTIN and not config.test_size:
+def held_out(config: DataConfig) -> list[Problem]:
+    """The problems a run keeps for evaluation, before those with too long prompts are dropped.
+
+    Raises:
+      ValueError: bad data, or more problems of the built-in task than it has.
+    """
+    if config.test != BUILTIN:
+        return read(config.test)[: config.test_size or None]
+    if not config.test_size:
         raise ValueError("data.test_size: expected at least 1 for the built-in task, which has no end, got 0")
+    return arithmetic.generate(config.test_size, seed=config.seed, levels=config.levels, split="test")
 
-    def read(path: str, size: int, split) -> list[Problem]:
-        if path == BUILTIN:
-            return arithmetic.generate(size, seed=config.seed, levels=config.levels, split=split)
-        found = problems.read_jsonl(path)
-        return found if split == "train" or not size else found[:size]
 
-    return read(config.train, config.train_size, "train"), read(config.test, config.test_size, "test")
+def read(path: str) -> list[Problem]:
+    """Problems of a JSONL file, or of a folder made by `jaxreason data prepare`."""
+    return dataset.read(path) if Path(path).is_dir() else problems.read_jsonl(path)
+
+
+def _training(config: DataConfig) -> list[Problem]:
+    if config.train != BUILTIN:
+        return read(config.train)
+    return arithmetic.generate(config.train_size, seed=config.seed, levels=config.levels, split="train")
 
 
 def _train_tokenizer(config: Config, train: list[Problem], folder: Path) -> Tokenizer:
     if is_builtin(config.data):
-        few = dataclasses.replace(config.data, demonstrations=min(TOKENIZER_TEXTS, config.data.demonstrations or 1))
+        few = dataclasses.replace(config.data, demonstrations=min(TOKENIZER_TEXTS, config.data.demonstrations))
         texts = ["".join(piece.text for piece in pieces) for _, pieces in demonstrations(few)]
         texts += [problem.question for problem in train[:TOKENIZER_TEXTS]]
     else:

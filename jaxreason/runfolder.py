@@ -22,20 +22,15 @@ import yaml
 
 from jaxreason.config import Config, to_dict
 
-CONFIG, ENV, METRICS, SAMPLES, TENSORBOARD, CHECKPOINTS = (
-    "config.yaml",
-    "env.json",
-    "metrics.jsonl",
-    "samples",
-    "tb",
-    "checkpoints",
-)
+CONFIG, ENV, METRICS = "config.yaml", "env.json", "metrics.jsonl"
+SAMPLES, EVALUATION, TENSORBOARD, CHECKPOINTS = "samples", "evaluation", "tb", "checkpoints"
+START = "start"
 _MAY_CHANGE = {
     "run.max_steps",
     "run.output_dir",
     "run.compilation_cache_dir",
 }
-"""What a resumed run may change: how far it goes, where it lies, and on how many devices. Nothing in the numbers."""
+"""What a resumed run may change: how far it goes and where it lies. Nothing in the numbers."""
 _PACKAGES = ("jaxreason", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "transformers", "math-verify")
 
 
@@ -82,7 +77,7 @@ class RunFolder:
             write_json_atomic(self.path / name, data)
 
     def truncate_after(self, step: int) -> list[dict]:
-        """Forget what a restored run will do again: metrics and samples of steps beyond `step`.
+        """Forget what a restored run will do again: metrics, samples and evaluations of steps beyond `step`.
 
         A line cut off by a kill is dropped too. Returns the rows that stay, in order, on every process.
         """
@@ -93,7 +88,7 @@ class RunFolder:
             self._metrics.close()
             self._metrics = None
         _write_atomic(self.path / METRICS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
-        for file in (self.path / SAMPLES).glob("step_*.jsonl"):
+        for file in [*(self.path / SAMPLES).glob("step_*"), *(self.path / EVALUATION).glob("step_*")]:
             number = file.stem.removeprefix("step_")
             if number.isdigit() and int(number) > step:
                 file.unlink()
@@ -134,8 +129,8 @@ def create_or_open(path: str | Path, config: Config, *, resume: bool, writer: bo
       writer: False on all processes but the first of a run: nothing is locked, checked or written.
 
     Raises:
-      ValueError: the folder cannot be written, is in use, holds another experiment (every differing key is named), or
-        holds steps while `resume` is False.
+      ValueError: the folder cannot be written, is in use, holds what another configuration made (every differing key
+        is named), or holds steps while `resume` is False.
     """
     path = Path(path).expanduser()
     if not writer:
@@ -150,7 +145,7 @@ def create_or_open(path: str | Path, config: Config, *, resume: bool, writer: bo
     try:
         _take(lock, path)
         held = _read_config(path / CONFIG)
-        if held is not None:
+        if held is not None and begun(path):
             _refuse_another(held, to_dict(config), path)
         if not resume and (done := steps_done(path)):
             raise ValueError(
@@ -182,9 +177,12 @@ def read_metrics(path: str | Path) -> list[dict]:
 def steps_done(path: str | Path) -> int:
     """The last step that left a metric row or a checkpoint; 0 for a run that did none."""
     logged = [row["step"] for row in read_metrics(path)]
-    folder = Path(path) / CHECKPOINTS
-    saved = [int(child.name) for child in folder.iterdir() if child.name.isdigit()] if folder.is_dir() else []
-    return max([0, *logged, *saved])
+    return max([0, *logged, *_saved(Path(path) / CHECKPOINTS)])
+
+
+def begun(path: str | Path) -> bool:
+    """Whether a folder holds a policy or steps, so that only the configuration that made them may go on."""
+    return bool(_saved(Path(path) / START)) or steps_done(path) > 0
 
 
 def environment() -> dict:
@@ -241,6 +239,10 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def _saved(folder: Path) -> list[int]:
+    return [int(child.name) for child in folder.iterdir() if child.name.isdigit()] if folder.is_dir() else []
+
+
 def _take(lock: int, path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -265,10 +267,12 @@ def _read_config(file: Path) -> dict | None:
 def _refuse_another(held: dict, asked: dict, path: Path) -> None:
     old, new = _flat(held), _flat(asked)
     absent = object()
+    # A learning rate that falls to 0 at the last step depends on which step that is.
+    may_change = _MAY_CHANGE - ({"run.max_steps"} if new.get("optimizer.lr_scheduler_type") != "constant" else set())
     differing = [
         f"{key} ({_show(old, key)} -> {_show(new, key)})"
         for key in [*new, *(k for k in old if k not in new)]
-        if key not in _MAY_CHANGE and old.get(key, absent) != new.get(key, absent)
+        if key not in may_change and old.get(key, absent) != new.get(key, absent)
     ]
     if differing:
         raise ValueError(

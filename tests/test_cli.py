@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxreason import cli
+from jaxreason import cli, config, experiment
 from jaxreason.data import problems
 from jaxreason.data.problems import Problem
 from jaxreason.data.split import split
@@ -25,11 +25,11 @@ def warm(tmp_path_factory):
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["report", "--help"], ["data", "--help"]]
 )
-def test_help_starts_neither_jax_nor_a_plotting_library(arguments):
+def test_help_starts_no_slow_library(arguments):
     """Help that takes seconds is not read."""
     code = (
         "import sys; from jaxreason.cli import main; code = main(sys.argv[1:]); "
-        "sys.exit(code or any(name in sys.modules for name in ('jax', 'flax', 'transformers', 'matplotlib')))"
+        "sys.exit(code or any(name in sys.modules for name in ('jax', 'flax', 'transformers', 'grain')))"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -94,6 +94,9 @@ def test_a_stored_policy_answers_other_problems(warm, tmp_path, capsys):
         (["--evaluation.grdy=true"], "did you mean evaluation.greedy?"),
         (["--dta", "x.jsonl"], "--dta: no such argument; did you mean --data?"),
         (["--data", "nowhere.jsonl"], "nowhere.jsonl: expected a JSONL file of problems"),
+        (["--reward.alpha=1"], "expected overrides of evaluation.*, grading.*, data.max_prompt_length or"),
+        (["--output", "x.jsonl"], "--output: expected a .json file (the answers go to the .jsonl beside it)"),
+        (["--output", "."], "--output: expected a .json file"),
     ],
 )
 def test_what_can_not_be_evaluated_is_said_in_one_line(warm, capsys, arguments, message):
@@ -126,6 +129,82 @@ def test_the_built_in_task_can_be_written_split_and_built(tmp_path, capsys):
     assert cli.main(["data", "split", str(file), "--test-size", "40"]) == 2
 
 
+def test_a_prepared_folder_is_what_a_run_reads(warm, tmp_path):
+    """The command once made a folder that nothing could read."""
+    asked = [Problem(str(i), f"{i % 7};A+{i // 7};", "1") for i in range(20)]
+    problems.write_jsonl(asked, tmp_path / "mine.jsonl")
+    assert cli.main(["data", "prepare", str(tmp_path / "mine.jsonl"), "--to", str(tmp_path / "mine")]) == 0
+    settings = [f"--data.{side}={tmp_path / 'mine'}" for side in ("train", "test")]
+    settings += [f"--tokenizer.path={warm / 'tokenizer'}", "--data.test_size=5"]
+    exp = experiment.prepare(config.load(runs.TINY, settings), tmp_path / "run")
+    assert exp.stream.num_problems == 20
+    assert exp.test == asked[:5]
+
+
+def test_answers_that_cannot_be_graded_are_named_by_their_lines(tmp_path, capsys):
+    file = tmp_path / "mine.jsonl"
+    problems.write_jsonl([Problem("a", "q", "4"), Problem("b", "r", "\\frac{1"), Problem("c", "s", "7")], file)
+    file.write_text("\n" + file.read_text())
+    assert cli.main(["data", "prepare", str(file), "--to", str(tmp_path / "mine")]) == 0
+    told = capsys.readouterr().out
+    assert "warning: 1 of 3 answers cannot be graded against themselves, first line 3 (" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["FILE", "--levels", "1"], "--levels: expected with --builtin only"),
+        (["FILE", "--seed", "0"], "--seed: expected with --builtin only"),
+        (["FILE", "--split", "test"], "--split: expected with --builtin only"),
+        (["FILE", "--builtin", "3"], "expected either a FILE or --builtin N"),
+        (["--builtin", "0"], "--builtin: expected at least 1, got 0"),
+        (["--builtin", "3", "--seed", "-1"], "--seed: expected at least 0, got -1"),
+        (["--builtin", "3", "--levels", "4"], "--levels: expected some of 1, 2, 3, each once, got (4,)"),
+        (["--builtin", "3", "--levels", "1", "1"], "--levels: expected some of 1, 2, 3, each once, got (1, 1)"),
+        (["--builtin", "9999", "--levels", "1", "--split", "test"], "--builtin: expected at most"),
+    ],
+)
+def test_what_can_not_be_prepared_is_said_with_the_flag_typed(tmp_path, capsys, arguments, message):
+    file = tmp_path / "mine.jsonl"
+    problems.write_jsonl([Problem("a", "q", "4")], file)
+    arguments = [str(file) if word == "FILE" else word for word in arguments]
+    assert cli.main(["data", "prepare", *arguments, "--to", str(tmp_path / "made")]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "data.levels" not in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_setting_put_right_goes_on_in_the_same_folder(warm, tmp_path, capsys):
+    """The tokenizer of the launch that failed was made under other settings and must not stay."""
+    folder = tmp_path / "run"
+    assert runs.train(folder, "--data.max_prompt_length=3", "--tokenizer.vocab_size=330") == 2
+    tokenizer = folder / "tokenizer" / "tokenizer.model"
+    assert tokenizer.read_bytes() != (warm / "tokenizer" / "tokenizer.model").read_bytes()
+    assert runs.train(folder, "--warmup.max_steps=0", "--warmup.drill_steps=0", "--run.max_steps=0") == 0
+    assert tokenizer.read_bytes() == (warm / "tokenizer" / "tokenizer.model").read_bytes()
+    page = (folder / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert f"report:      {folder / 'report.html'}" in capsys.readouterr().out
+
+
+def test_a_report_that_fails_is_a_warning(tmp_path):
+    told = []
+    assert cli._report_of(tmp_path, told.append) is None
+    (line,) = told
+    assert line.startswith("no report was written: ")
+
+
+def test_a_second_ctrl_c_in_training_says_how_to_go_on(monkeypatch, capsys):
+    def fail(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_train_and_show", fail)
+    assert cli.main(["train", runs.TINY]) == 130
+    assert capsys.readouterr().err == "jaxreason: stopped; what was saved before stays, go on with --resume\n"
+
+
 @given(st.lists(st.sampled_from(["a", "A ", "b", "c  d", "C d", "e", "f"]), min_size=2, max_size=30), st.data())
 def test_no_question_stands_on_both_sides_of_a_split(questions, data):
     """Also not in another spelling of spaces and capitals: a copy in training would be an answer known by heart."""
@@ -147,9 +226,18 @@ def test_no_question_stands_on_both_sides_of_a_split(questions, data):
     ("error", "code", "line"),
     [
         (Stopped("SIGTERM: stopped", 143), 143, "jaxreason: SIGTERM: stopped"),
-        (KeyboardInterrupt(), 130, "jaxreason: stopped; what was saved before stays, go on with --resume"),
+        (KeyboardInterrupt(), 130, "jaxreason: stopped; give the same command again to start over"),
         (FloatingPointError("nan\nnan"), 1, "jaxreason: error: nan nan"),
-        (OSError(28, "No space left on device", "x.json"), 1, "jaxreason: error: x.json: No space left on device"),
+        (
+            OSError(28, "No space left on device", "x.json"),
+            1,
+            "jaxreason: error: x.json: No space left on device; free some space and give the command again",
+        ),
+        (
+            OSError(5, "Input/output error"),
+            1,
+            "jaxreason: error: Input/output error; check this place and give the command again",
+        ),
         (KeyError("k"), 1, "jaxreason: error: unexpected KeyError: 'k'; --debug shows where"),
         (ValueError("a library's"), 1, "jaxreason: error: unexpected ValueError: a library's; --debug shows where"),
     ],

@@ -97,9 +97,11 @@ def test_a_checkpoint_counts_as_steps_done(tmp_path):
         create_or_open(tmp_path, Config(), resume=False)
 
 
+@pytest.mark.parametrize("made", ["start/0", "checkpoints/20"])
 @pytest.mark.parametrize("resume", [False, True])
-def test_another_configuration_is_refused_and_every_differing_key_named(tmp_path, resume):
+def test_another_configuration_is_refused_and_every_differing_key_named(tmp_path, resume, made):
     create_or_open(tmp_path, Config(), resume=False).close()
+    (tmp_path / made).mkdir(parents=True)
     before = (tmp_path / "config.yaml").read_text()
     other = _changed("grpo", epsilon=0.1, beta=(0.0, 0.5, 0.5))
     with pytest.raises(ValueError, match=r"grpo.epsilon \(0.2 -> 0.1\), grpo.beta \(\[0.0, 0.0, 0.0\] -> .*output_dir"):
@@ -107,8 +109,39 @@ def test_another_configuration_is_refused_and_every_differing_key_named(tmp_path
     assert (tmp_path / "config.yaml").read_text() == before
 
 
-def test_a_field_that_is_new_since_the_run_was_made_is_named(tmp_path):
+def test_a_launch_that_made_nothing_binds_nobody(tmp_path):
+    """A typing mistake put right once needed another folder, or a deleted one."""
+    create_or_open(tmp_path, _changed("grpo", row_length=2), resume=False).close()
+    (tmp_path / "start" / "0.orbax-checkpoint-tmp-1").mkdir(parents=True)  # cut off in mid-save
+    (tmp_path / "checkpoints").mkdir()
     create_or_open(tmp_path, Config(), resume=False).close()
+    assert config_module.load(tmp_path / "config.yaml") == Config()
+
+
+@pytest.mark.parametrize("kind", ["constant", "linear", "cosine"])
+def test_a_rate_that_falls_to_0_fixes_the_last_step(tmp_path, kind):
+    held = dataclasses.replace(Config(), optimizer=config_module.OptimizerConfig(lr_scheduler_type=kind))
+    with create_or_open(tmp_path, held, resume=False) as run:
+        run.write_metrics(1, {})
+    longer = dataclasses.replace(held, run=dataclasses.replace(held.run, max_steps=500))
+    if kind == "constant":
+        create_or_open(tmp_path, longer, resume=True).close()
+        return
+    with pytest.raises(ValueError, match=r"run.max_steps \(100 -> 500\)"):
+        create_or_open(tmp_path, longer, resume=True)
+
+
+def test_evaluations_of_steps_that_will_be_done_again_go(tmp_path):
+    with create_or_open(tmp_path, Config(), resume=False) as run:
+        for step in (0, 2, 4):
+            run.write_json(f"evaluation/step_{step:06d}.json", {})
+        run.truncate_after(2)
+    assert sorted(p.name for p in (tmp_path / "evaluation").iterdir()) == ["step_000000.json", "step_000002.json"]
+
+
+def test_a_field_that_is_new_since_the_run_was_made_is_named(tmp_path):
+    with create_or_open(tmp_path, Config(), resume=False) as run:
+        run.write_metrics(1, {})
     file = tmp_path / "config.yaml"
     file.write_text(file.read_text().replace("  epsilon: 0.2\n", "  old_name: 0.2\n"))
     with pytest.raises(ValueError, match=r"grpo.epsilon \(not set -> 0.2\), grpo.old_name \(0.2 -> not set\)"):
@@ -147,10 +180,11 @@ def test_a_killed_process_leaves_no_lock_behind(tmp_path):
 
 
 def test_a_refused_folder_is_not_left_locked(tmp_path):
-    create_or_open(tmp_path, Config(), resume=False).close()
+    with create_or_open(tmp_path, Config(), resume=False) as run:
+        run.write_metrics(1, {})
     with pytest.raises(ValueError, match="another configuration"):
-        create_or_open(tmp_path, _changed("run", seed=1), resume=False)
-    create_or_open(tmp_path, Config(), resume=False).close()
+        create_or_open(tmp_path, _changed("run", seed=1), resume=True)
+    create_or_open(tmp_path, Config(), resume=True).close()
 
 
 def test_unusable_folders_are_named(tmp_path):

@@ -53,6 +53,25 @@ def prepare(problems: Sequence[Problem], folder: str | Path) -> Path:
     return target
 
 
+def read(folder: str | Path) -> list[Problem]:
+    """The problems that `prepare` wrote, in that order.
+
+    Args:
+      folder: as `prepare` was given it or returned it.
+
+    Raises:
+      ValueError: not such a folder, or one that several sets of problems were prepared in.
+    """
+    folder = Path(folder)
+    if not _is_whole(folder):
+        inside = sorted(child for child in folder.iterdir() if _is_whole(child)) if folder.is_dir() else []
+        if len(inside) > 1:
+            raise ValueError(f"{folder}: expected one dataset, got {len(inside)}; name one, such as {inside[0]}")
+        folder = inside[0] if inside else folder
+    source, _ = _open(folder)
+    return [_to_problem(row) for row in source]
+
+
 @dataclasses.dataclass(frozen=True)
 class ProblemStream:
     """Batches of problems by step, without end. Made by `open_stream`."""
@@ -90,17 +109,10 @@ def open_stream(folder: str | Path, *, seed: int, batch_size: int, shuffle: bool
       ValueError: not a prepared folder, a seed out of range, or fewer problems than a batch.
     """
     import grain
-    import tensorflow_datasets as tfds
 
-    folder = Path(folder)
-    if not _is_whole(folder):
-        raise ValueError(f"{folder}: expected a folder made by `jaxreason data prepare`, got none; prepare it again")
+    source, content = _open(Path(folder))
     if not 0 <= seed < 2**32:
         raise ValueError(f"run.seed: expected 0..2^32-1, got {seed}")
-    source = tfds.builder_from_directory(folder).as_data_source("train")  # pyright: ignore[reportCallIssue]
-    marker = json.loads((folder / _MARKER).read_text())
-    if len(source) != marker["num_problems"]:
-        raise ValueError(f"{folder}: expected {marker['num_problems']} problems, got {len(source)}; delete the folder")
     if not 1 <= batch_size <= len(source):
         raise ValueError(
             f"data.prompts_per_step: expected 1..{len(source)}, the problems there are, got {batch_size}; "
@@ -108,8 +120,21 @@ def open_stream(folder: str | Path, *, seed: int, batch_size: int, shuffle: bool
         )
     rows = grain.MapDataset.source(source).seed(seed)
     rows = (rows.shuffle() if shuffle else rows).repeat(None).map(_to_problem)
-    identity = json.dumps([marker["content"], seed, batch_size, shuffle])
+    identity = json.dumps([content, seed, batch_size, shuffle])
     return ProblemStream(len(source), batch_size, hashlib.sha256(identity.encode()).hexdigest()[:16], rows)
+
+
+def _open(folder: Path) -> tuple[Any, str]:
+    """The rows of a dataset by index, and the hash of its content."""
+    import tensorflow_datasets as tfds
+
+    if not _is_whole(folder):
+        raise ValueError(f"{folder}: expected a folder made by `jaxreason data prepare`, got none; prepare it again")
+    source = tfds.builder_from_directory(folder).as_data_source("train")  # pyright: ignore[reportCallIssue]
+    marker = json.loads((folder / _MARKER).read_text())
+    if len(source) != marker["num_problems"]:
+        raise ValueError(f"{folder}: expected {marker['num_problems']} problems, got {len(source)}; delete the folder")
+    return source, marker["content"]
 
 
 def _is_whole(folder: Path) -> bool:

@@ -6,7 +6,7 @@ This module must not know what a tokenizer, a grader or a task is.
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
@@ -36,15 +36,8 @@ def read_jsonl(path: str | Path) -> list[Problem]:
       ValueError: `PATH:LINE: field ...: expected ..., got ...` for the first bad line or repeated id; no such file, or
         one without problems.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: expected a JSONL file of problems, got {error.strerror or error}") from None
     problems, first_line = [], {}
-    # Split at \n alone: str.splitlines would also cut at U+2028, which JSON allows inside a string.
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in _lines(path):
         problem = _parse(line, f"{path}:{number}")
         if problem.id in first_line:
             raise ValueError(
@@ -56,6 +49,11 @@ def read_jsonl(path: str | Path) -> list[Problem]:
     if not problems:
         raise ValueError(f"{path}: expected at least one problem, got an empty file")
     return problems
+
+
+def line_numbers(path: str | Path) -> list[int]:
+    """The line that each of `read_jsonl`'s problems stands in."""
+    return [number for number, _ in _lines(path)]
 
 
 def write_jsonl(problems: Sequence[Problem], path: str | Path) -> None:
@@ -83,6 +81,18 @@ def write_jsonl(problems: Sequence[Problem], path: str | Path) -> None:
 def to_json(problem: Problem) -> str:
     """One line of JSON, without the newline."""
     return json.dumps(dataclasses.asdict(problem), ensure_ascii=False)
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
+    """Lines with something on them, and their numbers."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: expected a JSONL file of problems, got {error.strerror or error}") from None
+    # Split at \n alone: str.splitlines would also cut at U+2028, which JSON allows inside a string.
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if line.strip():
+            yield number, line
 
 
 def _parse(line: bytes, where: str) -> Problem:

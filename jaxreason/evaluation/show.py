@@ -1,10 +1,12 @@
 """Tables for a terminal from what evaluations found. Knows the names in results.json, nothing of how they came."""
 
-from collections.abc import Iterator
+import collections
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 WIDTH = 120
 """Columns where the output is no terminal: a table that wraps is no table."""
@@ -22,6 +24,7 @@ def results(found: dict, console: Console) -> None:
     table.add_column("", no_wrap=True)
     for title in ("accuracy, %", "tokens", "change", *["needless"] * needless):
         table.add_column(title, justify="right", no_wrap=True)
+    labels = _labels(before)
     for name, old in before.items():
         new = after[name]
         row = [
@@ -30,9 +33,13 @@ def results(found: dict, console: Console) -> None:
             _change(old, new),
         ]
         row += [f"{_share(old.get('needless_share'))} → {_share(new.get('needless_share'))}"] * needless
-        table.add_row(" ".join(name), *row)
+        table.add_row(labels[name], *row)
     _print(table, console)
-    console.print("before → after; in brackets the 95 % interval; tokens: mean of a completion; needless: share of its tokens", style="dim", markup=False)
+    console.print(
+        "before → after; in brackets the 95 % interval; tokens: mean of a completion; needless: share of its tokens",
+        style="dim",
+        markup=False,
+    )
     for mode, change in found["change"].items():
         console.print(f"{mode}: {_paired(change)}", markup=False)
 
@@ -49,6 +56,7 @@ def evaluation(found: dict, console: Console) -> None:
     table.add_column("", no_wrap=True)
     for title in ("problems", "accuracy", "tokens", "if right", "if wrong", "cut", *["needless"] * needless):
         table.add_column(title, justify="right")
+    labels = _labels(parts)
     for name, part in parts.items():
         row = [str(part["problems"]), _accuracy(part), _tokens(part)]
         row += [
@@ -56,33 +64,44 @@ def evaluation(found: dict, console: Console) -> None:
             _tokens(part, "mean_tokens_wrong"),
             _share(part["truncation_rate"]),
         ]
-        table.add_row(" ".join(name), *row, *[_share(part.get("needless_share"))] * needless)
+        table.add_row(labels[name], *row, *[_share(part.get("needless_share"))] * needless)
     _print(table, console)
     console.print("accuracy in %, with its 95 % interval; cut: at the token limit", style="dim", markup=False)
 
 
-def places(folder: Path, console: Console) -> None:
-    """Where a finished run left what."""
+def places(folder: Path, report: Path | None, console: Console) -> None:
+    """Where a finished run left what; a report that is not there can be written later."""
     rows = {
         "figures": folder / "results.json",
         "every step": folder / "metrics.jsonl",
         "completions": f"{folder / 'samples'} and {folder / 'evaluation'}",
         "curves": f"tensorboard --logdir {folder / 'tb'}",
-        "report": f"jaxreason report {folder}",
+        "report": report or f"jaxreason report {folder}",
     }
     for name, place in rows.items():
         console.print(f"{name + ':':13}{place}", markup=False)
 
 
-def _parts(table: dict) -> Iterator[tuple[tuple[str, str], dict]]:
-    """(mode, source) -> figures; the sampled ones stand at the top of the table."""
+def _parts(table: dict) -> Iterator[tuple[tuple[str, str | None], dict]]:
+    """(mode, source) -> figures, source None for all together; the sampled ones stand at the top of the table."""
     for mode, figures in (("sampled", table), ("greedy", table.get("greedy"))):
         if figures is None:
             continue
-        yield (mode, "all"), figures
+        yield (mode, None), figures
         if len(figures["by_source"]) > 1:
             for source, part in figures["by_source"].items():
-                yield (mode, source.rsplit("/", maxsplit=1)[-1]), part
+                yield (mode, source), part
+
+
+def _labels(names: Collection[tuple[str, str | None]]) -> dict[tuple[str, str | None], Text]:
+    """How rows are called: a source by the last part of its path, where no other row is called so."""
+    sources = {source for _, source in names if source is not None}
+    short = {source: source.rsplit("/", maxsplit=1)[-1] for source in sources}
+    taken = collections.Counter(["", "all", *short.values()])
+    called = {source: last if taken[last] == 1 else source for source, last in short.items()}
+    # Text: a source in square brackets is no markup.
+    called = {source: "source all" if label == "all" else label for source, label in called.items()}
+    return {(mode, source): Text(f"{mode} {'all' if source is None else called[source]}") for mode, source in names}
 
 
 def _print(table: Table, console: Console) -> None:

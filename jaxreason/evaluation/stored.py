@@ -13,9 +13,8 @@ import jax.numpy as jnp
 
 from jaxreason import experiment, train
 from jaxreason.checkpoint import open_checkpoints
-from jaxreason.config import Config, DataConfig, load
-from jaxreason.data import arithmetic, tokenizer
-from jaxreason.data.problems import Problem, read_jsonl
+from jaxreason.config import Config, load
+from jaxreason.data import tokenizer
 from jaxreason.evaluation import loop
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import optimizer
@@ -45,7 +44,8 @@ def load_config(run: Path, overrides: Sequence[str] = ()) -> Config:
         name = override.lstrip("-").split("=")[0]
         if not name.startswith(MAY_CHANGE):
             raise ValueError(
-                f"{name}: the run was trained with its own; expected overrides of evaluation.* and grading.* only"
+                f"{name}: the run was trained with its own; expected overrides of evaluation.*, grading.*, "
+                "data.max_prompt_length or run.compilation_cache_dir"
             )
     return load(run / "config.yaml", overrides)
 
@@ -64,7 +64,7 @@ def evaluate_run(
     Args:
       run: the folder.
       config: as `load_config` gives it.
-      data: JSONL file of problems, all of which are asked; None for the run's own held-out ones.
+      data: JSONL file or prepared folder of problems, all of which are asked; None for the run's own held-out ones.
       step: training steps done; 0 is the policy before training; None the newest there is.
       output: JSON file to write; None for one in the run's evaluation/. Every answer goes to the .jsonl beside it.
 
@@ -72,12 +72,15 @@ def evaluate_run(
       The file written, and what is in it.
 
     Raises:
-      ValueError: no such step, damaged checkpoints, bad problems, or none with a prompt that fits.
+      ValueError: no such step, damaged checkpoints, bad problems, none with a prompt that fits, or an output that would
+        take the place of the answers.
     """
+    if output and (output.suffix == ".jsonl" or output.is_dir()):
+        raise ValueError(f"--output: expected a .json file (the answers go to the .jsonl beside it), got {output}")
     display = display or Display()
     tok = tokenizer.load(config.tokenizer.path or run / "tokenizer")
     config = experiment.with_vocabulary(config, tok)
-    asked = read_jsonl(data) if data else held_out(config.data)
+    asked = experiment.read(data) if data else experiment.held_out(config.data)
     problems = [problem for problem in asked if experiment.fits(problem, config, tok)]
     if not problems:
         raise ValueError(f"{data or 'data.test'}: all {len(asked)} prompts exceed data.max_prompt_length; raise it")
@@ -113,14 +116,6 @@ def evaluate_run(
     rows = [{"mode": mode} | row for mode, a in answers.items() for row in a.samples]
     output.with_suffix(".jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return output, found
-
-
-def held_out(config: DataConfig) -> list[Problem]:
-    """The problems a run keeps for evaluation, before those with too long prompts are dropped."""
-    if config.test == experiment.BUILTIN:
-        return arithmetic.generate(config.test_size, seed=config.seed, levels=config.levels, split="test")
-    found = read_jsonl(config.test)
-    return found[: config.test_size or None]
 
 
 def load_policy(run: Path, config: Config, step: int | None = None) -> tuple[Params, int]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxreason.data.arithmetic import generate
-from jaxreason.data.dataset import open_stream, prepare
+from jaxreason.data.dataset import open_stream, prepare, read
 from jaxreason.data.problems import Problem
 
 PROBLEMS = [
@@ -28,6 +28,20 @@ def test_order_and_content_survive(folder):
     stream = open_stream(folder, seed=0, batch_size=11, shuffle=False)
     assert stream.batch(0) == PROBLEMS == stream.batch(5)
     assert stream.num_problems == 11
+
+
+def test_a_prepared_folder_reads_back_by_either_of_its_names(folder):
+    """A user knows the one typed and the one printed."""
+    assert read(folder) == PROBLEMS == read(folder.parent)
+
+
+def test_what_to_read_must_be_one_dataset(tmp_path):
+    with pytest.raises(ValueError, match="expected a folder made by `jaxreason data prepare`, got none"):
+        read(tmp_path)
+    prepare(PROBLEMS, tmp_path)
+    prepare(PROBLEMS[:3], tmp_path)
+    with pytest.raises(ValueError, match="expected one dataset, got 2; name one, such as"):
+        read(tmp_path)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 11))

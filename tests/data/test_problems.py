@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxreason.data.problems import Problem, read_jsonl, write_jsonl
+from jaxreason.data.problems import Problem, line_numbers, read_jsonl, write_jsonl
 
 GOOD = {"id": "a", "question": "1+1?", "answer": "2"}
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -33,6 +33,12 @@ def test_optional_fields_blank_lines_and_byte_order_mark(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n\n")
     assert read_jsonl(path) == [Problem("a", "1+1?", "2", "", {})]
+
+
+def test_problems_know_their_lines(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text(f"\n{json.dumps(GOOD)}\n \n\n{json.dumps({**GOOD, 'id': 'b'})}")
+    assert line_numbers(path) == [2, 5]
 
 
 BAD_LINES = {
