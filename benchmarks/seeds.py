@@ -52,7 +52,8 @@ def table(seeds: list[int], runs: list[dict]) -> list[str]:
             t0, t1 = ([f["mean_tokens"] for f in found] for found in (before, after))
             change = statistics.mean(y / x - 1 for x, y in zip(t0, t1, strict=True))
             lines.append(
-                f"| {mode}, {name} | {_spread(a0, 3)} | {_spread(a1, 3)} | {_spread(t0, 1)} | {_spread(t1, 1)} | {change:+.0%} |"
+                f"| {mode}, {name} | {_spread(a0, 3)} | {_spread(a1, 3)} "
+                f"| {_spread(t0, 1)} | {_spread(t1, 1)} | {change:+.0%} |"
             )
     return lines
 
