@@ -22,6 +22,7 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxreason import experiment, learning, monitor, runfolder, runstate, stepmetrics
 from jaxreason.agents import episode, frozen
@@ -86,7 +87,7 @@ def step(state: RunState, start: Params | None, number: int, tools: Tools) -> tu
     batches = learning.pack_updates(played, advantages, tools.limits, config, tools.packing, tools.reference, start)
     clock.lap("reward")
 
-    learning_rate = float(tools.schedule(optimizer.updates_made(state.train.opt_state)))
+    learning_rate = np.asarray(tools.schedule(optimizer.updates_made(state.train.opt_state))).item()
     train, sums = state.train, []
     for packed in batches:
         train, found = tools.update(train, packed)

@@ -109,18 +109,23 @@ def test_prompts_above_the_limit_are_dropped_counted_and_told(warm, tmp_path, ca
     assert json.loads((folder / "results.json").read_text())["dropped_problems"] == 1
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_good(warm, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("num_mini_batches", [1, 2])
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_good(
+    warm, tmp_path, capsys, monkeypatch, num_mini_batches
+):
     """The checkpoint of the step before is whole, holds numbers and can be evaluated; the batch is there to look at."""
     folder = runs.begin(warm, tmp_path / "run")
     pack, calls = learning.pack_updates, itertools.count(1)
 
     def poisoned(*arguments):
         batches = pack(*arguments)
-        nan = np.float32("nan") if next(calls) == 3 else np.float32(1)
-        return [dataclasses.replace(batch, advantage=batch.advantage * nan) for batch in batches]
+        if next(calls) == 3:
+            batches[-1] = dataclasses.replace(batches[-1], advantage=batches[-1].advantage * np.float32("nan"))
+        return batches
 
     monkeypatch.setattr(learning, "pack_updates", poisoned)
-    assert runs.train(folder, "--run.save_steps=0") == 1
+    settings = ["--run.save_steps=0", f"--grpo.num_mini_batches={num_mini_batches}", "--grpo.beta=[0.01, 0.01, 0.01]"]
+    assert runs.train(folder, *settings) == 1
     said = _one_line(capsys)
     assert "step 3: the loss is not a number" in said
     assert "optimizer.learning_rate" in said

@@ -15,7 +15,7 @@ from jaxreason.types import Chunks, Scores
 from tests.helpers import TOLERANCE
 
 T = 8
-# One problem, two right answers. y has 6 tokens in chunks of 2, then the box and the end. Row 0 wastes its second chunk.
+# One problem, two right answers. y has 6 tokens in chunks of 2, then the box and the end. Row 0 wastes its second.
 CHUNK_ID = [[[0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 1, 1, 2, 2, 3, 3]]]
 SCORES = [[[5, 1, 5], [5, 5, 5]]]
 
