@@ -95,7 +95,8 @@ def signal(
         if grpo.mask_truncated_completions:
             keep = keep | {role: keep[role] & seen.finished[role]}
         if role == "reason" and grpo.credit == "chunk" and rewards.charged is not None:
-            assert seen.chunks is not None and seen.scores is not None  # what is charged are their chunks
+            assert seen.chunks is not None  # what is charged are their scored chunks
+            assert seen.scores is not None
             cost_PG = preset.terms[role].penalty * alpha * rewards.parts["penalty"]
             tokens[role] = advantage.chunk_credit(
                 total_PG + cost_PG,
