@@ -29,12 +29,12 @@ def test_a_run_leaves_what_its_page_promises(warm, tmp_path, capsys):
             assert 0 < table["mean_tokens"] <= 48
     assert found["steps"] == found["steps_this_launch"] == 4
     assert set(found["change"]) == {"sampled", "greedy"}
-    for name in ("results.json", "metrics.jsonl", "samples", "tensorboard --logdir", "jaxreason report"):
+    for name in ("results.json", "metrics.jsonl", "samples", "tensorboard --logdir", "report.html"):
         assert name in screen.out
     assert "sampled all" in screen.out
     assert [row["step"] for row in runs.rows(folder)] == [1, 2, 3, 4]
     assert sorted(p.name for p in (folder / "checkpoints").iterdir() if p.name.isdigit()) == ["2", "4"]
-    for name in ("config.yaml", "env.json", "tb", "samples/step_000004.jsonl", "evaluation/step_000004.jsonl"):
+    for name in ("report.html", "config.yaml", "env.json", "tb", "samples/step_000004.jsonl", "evaluation/step_000004.jsonl"):
         assert (folder / name).exists(), name
     assert config.load(folder / "config.yaml").run.output_dir == str(folder)
 
