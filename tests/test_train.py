@@ -34,7 +34,14 @@ def test_a_run_leaves_what_its_page_promises(warm, tmp_path, capsys):
     assert "sampled all" in screen.out
     assert [row["step"] for row in runs.rows(folder)] == [1, 2, 3, 4]
     assert sorted(p.name for p in (folder / "checkpoints").iterdir() if p.name.isdigit()) == ["2", "4"]
-    for name in ("report.html", "config.yaml", "env.json", "tb", "samples/step_000004.jsonl", "evaluation/step_000004.jsonl"):
+    for name in (
+        "report.html",
+        "config.yaml",
+        "env.json",
+        "tb",
+        "samples/step_000004.jsonl",
+        "evaluation/step_000004.jsonl",
+    ):
         assert (folder / name).exists(), name
     assert config.load(folder / "config.yaml").run.output_dir == str(folder)
 
