@@ -124,7 +124,7 @@ def test_two_processes_at_once(tmp_path):
     workers = [context.Process(target=_prepare_in_process, args=(tmp_path, barrier, answers)) for _ in range(2)]
     for worker in workers:
         worker.start()
-    folders = {answers.get(timeout=60) for _ in workers}
+    folders = {answers.get(timeout=300) for _ in workers}
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
