@@ -1,0 +1,99 @@
+"""One frozen, hashable dataclass a section; `load` reads YAML and dotted overrides into one `Config`.
+
+Names are TRL's where TRL has one. Lengths are tokens. What changes during a run is no field here: the learning rate
+and alpha are computed from the step.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import jsonargparse
+import yaml
+
+from jaxreason.config.agents import AgentsConfig, SamplingConfig
+from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, WarmupConfig
+from jaxreason.config.explain import explain, read_yaml, refuse_unknown_keys
+from jaxreason.config.learning import GRPOConfig, OptimizerConfig, Preset, RewardConfig
+from jaxreason.config.model import ModelConfig, TokenizerConfig
+from jaxreason.config.run import MonitorConfig, RunConfig
+from jaxreason.config.whole import Config
+
+__all__ = [
+    "ROLES",
+    "AgentsConfig",
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "GRPOConfig",
+    "GradingConfig",
+    "ModelConfig",
+    "MonitorConfig",
+    "OptimizerConfig",
+    "Preset",
+    "RewardConfig",
+    "RunConfig",
+    "SamplingConfig",
+    "TokenizerConfig",
+    "WarmupConfig",
+    "load",
+    "parser",
+    "save",
+    "to_dict",
+]
+
+jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+ROLES = ("reason", "segment", "score")
+"""Role names in the order of their ids; `agents/roles.py` says what each is."""
+
+
+def parser() -> jsonargparse.ArgumentParser:
+    """A parser of every field, with a help line each, for the commands to extend."""
+    result = jsonargparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
+    result.add_class_arguments(Config)
+    return result
+
+
+def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Read an experiment.
+
+    Args:
+      path: YAML file; None for the defaults.
+      overrides: `--section.field=value`, applied after the file.
+
+    Raises:
+      ValueError: unreadable file, unknown key (the nearest right one is named), wrong type, value out of range.
+    """
+    known = parser()
+    known.add_argument("--config", action="config")
+    args = []
+    if path is not None:
+        if not Path(path).is_file():
+            raise ValueError(f"{path}: no such configuration file")
+        refuse_unknown_keys(Path(path), read_yaml(Path(path)))
+        args = [f"--config={path}"]
+    try:
+        parsed = known.parse_args([*args, *overrides])
+        sections = known.instantiate(parsed)
+        return Config(**{field.name: sections[field.name] for field in dataclasses.fields(Config)})
+    except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
+        raise ValueError(explain(str(error))) from None
+
+
+def to_dict(config: Config) -> dict:
+    """The whole configuration as plain data (tuples become lists), as it is written to config.yaml."""
+    return yaml.safe_load(yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False))
+
+
+def save(config: Config, path: str | Path) -> None:
+    """Write the resolved configuration; `load` reads it back equal."""
+    Path(path).write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,68 @@
+"""How completions are drawn, and how the helpers are asked."""
+
+import dataclasses
+from typing import Literal
+
+from jaxreason.config.require import require
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    """How completions are drawn in training."""
+
+    num_generations: int = 8
+    """rollouts G a problem"""
+    max_completion_length: int = 160
+    """token limit of the reasoner"""
+    temperature: float = 1.0
+    """softmax temperature; the trainer's log-probabilities use the same"""
+    top_p: float = 1.0
+    """smallest set of tokens whose probability reaches this; 1: off"""
+    top_k: int = 0
+    """this many likeliest tokens; 0: off"""
+    min_p: float = 0.0
+    """tokens at least this fraction as likely as the likeliest; 0: off"""
+
+    def __post_init__(self):
+        require(
+            self.num_generations >= 2,
+            "sampling.num_generations",
+            "at least 2, since an advantage compares the rollouts of one problem",
+            self.num_generations,
+        )
+        require(
+            self.max_completion_length >= 2, "sampling.max_completion_length", "at least 2", self.max_completion_length
+        )
+        require(self.temperature > 0, "sampling.temperature", "above 0 (evaluation can be greedy)", self.temperature)
+        require(0 < self.top_p <= 1, "sampling.top_p", "in (0, 1]", self.top_p)
+        require(self.top_k >= 0, "sampling.top_k", "at least 0", self.top_k)
+        require(0 <= self.min_p < 1, "sampling.min_p", "in [0, 1)", self.min_p)
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentsConfig:
+    """The two helpers: how they are asked and how their answers are read."""
+
+    prompts: Literal["marks", "chat", "plain"] = "marks"
+    """`marks`: one mark a role, for a model trained from scratch; `chat`: instructions through a released model's chat
+    template; `plain`: the same instructions as plain text, for a base model"""
+    decoding: Literal["free", "constrained"] = "constrained"
+    """`free`: helpers write anything (the paper); `constrained`: only well-formed answers can be sampled, but more than
+    max_chunks chunks are still invalid"""
+    max_chunks: int = 32
+    """static maximum K; a split into more is invalid"""
+    min_chunks: int = 1
+    """a split of more than `min_chunks_above` tokens into fewer is invalid (guards against merging)"""
+    min_chunks_above: int = 64
+    """see min_chunks"""
+    scorer_sees_question: bool = True
+    """whether the scorer's prompt holds the question (the paper shows it the chunks only)"""
+    exact_whitespace: bool = False
+    """whether a lossless split must keep white space byte for byte"""
+
+    def __post_init__(self):
+        require(self.max_chunks >= 1, "agents.max_chunks", "at least 1", self.max_chunks)
+        require(
+            1 <= self.min_chunks <= self.max_chunks, "agents.min_chunks", "in 1..agents.max_chunks", self.min_chunks
+        )
+        require(self.min_chunks_above >= 0, "agents.min_chunks_above", "at least 0", self.min_chunks_above)

@@ -1,0 +1,121 @@
+"""Problems, the supervised start, evaluation and the checking of answers."""
+
+import dataclasses
+
+from jaxreason.config.require import require
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Problems: the built-in task, or files of {id, question, answer, source, meta}."""
+
+    train: str = "builtin"
+    """training problems: a JSONL file, a folder made by `jaxreason data prepare`, or `builtin`"""
+    test: str = "builtin"
+    """held-out problems: a JSONL file, a folder made by `jaxreason data prepare`, or `builtin`"""
+    train_size: int = 20000
+    """built-in task: training problems"""
+    test_size: int = 504
+    """problems held out for evaluation; of a file, its first so many; 0: all"""
+    demonstrations: int = 12000
+    """built-in task: problems demonstrated to the reasoner for the warm start"""
+    helper_demonstrations: int = 4000
+    """built-in task: problems demonstrated to the two helpers"""
+    seed: int = 0
+    """built-in task: seed of the generator"""
+    levels: tuple[int, ...] = (1, 2, 3)
+    """built-in task: which levels, in equal shares"""
+    prompts_per_step: int = 16
+    """problems P in a step"""
+    max_prompt_length: int = 48
+    """reasoner prompts longer than this many tokens are dropped and counted"""
+
+    def __post_init__(self):
+        require(self.prompts_per_step >= 1, "data.prompts_per_step", "at least 1", self.prompts_per_step)
+        require(self.max_prompt_length >= 1, "data.max_prompt_length", "at least 1", self.max_prompt_length)
+        require(self.test_size >= 0, "data.test_size", "at least 0", self.test_size)
+        require(self.seed >= 0, "data.seed", "at least 0", self.seed)
+        for name in ("train_size", "demonstrations", "helper_demonstrations"):
+            require(getattr(self, name) >= 1, f"data.{name}", "at least 1", getattr(self, name))
+        require(
+            len(self.levels) == len(set(self.levels)) > 0 and set(self.levels) <= {1, 2, 3},
+            "data.levels",
+            "some of 1, 2, 3, each once",
+            self.levels,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmupConfig:
+    """The supervised start on demonstrations of the three roles."""
+
+    max_steps: int = 0
+    """optimiser steps; 0: no supervised start"""
+    drill_steps: int = 0
+    """the first so many of them on bare equations of the built-in task"""
+    result_weight: float = 3.0
+    """weight of results (what follows `=`) and of scores, against 1 of other tokens: they hold most of the work"""
+    learning_rate: float = 0.01
+    """peak learning rate of Muon's matrices"""
+    adam_learning_rate: float = 2e-3
+    """peak learning rate of everything that is no matrix"""
+    rows_per_step: int = 32
+    """packed rows in a step"""
+    row_length: int = 256
+    """tokens of a packed row"""
+    weight_decay: float = 0.01
+    """decoupled weight decay"""
+
+    def __post_init__(self):
+        require(self.max_steps >= 0, "warmup.max_steps", "at least 0", self.max_steps)
+        require(
+            0 <= self.drill_steps <= self.max_steps, "warmup.drill_steps", "in 0..warmup.max_steps", self.drill_steps
+        )
+        require(self.result_weight > 1, "warmup.result_weight", "above 1", self.result_weight)
+        require(self.rows_per_step >= 1, "warmup.rows_per_step", "at least 1", self.rows_per_step)
+        require(self.row_length >= 2, "warmup.row_length", "at least 2", self.row_length)
+        for name in ("learning_rate", "adam_learning_rate"):
+            require(getattr(self, name) > 0, f"warmup.{name}", "above 0", getattr(self, name))
+        require(self.weight_decay >= 0, "warmup.weight_decay", "at least 0", self.weight_decay)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """Evaluation on held-out problems."""
+
+    temperature: float = 1.0
+    """of the sampled evaluation"""
+    top_p: float = 1.0
+    """of the sampled evaluation"""
+    num_samples: int = 1
+    """samples a problem, for Mean@k and Pass@k"""
+    greedy: bool = True
+    """whether to decode greedily as well"""
+    batch_rows: int = 128
+    """completions decoded at a time"""
+    budgets: tuple[int, ...] = ()
+    """token budgets of the post-hoc accuracy curve; empty: eighths of the limit"""
+
+    def __post_init__(self):
+        require(self.num_samples >= 1, "evaluation.num_samples", "at least 1", self.num_samples)
+        require(self.batch_rows >= 1, "evaluation.batch_rows", "at least 1", self.batch_rows)
+        require(self.temperature >= 0, "evaluation.temperature", "at least 0", self.temperature)
+        require(0 < self.top_p <= 1, "evaluation.top_p", "in (0, 1]", self.top_p)
+        require(all(b >= 1 for b in self.budgets), "evaluation.budgets", "numbers of at least 1", self.budgets)
+
+
+@dataclasses.dataclass(frozen=True)
+class GradingConfig:
+    """Checking answers on the host."""
+
+    num_workers: int = 1
+    """processes for answers that need more than a string comparison; 0: no such grading"""
+    timeout_s: float = 3.0
+    """seconds before such an answer is given up and counts as wrong"""
+    max_failure_rate: float = 0.1
+    """the run stops when more than this share of a step's answers could not be graded"""
+
+    def __post_init__(self):
+        require(self.num_workers >= 0, "grading.num_workers", "at least 0", self.num_workers)
+        require(self.timeout_s > 0, "grading.timeout_s", "above 0", self.timeout_s)
+        require(0 <= self.max_failure_rate <= 1, "grading.max_failure_rate", "in [0, 1]", self.max_failure_rate)

@@ -1,0 +1,132 @@
+"""What is rewarded, and how it is learnt."""
+
+import dataclasses
+from typing import Literal
+
+from jaxreason.config.require import require
+
+Preset = Literal["scma", "guarded", "frozen", "shuffled", "lp", "truncation", "grpo"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardConfig:
+    """What is rewarded: R = R_acc - alpha * f(sum phi(w_i) |s_i|), and the controls on the same footing."""
+
+    preset: Preset = "guarded"
+    """which terms reach which role; `jaxreason/rewards/presets.py` is the table"""
+    alpha: float = 0.2
+    """weight of the length penalty"""
+    alpha_warmup_steps: int = 0
+    """steps over which alpha rises from 0"""
+    phi: tuple[float, float, float, float, float] = (1.0, 0.75, 0.5, 0.25, 0.0)
+    """penalty weight of importance 1 to 5"""
+    centred_phi: bool = False
+    """subtract the mean phi of the response's chunks and add 0.5, so that scoring everything high gains nothing"""
+    normalize_length: Literal["limit", "group_mean"] = "limit"
+    """f: `limit` min(1, L / max_completion_length); `group_mean` L / mean |y| of the group"""
+    gate: Literal["none", "correct"] = "none"
+    """`correct`: wrong answers pay no penalty"""
+    unit: Literal["tokens", "characters"] = "tokens"
+    """what |s_i| counts"""
+    invalid_helper: Literal["running_mean", "zero", "full"] = "running_mean"
+    """penalised share of |y| where a helper's answer is invalid"""
+    format_penalty: float = 1.0
+    """what a role loses for an invalid answer of its own"""
+    share_format: bool = False
+    """whether the format term reaches all roles"""
+    target_length: int = 0
+    """L_T of the truncation reward; 0: max_completion_length"""
+    require_eos: bool = True
+    """whether an answer cut at the limit counts as wrong"""
+
+    def __post_init__(self):
+        require(self.alpha >= 0, "reward.alpha", "at least 0", self.alpha)
+        require(self.alpha_warmup_steps >= 0, "reward.alpha_warmup_steps", "at least 0", self.alpha_warmup_steps)
+        require(
+            all(0 <= p for p in self.phi) and list(self.phi) == sorted(self.phi, reverse=True),
+            "reward.phi",
+            "five numbers, none negative, none above the one before it",
+            self.phi,
+        )
+        require(self.target_length >= 0, "reward.target_length", "at least 0", self.target_length)
+        require(self.format_penalty >= 0, "reward.format_penalty", "at least 0", self.format_penalty)
+        require(
+            self.preset not in ("guarded", "shuffled") or self.format_penalty >= 1,
+            "reward.format_penalty",
+            f"at least 1 with preset {self.preset}, or an invalid score would beat one that disagrees",
+            self.format_penalty,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class GRPOConfig:
+    """Group-relative policy optimisation over the rows of all roles."""
+
+    epsilon: float = 0.2
+    """how far the ratio may fall below 1"""
+    epsilon_high: float = 0.28
+    """how far the ratio may rise above 1"""
+    beta: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """k3 KL coefficient to the starting policy, for reason, segment, score"""
+    role_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """weight of each role's loss, for reason, segment, score"""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """divide advantages by the standard deviation of the group, of the batch, or not"""
+    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
+    """`grpo`: mean over sequences of their token means; `dapo`: mean over tokens; `dr_grpo`: over the token limit"""
+    credit: Literal["sequence", "chunk"] = "sequence"
+    """`sequence`: one advantage for all of a chain (the papers); `chunk`: the length term's on the chunk that caused
+    it"""
+    mask_truncated_completions: bool = False
+    """leave completions cut at the limit out of statistics and loss"""
+    num_mini_batches: int = 1
+    """optimiser steps a rollout batch, each on its share of the problems"""
+    micro_batch_rows: int = 32
+    """packed rows of row_length differentiated at a time, twice as many of half rows; gradients accumulate"""
+    row_length: int = 256
+    """tokens of a packed row; at least the longest prompt and completion of any role"""
+
+    def __post_init__(self):
+        require(0 <= self.epsilon < 1, "grpo.epsilon", "in [0, 1)", self.epsilon)
+        require(self.epsilon_high >= 0, "grpo.epsilon_high", "at least 0", self.epsilon_high)
+        require(all(b >= 0 for b in self.beta), "grpo.beta", "numbers of at least 0", self.beta)
+        require(
+            all(w >= 0 for w in self.role_weights) and sum(self.role_weights) > 0,
+            "grpo.role_weights",
+            "numbers of at least 0, not all 0",
+            self.role_weights,
+        )
+        require(self.num_mini_batches >= 1, "grpo.num_mini_batches", "at least 1", self.num_mini_batches)
+        require(self.micro_batch_rows >= 1, "grpo.micro_batch_rows", "at least 1", self.micro_batch_rows)
+        require(self.row_length >= 2, "grpo.row_length", "at least 2", self.row_length)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW, built from optax."""
+
+    learning_rate: float = 1e-6
+    """peak learning rate"""
+    warmup_steps: int = 10
+    """steps of linear rise"""
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
+    """what follows the rise; linear and cosine end at 0"""
+    adam_beta1: float = 0.9
+    """decay of the first moment"""
+    adam_beta2: float = 0.999
+    """decay of the second moment"""
+    adam_epsilon: float = 1e-8
+    """epsilon of AdamW"""
+    weight_decay: float = 0.0
+    """decoupled weight decay"""
+    max_grad_norm: float = 1.0
+    """gradients are scaled down to this global norm; 0: never"""
+
+    def __post_init__(self):
+        require(self.learning_rate >= 0, "optimizer.learning_rate", "at least 0", self.learning_rate)
+        require(self.warmup_steps >= 0, "optimizer.warmup_steps", "at least 0", self.warmup_steps)
+        for name in ("adam_beta1", "adam_beta2"):
+            require(0 <= getattr(self, name) < 1, f"optimizer.{name}", "in [0, 1)", getattr(self, name))
+        require(self.adam_epsilon > 0, "optimizer.adam_epsilon", "above 0", self.adam_epsilon)
+        require(self.weight_decay >= 0, "optimizer.weight_decay", "at least 0", self.weight_decay)
+        require(self.max_grad_norm >= 0, "optimizer.max_grad_norm", "at least 0", self.max_grad_norm)

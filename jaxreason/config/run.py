@@ -1,0 +1,50 @@
+"""Where a run goes, how long it lasts, and what it watches."""
+
+import dataclasses
+
+from jaxreason.config.require import require
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Where a run goes and how long it lasts."""
+
+    output_dir: str = "runs/default"
+    """folder of the run"""
+    seed: int = 0
+    """every random number of the run comes from this"""
+    max_steps: int = 100
+    """GRPO steps"""
+    eval_steps: int = 0
+    """evaluate every so many steps; 0: only before and after"""
+    save_steps: int = 20
+    """checkpoint every so many steps; 0: only at the end"""
+    save_total_limit: int = 2
+    """checkpoints to keep"""
+    logging_steps: int = 1
+    """a plain log line every so many steps where the output is no terminal"""
+    log_completions: int = 2
+    """problems a step whose completions of every role are kept in samples/"""
+    compilation_cache_dir: str = "~/.cache/jaxreason/xla"
+    """JAX's persistent compilation cache; empty: off"""
+
+    def __post_init__(self):
+        require(self.max_steps >= 0, "run.max_steps", "at least 0", self.max_steps)
+        require(self.save_total_limit >= 1, "run.save_total_limit", "at least 1", self.save_total_limit)
+        require(self.logging_steps >= 1, "run.logging_steps", "at least 1", self.logging_steps)
+        for name in ("eval_steps", "save_steps", "log_completions"):
+            require(getattr(self, name) >= 0, f"run.{name}", "at least 0", getattr(self, name))
+
+
+@dataclasses.dataclass(frozen=True)
+class MonitorConfig:
+    """Signs of trouble; they warn, they never change the run."""
+
+    inflation_gap: float = 0.5
+    """warn when the live scorer is this much above the frozen one, in points, on the same text"""
+    window: int = 20
+    """steps over which signs are averaged"""
+
+    def __post_init__(self):
+        require(self.inflation_gap > 0, "monitor.inflation_gap", "above 0", self.inflation_gap)
+        require(self.window >= 1, "monitor.window", "at least 1", self.window)

@@ -1,0 +1,41 @@
+"""A whole experiment: its sections."""
+
+import dataclasses
+
+from jaxreason.config.agents import AgentsConfig, SamplingConfig
+from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, WarmupConfig
+from jaxreason.config.learning import GRPOConfig, OptimizerConfig, RewardConfig
+from jaxreason.config.model import ModelConfig, TokenizerConfig
+from jaxreason.config.run import MonitorConfig, RunConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole experiment."""
+
+    run: RunConfig = RunConfig()
+    """where a run goes and how long it lasts"""
+    model: ModelConfig = ModelConfig()
+    """the policy's shape"""
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    """the tokenizer"""
+    data: DataConfig = DataConfig()
+    """problems"""
+    warmup: WarmupConfig = WarmupConfig()
+    """the supervised start"""
+    sampling: SamplingConfig = SamplingConfig()
+    """how completions are drawn"""
+    agents: AgentsConfig = AgentsConfig()
+    """the helpers"""
+    reward: RewardConfig = RewardConfig()
+    """what is rewarded"""
+    grpo: GRPOConfig = GRPOConfig()
+    """the update"""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """the optimiser"""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """evaluation"""
+    grading: GradingConfig = GradingConfig()
+    """checking answers"""
+    monitor: MonitorConfig = MonitorConfig()
+    """signs of trouble"""
