@@ -7,7 +7,8 @@ where they are silent, with the configuration field where there is one:
     not with the shared reward: that one is raised by calling everything important. `scma` is the paper's.
  2. Helpers decode under a constraint by default, so a split is lossless by construction (agents.decoding=free: the
     paper's free text).
- 3. y is the text before the answer line: the answer itself is never penalised.
+ 3. y is the text before the answer line, thought and visible text alike, without the tags of the thought: the answer
+    itself is never penalised, and reasoning moved behind `</think>` is.
  4. An answer cut at the token limit counts as wrong (reward.require_eos) and pays for all of |y|.
  5. Where a helper's answer is invalid, the reasoner pays the share of |y| that valid ones pay on average
     (reward.invalid_helper).

@@ -28,8 +28,8 @@ class Reasoning(NamedTuple):
     """What one completion holds: y as its own tokens, and the answer."""
 
     text: str  # y; equal to text_of(ids)
-    ids: list[int]  # y's tokens, completion[start : start + len(ids)]
-    start: int
+    ids: list[int]  # y's tokens
+    places: list[int]  # where each stands in the completion; in order, with a gap where a thought is closed
     answer: str | None
 
 
@@ -69,7 +69,8 @@ def text_of(ids: Sequence[int], tokenizer: Tokenizer) -> str:
 def find_reasoning(ids: Sequence[int], tokenizer: Tokenizer) -> Reasoning:
     """Find y among a completion's tokens (`parsing.answer_span` says what y is).
 
-    A token that reaches over the end of y is not y's; y ends before it. A y of white space only is empty.
+    A token that reaches over an end of y, or holds a part of the tag that closes the thought, is not y's. A y of white
+    space only is empty.
 
     Args:
       ids: a completion without its end token.
@@ -77,14 +78,19 @@ def find_reasoning(ids: Sequence[int], tokenizer: Tokenizer) -> Reasoning:
     pieces = [tokenizer.token_bytes(i) for i in ids]
     text = b"".join(pieces).decode("utf-8", "surrogateescape")
     span = parsing.answer_span(text)
-    low, high = (len(text[:i].encode("utf-8", "surrogateescape")) for i in (span.start, span.end))
     borders_T = np.cumsum([0, *map(len, pieces)])
-    start = int(np.searchsorted(borders_T, low, side="left"))
-    end = int(np.searchsorted(borders_T, high, side="right")) - 1
-    y = b"".join(pieces[start:end])
+
+    def byte(at: int) -> int:
+        return len(text[:at].encode("utf-8", "surrogateescape"))
+
+    inside_T = (borders_T[:-1] >= byte(span.start)) & (borders_T[1:] <= byte(span.end))
+    if span.mark:
+        inside_T &= (borders_T[1:] <= byte(span.mark[0])) | (borders_T[:-1] >= byte(span.mark[1]))
+    places = np.flatnonzero(inside_T).tolist()
+    y = b"".join(pieces[at] for at in places)
     if not y.strip():
-        return Reasoning("", [], min(start, len(ids)), span.answer)
-    return Reasoning(y.decode("utf-8", "surrogateescape"), list(ids[start:end]), start, span.answer)
+        return Reasoning("", [], [], span.answer)
+    return Reasoning(y.decode("utf-8", "surrogateescape"), [ids[at] for at in places], places, span.answer)
 
 
 def align(
@@ -171,7 +177,7 @@ def build_chunks(
             if chunk_T is None:
                 chunks, cause = None, "not_lossless"
             else:
-                chunk_id_NT[n, y.start : y.start + len(chunk_T)] = chunk_T
+                chunk_id_NT[n, y.places] = chunk_T
                 length_NK[n] = np.bincount(chunk_T, minlength=K)
                 characters_T = _characters([tokenizer.token_bytes(i) for i in y.ids])
                 characters_NK[n] = np.bincount(chunk_T, weights=characters_T, minlength=K)

@@ -38,14 +38,18 @@ class Span(NamedTuple):
     start: int
     end: int
     answer: str | None
+    mark: tuple[int, int] | None = None
+    """where between start and end the tag stands that closes the thought; it is no part of y"""
 
 
 def answer_span(text: str) -> Span:
     """Find the reasoning y and the boxed answer of a completion.
 
-    The answer is the content of the last balanced `\\boxed{}`: after `</think>` where one stands (a box inside the
-    thought is then not the answer), else anywhere. y is the thought up to the last `</think>`; without one, everything
-    before the answer line; without an answer, everything. An opening `<think>` is not part of y.
+    The answer is the content of the last balanced `\\boxed{}`: after the last `</think>` where one stands (a box inside
+    the thought is then not the answer), else anywhere. y is everything before the answer line, the thought and the
+    visible text alike: if only the thought counted, the same reasoning would be free behind it. Without an answer y is
+    everything. The tags that open and close the thought are not part of y, nor a thought of white space, nor white
+    space between the thought and the answer line.
 
     The answer line is the line of the box, so that the answer itself is never penalised. It begins at the box, not at
     the line, when more than LEAD_IN characters or any digit stand before it: otherwise reasoning written without line
@@ -53,21 +57,34 @@ def answer_span(text: str) -> Span:
 
     >>> text = "2+3=5\\nSo \\\\boxed{5}"
     >>> answer_span(text)
-    Span(start=0, end=6, answer='5')
+    Span(start=0, end=6, answer='5', mark=None)
+    >>> answer_span("a</think>b\\n\\\\boxed{5}")
+    Span(start=0, end=11, answer='5', mark=(1, 9))
     """
     opening = re.match(rf"\s*{THINK}\s*", text)
     start = opening.end() if opening else 0
     thought = text.rfind(END_THINK, start)
-    if thought >= 0:
-        box = _last_box(text, thought + len(END_THINK))
-        return Span(start, thought, None if box is None else box[1])
+    if thought < 0:
+        end, answer = _before_answer(text, start)
+        return Span(start, end, answer)
+    visible = thought + len(END_THINK)
+    end, answer = _before_answer(text, visible)
+    if not text[visible:end].strip():
+        return Span(start, thought, answer)
+    if not text[start:thought].strip():
+        return Span(visible + len(text[visible:end]) - len(text[visible:end].lstrip()), end, answer)
+    return Span(start, end, answer, (thought, visible))
+
+
+def _before_answer(text: str, start: int) -> tuple[int, str | None]:
+    """Where the answer line begins after `start`, and the answer; the end of the text where there is none."""
     box = _last_box(text, start)
     if box is None:
-        return Span(start, len(text), None)
+        return len(text), None
     at, answer = box
     line = max(text.rfind("\n", 0, at) + 1, start)
     lead = text[line:at]
-    return Span(start, line if len(lead) <= LEAD_IN and not any(c.isdigit() for c in lead) else at, answer)
+    return line if len(lead) <= LEAD_IN and not any(c.isdigit() for c in lead) else at, answer
 
 
 def _last_box(text: str, start: int) -> tuple[int, str] | None:

@@ -124,23 +124,39 @@ def test_find_reasoning_by_hand():
     def ids(*pieces):
         return [tokenizer.intern(p) for p in pieces]
 
-    assert found([b"2+3", b"=5\n", b"\\boxed{", b"5}"]) == Reasoning("2+3=5\n", ids(b"2+3", b"=5\n"), 0, "5")
-    assert found([b"2+3", b"=5\n\\boxed", b"{5}"]) == Reasoning("2+3", ids(b"2+3"), 0, "5")
-    assert found([b"<think>", b"\n", b"a", b"</think>", b"\\boxed{5}"]) == Reasoning("a", ids(b"a"), 2, "5")
-    assert found([b"\n", b"\\boxed{5}"]) == Reasoning("", [], 0, "5")
-    assert found([b"\\boxed{5}"]) == Reasoning("", [], 0, "5")
-    assert found([]) == Reasoning("", [], 0, None)
+    assert found([b"2+3", b"=5\n", b"\\boxed{", b"5}"]) == Reasoning("2+3=5\n", ids(b"2+3", b"=5\n"), [0, 1], "5")
+    assert found([b"2+3", b"=5\n\\boxed", b"{5}"]) == Reasoning("2+3", ids(b"2+3"), [0], "5")
+    assert found([b"<think>", b"\n", b"a", b"</think>", b"\\boxed{5}"]) == Reasoning("a", ids(b"a"), [2], "5")
+    assert found([b"\n", b"\\boxed{5}"]) == Reasoning("", [], [], "5")
+    assert found([b"\\boxed{5}"]) == Reasoning("", [], [], "5")
+    assert found([]) == Reasoning("", [], [], None)
+    thought = [b"a", b"</think>", b"b", b"\n", b"\\boxed{5}"]
+    assert found(thought) == Reasoning("ab\n", ids(b"a", b"b", b"\n"), [0, 2, 3], "5")
+    fused = [b"a.", b"</", b"think", b">\n", b"b", b"\n\\boxed{5}"]
+    assert found(fused) == Reasoning("a.b", ids(b"a.", b"b"), [0, 4], "5")
 
 
-@given(TEXT, TEXT, st.booleans(), st.integers(0, 2**32 - 1))
-def test_find_reasoning_gives_back_its_own_tokens(y, answer, think, seed):
-    """text is always the text of ids, and ids lie where start says."""
+@given(TEXT, TEXT, TEXT, st.booleans(), st.booleans(), st.integers(0, 2**32 - 1))
+def test_find_reasoning_gives_back_its_own_tokens(y, visible, answer, opened, closed, seed):
+    """text is always the text of ids, and ids lie where places says."""
     tokenizer = StandIn()
-    text = ("<think>\n" if think else "") + y + "\n\\boxed{" + answer + "}"
+    text = ("<think>\n" if opened else "") + y + ("</think>" + visible if closed else "") + "\n\\boxed{" + answer + "}"
     completion = tokenizer.encode_at_random(text.encode(), random.Random(seed))
     reasoning = find_reasoning(completion, tokenizer)
     assert reasoning.text == text_of(reasoning.ids, tokenizer)
-    assert completion[reasoning.start : reasoning.start + len(reasoning.ids)] == reasoning.ids
+    assert [completion[at] for at in reasoning.places] == reasoning.ids
+    assert reasoning.places == sorted(set(reasoning.places))
+
+
+def test_reasoning_is_charged_on_either_side_of_the_end_of_the_thought():
+    """Where only the thought counted, moving text behind `</think>` would make it free."""
+    tokenizer = StandIn(["</think>"])
+    words = [tokenizer.intern(b"w%d " % i) for i in range(8)]
+    (mark,) = tokenizer.encode_batch(["</think>"])
+    (tail,) = tokenizer.encode_batch(["\n\\boxed{5}"])
+    lengths = {len(find_reasoning([*words[:k], *mark, *words[k:], *tail], tokenizer).ids) for k in range(9)}
+    assert max(lengths) - min(lengths) <= 1  # the line break before the answer, where nothing visible stands before it
+    assert min(lengths) >= 8
 
 
 CONFIG = AgentsConfig(max_chunks=3, min_chunks=2, min_chunks_above=4)
@@ -150,8 +166,8 @@ def _step():
     """Two problems of four rollouts each, one row a case; every y is `ab` `é` `\\n` `c` unless said."""
     tokenizer = StandIn()
     y = [tokenizer.intern(p) for p in (b"ab", "é".encode(), b"\n", b"c")]
-    full = Reasoning("abé\nc", y, 1, "5")
-    long = Reasoning("abé\ncc", [*y, y[-1]], 1, "5")
+    full = Reasoning("abé\nc", y, [1, 2, 3, 4], "5")
+    long = Reasoning("abé\ncc", [*y, y[-1]], [1, 2, 3, 4, 5], "5")
     rows = [
         (full, "<seg>abé\n</seg><seg>c</seg>", True),
         (full, "<seg>abé</seg> <seg>c</seg>", True),
@@ -188,10 +204,20 @@ def test_build_chunks_by_hand():
     assert (chunks.chunk_id.dtype, chunks.length.dtype, chunks.characters.dtype) == (np.int32,) * 3
 
 
+def test_the_mark_between_thought_and_visible_text_belongs_to_no_chunk():
+    """Chunks go on behind it at their own tokens; one place off, every later token would get another's penalty."""
+    tokenizer = StandIn()
+    y = Reasoning("ab\nc", [tokenizer.intern(p) for p in (b"a", b"b\n", b"c")], [0, 3, 4], "5")
+    texts = ["<seg>a</seg><seg>b\nc</seg>"]
+    segmentation = alignment.build_chunks([y], texts, [True], tokenizer, AgentsConfig(max_chunks=2), shape=(1, 1, 7))
+    assert segmentation.chunks.chunk_id[0, 0].tolist() == [0, 2, 2, 1, 1, 2, 2]
+    assert segmentation.chunks.length[0, 0].tolist() == [1, 2]
+
+
 def test_white_space_can_be_held_to_the_byte():
     """agents.exact_whitespace refuses the row whose line break was moved out of its chunk."""
     tokenizer = StandIn()
-    y = Reasoning("a\nb", [tokenizer.intern(p) for p in (b"a", b"\n", b"b")], 0, None)
+    y = Reasoning("a\nb", [tokenizer.intern(p) for p in (b"a", b"\n", b"b")], [0, 1, 2], None)
     texts = ["<seg>a\n</seg><seg>b</seg>", "<seg>a</seg>\n<seg>b</seg>"]
     config = AgentsConfig(exact_whitespace=True)
     segmentation = alignment.build_chunks([y, y], texts, [True, True], tokenizer, config, shape=(1, 2, 3))

@@ -21,8 +21,12 @@ SPANS = [  # text, y, answer
     ("a\n\\boxed{ x\ny }", "a\n", "x\ny"),
     ("<think>\na\n</think>\nIt is \\boxed{5}", "a\n", "5"),
     ("a \\boxed{5}\n</think>\nIt is \\boxed{6}", "a \\boxed{5}\n", "6"),
-    ("a \\boxed{5}\n</think>\nno box", "a \\boxed{5}\n", None),  # the visible answer counts alone
+    ("a \\boxed{5}\n</think>\nno box", "a \\boxed{5}\n\nno box", None),  # the visible answer counts alone
     ("a</think>b</think>\\boxed{1}", "a</think>b", "1"),  # a second thought is no way round the penalty
+    ("<think>a</think>\nb\n\\boxed{1}", "a\nb\n", "1"),  # nor is text behind it
+    ("a</think>2+3=5 so \\boxed{5}", "a2+3=5 so ", "5"),
+    ("<think>\n\n</think>\n\nb\n\\boxed{1}", "b\n", "1"),  # thinking switched off
+    ("\n</think>\n", "\n", None),
     ("<think>a\n\\boxed{5}", "a\n", "5"),
     ("<think>\\boxed{5}", "", "5"),
     ("", "", None),
@@ -33,7 +37,8 @@ SPANS = [  # text, y, answer
 def test_answer_span(text, y, answer):
     """By hand: which box counts, and where y ends."""
     span = answer_span(text)
-    assert (text[span.start : span.end], span.answer) == (y, answer)
+    mark = span.mark or (span.start, span.start)
+    assert (text[span.start : mark[0]] + text[mark[1] : span.end], span.answer) == (y, answer)
 
 
 def test_reasoning_on_the_answer_line_is_part_of_y():
@@ -53,6 +58,9 @@ def test_answer_span_never_fails(text):
     """Any text gives a span inside it, and an answer with no loose brace."""
     span = answer_span(text)
     assert 0 <= span.start <= span.end <= len(text)
+    if span.mark:
+        assert text[slice(*span.mark)] == "</think>"
+        assert span.start <= span.mark[0] < span.mark[1] <= span.end
     if span.answer is not None:
         depth = 0
         for i, c in enumerate(span.answer):
