@@ -157,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
     report.add_argument("--output", metavar="FILE", type=Path, help="HTML file to write; default: in the first run")
 
-    data = commands.add_parser("data", help="prepare or split problems", description="prepare or split problems")
+    data = commands.add_parser("data", help="convert, prepare or split problems", description="problems as files")
     data = data.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     prepare = add(data, "prepare", _prepare, "check a JSONL file and build its dataset, or write the built-in task")
     prepare.add_argument("file", metavar="FILE", nargs="?", type=Path, help="JSONL problems to check and build")
@@ -168,6 +168,11 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--split", choices=("train", "test"), help="built-in task: which questions; default: train")
     prepare.add_argument("--levels", type=int, nargs="+", help="built-in task: which levels; default: 1 2 3")
     prepare.add_argument("--seed", type=int, help="built-in task: seed of the generator; default: 0")
+
+    convert = add(data, "convert", _convert, "turn a released data set's file into JSONL problems")
+    convert.add_argument("file", metavar="FILE", type=Path, help="GSM8K's columns, or problem and answer")
+    convert.add_argument("--to", metavar="FILE", type=Path, required=True, help="JSONL to write")
+    convert.add_argument("--source", help="where the problems come from; default: the file's name")
 
     split = add(data, "split", _split, "hold problems out for testing, no question on both sides")
     split.add_argument("file", metavar="FILE", type=Path, help="JSONL problems; writes FILE-train and FILE-test")
@@ -284,6 +289,19 @@ def _audit(golds: Sequence[str], lines: Sequence[int]) -> None:
             f"warning: {len(bad)} of {len(golds)} answers cannot be graded against themselves, first {first}; "
             "mend or remove them"
         )
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from jaxreason.data import problems, released
+
+    _refuse_existing(args.to)
+    source = args.source or args.file.stem
+    found = released.convert(args.file, source)
+    problems.write_jsonl(found.problems, args.to)
+    print(f"{len(found.problems)} problems of {source} written to {args.to}")
+    if found.empty:
+        print(f"warning: {len(found.empty)} rows have no question or no answer, first row {found.empty[0]}; left out")
+    _audit([problem.answer for problem in found.problems], problems.line_numbers(args.to))
 
 
 def _split(args: argparse.Namespace) -> None:
