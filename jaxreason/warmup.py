@@ -105,10 +105,11 @@ def make_optimizer(config: WarmupConfig) -> optax.GradientTransformation:
         return optax.join_schedules([optax.linear_schedule(peak / rise, peak, rise), fall], [rise])
 
     def dimensions(params):
-        # Layers are stacked in front: [Y in out] is Y matrices. Embeddings and norms are left to Adam.
-        stacked = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
+        # Layers, and experts behind them, are stacked in front: [Y in out] is Y matrices, [Y E in out] is Y * E.
+        # Embeddings, norms and biases are left to Adam.
+        stacked = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
         return jax.tree_util.tree_map_with_path(
-            lambda path, x: stacked if path[0].key == "layers" and x.ndim == 3 else None, params
+            lambda path, x: stacked if path[0].key == "layers" and x.ndim >= 3 else None, params
         )
 
     muon = optax.contrib.muon(

@@ -1,9 +1,23 @@
 """The policy and its tokenizer."""
 
 import dataclasses
-from typing import Literal
+import itertools
+from typing import Literal, NamedTuple
 
 from jaxreason.config.require import require
+
+
+class LayerRun(NamedTuple):
+    """Consecutive layers of one kind, whose parameters are stacked."""
+
+    first: int
+    """number of the first layer, from 0"""
+    count: int
+    """layers in it"""
+    sparse: bool
+    """whether a mixture of experts stands where the SwiGLU layer would"""
+    window: int
+    """tokens that attention sees, the query's own among them; 0: all before it"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +40,40 @@ class ModelConfig:
     """head size C"""
     rope_theta: float = 10000.0
     """base of the rotary embedding"""
+    rope_type: Literal["default", "linear", "yarn"] = "default"
+    """how the rotary embedding is stretched over more tokens than it was trained on"""
+    rope_factor: float = 1.0
+    """how many times as many tokens (linear, yarn)"""
+    rope_original_max_position_embeddings: int = 0
+    """tokens it was trained on (yarn); 0: max_position_embeddings"""
+    rope_beta_fast: float = 32.0
+    """turns within the original length above which a frequency is left as it is (yarn)"""
+    rope_beta_slow: float = 1.0
+    """turns within the original length below which a frequency is divided by the factor (yarn)"""
+    rope_attention_factor: float = 0.0
+    """scale of the rotated queries and keys (yarn); 0: from the factor, rope_mscale and rope_mscale_all_dim"""
+    rope_mscale: float = 0.0
+    """growth of that scale with the factor's logarithm (yarn); 0, or no rope_mscale_all_dim: 1"""
+    rope_mscale_all_dim: float = 0.0
+    """the same for what that scale is divided by (yarn); 0: it is not divided"""
+    rope_truncate: bool = True
+    """whether the bounds between the three kinds of frequency are rounded outward (yarn)"""
+    max_position_embeddings: int = 0
+    """tokens that the model is made for; 0: unknown"""
+    sliding_window: int = 0
+    """tokens that the layers in sliding_layers see, the query's own among them; 0: all before it"""
+    sliding_layers: tuple[int, ...] = ()
+    """numbers, from 0, of the layers with a sliding window"""
+    num_experts: int = 0
+    """experts E of a mixture-of-experts layer; 0: every layer is dense"""
+    num_experts_per_tok: int = 8
+    """experts that each token goes to"""
+    moe_intermediate_size: int = 768
+    """width F of one expert"""
+    norm_topk_prob: bool = False
+    """whether the weights of a token's experts are scaled to sum to 1"""
+    dense_layers: tuple[int, ...] = ()
+    """numbers, from 0, of the layers without experts in a model that has them"""
     rms_norm_eps: float = 1e-6
     """epsilon of every RMSNorm"""
     tie_word_embeddings: bool = True
@@ -64,6 +112,84 @@ class ModelConfig:
         for name in ("rope_theta", "rms_norm_eps", "initializer_range"):
             require(getattr(self, name) > 0, f"model.{name}", "above 0", getattr(self, name))
         require(self.vocab_size >= 0, "model.vocab_size", "at least 0", self.vocab_size)
+        self._check_rope()
+        self._check_layers()
+
+    def _check_rope(self):
+        for name in (
+            "rope_original_max_position_embeddings",
+            "rope_attention_factor",
+            "rope_mscale",
+            "rope_mscale_all_dim",
+            "max_position_embeddings",
+        ):
+            require(getattr(self, name) >= 0, f"model.{name}", "at least 0", getattr(self, name))
+        require(self.rope_factor >= 1, "model.rope_factor", "at least 1", self.rope_factor)
+        if self.rope_type == "yarn":
+            require(
+                self.rope_original_max_position_embeddings > 0 or self.max_position_embeddings > 0,
+                "model.rope_original_max_position_embeddings",
+                "the length trained on, above 0, since model.rope_type is yarn and "
+                "model.max_position_embeddings is unknown",
+                self.rope_original_max_position_embeddings,
+            )
+            require(self.rope_theta > 1, "model.rope_theta", "above 1 for model.rope_type=yarn", self.rope_theta)
+            require(self.rope_beta_slow > 0, "model.rope_beta_slow", "above 0", self.rope_beta_slow)
+            require(
+                self.rope_beta_fast > self.rope_beta_slow,
+                "model.rope_beta_fast",
+                f"above model.rope_beta_slow={self.rope_beta_slow}",
+                self.rope_beta_fast,
+            )
+
+    def _check_layers(self):
+        Y = self.num_hidden_layers
+        require(self.sliding_window >= 0, "model.sliding_window", "at least 0", self.sliding_window)
+        require(self.num_experts >= 0, "model.num_experts", "at least 0", self.num_experts)
+        for name in ("sliding_layers", "dense_layers"):
+            layers = getattr(self, name)
+            require(
+                all(0 <= y < Y for y in layers) and len(set(layers)) == len(layers),
+                f"model.{name}",
+                f"each layer once, from 0 to {Y - 1} (model.num_hidden_layers={Y})",
+                layers,
+            )
+        require(
+            self.sliding_window > 0 or not self.sliding_layers,
+            "model.sliding_window",
+            f"at least 1, since model.sliding_layers={self.sliding_layers}",
+            self.sliding_window,
+        )
+        if self.num_experts:
+            require(
+                1 <= self.num_experts_per_tok <= self.num_experts,
+                "model.num_experts_per_tok",
+                f"from 1 to model.num_experts={self.num_experts}",
+                self.num_experts_per_tok,
+            )
+            require(
+                self.moe_intermediate_size >= 1, "model.moe_intermediate_size", "at least 1", self.moe_intermediate_size
+            )
+        else:
+            require(not self.dense_layers, "model.dense_layers", "empty without model.num_experts", self.dense_layers)
+
+    def layer_kind(self, layer: int) -> tuple[bool, int]:
+        """(whether the layer has experts, its window in tokens or 0)."""
+        sparse = self.num_experts > 0 and layer not in self.dense_layers
+        return sparse, self.sliding_window if layer in self.sliding_layers else 0
+
+    @property
+    def layer_runs(self) -> tuple[LayerRun, ...]:
+        """The layers in order, as the longest runs of one kind. Run r is `layers["r"]` of the parameters.
+
+        >>> ModelConfig(sliding_window=8, sliding_layers=(2, 3)).layer_runs
+        (LayerRun(first=0, count=2, sparse=False, window=0), LayerRun(first=2, count=2, sparse=False, window=8))
+        """
+        runs = []
+        for kind, group in itertools.groupby(range(self.num_hidden_layers), key=self.layer_kind):
+            layers = list(group)
+            runs.append(LayerRun(layers[0], len(layers), *kind))
+        return tuple(runs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The policy as pure functions of a parameter tree: init, logits, token_logp, prefill, decode.
 
-Parameters are a plain nested dict; `layers` holds every layer stacked along its first axis. The policy never learns
-that roles or rewards exist.
+Parameters are a plain nested dict. `layers` is a dict of the config's layer runs, "0", "1", .., and a run holds its
+layers stacked along the first axis of every array. The policy never learns that roles or rewards exist.
 """
 
 import functools
@@ -115,8 +115,10 @@ def expected_candidate(
 
 def unstack(params: Params, config: ModelConfig) -> Params:
     """Parameters with `layers` as a tuple, one entry a layer, as decoding wants them: sliced once, before the loop."""
-    layers = tuple(jax.tree.map(lambda x, y=y: x[y], params["layers"]) for y in range(config.num_hidden_layers))
-    return {**params, "layers": layers}
+    layers = []
+    for r, run in enumerate(config.layer_runs):
+        layers += [jax.tree.map(lambda x, y=y: x[y], params["layers"][str(r)]) for y in range(run.count)]
+    return {**params, "layers": tuple(layers)}
 
 
 def _final_norm(params, x, config) -> Any:

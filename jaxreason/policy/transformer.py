@@ -113,8 +113,34 @@ class Block(nn.Module):
         return self.finish(x_BSD, attention.causal(q, k, v, segments_BS)), None
 
 
+class Layers(nn.Module):
+    """All layers: one stack for each run of layers of one kind, named "0", "1", .. in order.
+
+    The parameters of a stack have a leading axis, one entry a layer.
+    """
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, x_BSD, angles, segments_BS):
+        """Hidden states [B S D] after the last layer."""
+        c = self.config
+        layer = nn.remat(Block, prevent_cse=False) if c.remat else Block
+        for r, run in enumerate(c.layer_runs):
+            stack = nn.scan(
+                layer,
+                variable_axes={"params": 0},
+                split_rngs={"params": True},
+                in_axes=(nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType]
+                length=run.count,
+                unroll=run.count if run.count <= UNROLL else 1,
+            )(c, name=str(r))
+            x_BSD, _ = stack(x_BSD, angles, segments_BS)
+        return x_BSD
+
+
 class Transformer(nn.Module):
-    """Embedding, layers stacked along a leading axis Y of their parameters, final norm, head."""
+    """Embedding, layers, final norm, head."""
 
     config: ModelConfig
 
@@ -126,15 +152,7 @@ class Transformer(nn.Module):
         embedding_VD = self.param("embed_tokens", init, (c.vocab_size, c.hidden_size), c.param_dtype)
         if not c.tie_word_embeddings:
             self.param("lm_head", init, (c.vocab_size, c.hidden_size), c.param_dtype)
-        layer = nn.remat(Block, prevent_cse=False) if c.remat else Block
-        stack = nn.scan(
-            layer,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=(nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType]
-            length=c.num_hidden_layers,
-            unroll=c.num_hidden_layers if c.num_hidden_layers <= UNROLL else 1,
-        )(c, name="layers")
         x_BSD = embedding_VD.astype(c.dtype)[tokens_BS]
-        x_BSD, _ = stack(x_BSD, rotation(positions_BS, tokens_BS.shape[1], c), segments_BS)
+        angles = rotation(positions_BS, tokens_BS.shape[1], c)
+        x_BSD = Layers(c, name="layers")(x_BSD, angles, segments_BS)
         return RMSNorm(c.rms_norm_eps, c.dtype, c.param_dtype, name="norm")(x_BSD)

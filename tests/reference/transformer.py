@@ -48,8 +48,9 @@ def logits(params, tokens_S, position_S, segment_S, config):
     """Logits [S V] of one row; entry s is about the token after s."""
     p = _float64(params)
     x_SD = p["embed_tokens"][np.asarray(tokens_S)]
-    for y in range(config.num_hidden_layers):
-        x_SD = _layer(_pick_layer(p["layers"], y), x_SD, position_S, segment_S, config)
+    for run in (p["layers"][name] for name in sorted(p["layers"], key=int)):
+        for y in range(len(run["input_layernorm"]["scale"])):
+            x_SD = _layer(_pick_layer(run, y), x_SD, position_S, segment_S, config)
     x_SD = rms_norm(x_SD, p["norm"]["scale"], config.rms_norm_eps)
     return x_SD @ p["embed_tokens" if config.tie_word_embeddings else "lm_head"].T
 
