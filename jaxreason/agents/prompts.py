@@ -47,10 +47,11 @@ def marks(max_chunks: int) -> list[str]:
 
 
 def render_reason(questions: Sequence[str], config: AgentsConfig, tokenizer: Tokenizer) -> list[str]:
-    """Ask each question. The model's own default decides whether it thinks."""
+    """Ask each question. The model's own default decides whether it thinks, unless agents.thinking is off."""
     if config.prompts == "marks":
         return [f"{REASON_MARK}{readable(q)}\n" for q in questions]
-    return [_ask(_REASON.format(question=readable(q)), config, tokenizer) for q in questions]
+    ask = _ask_without_thought if config.thinking == "off" else _ask
+    return [ask(_REASON.format(question=readable(q)), config, tokenizer) for q in questions]
 
 
 def render_segment(ys: Sequence[str], config: AgentsConfig, tokenizer: Tokenizer) -> list[str]:
@@ -58,7 +59,7 @@ def render_segment(ys: Sequence[str], config: AgentsConfig, tokenizer: Tokenizer
     if config.prompts == "marks":
         return [f"{SEGMENT_MARK}{readable(y)}{CHUNKS_MARK}" for y in ys]
     asked = [_SEGMENT.format(max_chunks=config.max_chunks, y=readable(y)) for y in ys]
-    return [_ask_helper(text, config, tokenizer) for text in asked]
+    return [_ask_without_thought(text, config, tokenizer) for text in asked]
 
 
 def render_score(
@@ -80,7 +81,7 @@ def render_score(
             shown = f"Question:\n{readable(question)}\n\n" if config.scorer_sees_question else ""
             numbered = "\n".join(f"[{i}] {t.strip()}" for i, t in enumerate(texts, 1))
             asked = _SCORE.format(question=shown, n=len(texts), chunks=numbered)
-            result.append(_ask_helper(asked, config, tokenizer))
+            result.append(_ask_without_thought(asked, config, tokenizer))
     return result
 
 
@@ -124,7 +125,7 @@ def _ask(content: str, config: AgentsConfig, tokenizer: Tokenizer, **template) -
     return tokenizer.render_chat([{"role": "user", "content": content}], **template)
 
 
-def _ask_helper(content: str, config: AgentsConfig, tokenizer: Tokenizer) -> str:
+def _ask_without_thought(content: str, config: AgentsConfig, tokenizer: Tokenizer) -> str:
     """A prompt whose completion stands outside any thought, also under a template that ignores the switch."""
     prompt = _ask(content, config, tokenizer, enable_thinking=False)
     return f"{prompt.rstrip()}\n\n{END_THINK}\n\n" if starts_inside_think(prompt) else prompt

@@ -41,11 +41,13 @@ class SamplingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AgentsConfig:
-    """The two helpers: how they are asked and how their answers are read."""
+    """How the roles are asked, and how the answers of the two helpers are read."""
 
     prompts: Literal["marks", "chat", "plain"] = "marks"
     """`marks`: one mark a role, for a model trained from scratch; `chat`: instructions through a released model's chat
     template; `plain`: the same instructions as plain text, for a base model"""
+    thinking: Literal["default", "off"] = "default"
+    """`off`: the reasoner too is asked to answer without a thought, where its chat template knows one"""
     decoding: Literal["free", "constrained"] = "constrained"
     """`free`: helpers write anything (the paper); `constrained`: only well-formed answers can be sampled, but more than
     max_chunks chunks are still invalid"""

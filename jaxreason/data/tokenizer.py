@@ -86,7 +86,7 @@ class Tokenizer:
         if not self._chat.chat_template:
             raise ValueError(
                 f"{self.path}: expected a tokenizer with a chat template, got one without; "
-                "set agents.prompts=marks or add chat_template.jinja"
+                "set agents.prompts=plain, or add its chat_template.jinja"
             )
         try:
             return self._chat.apply_chat_template(
