@@ -21,42 +21,61 @@ NEGATIVE = -1e30
 """Finite stand-in for -inf: a row of the softmax that sees nothing stays finite, and so does its gradient."""
 
 
-def causal(q_BSHC: jax.Array, k_BSJC: jax.Array, v_BSJC: jax.Array, segments_BS: jax.Array) -> jax.Array:
+def causal(
+    q_BSHC: jax.Array,
+    k_BSJC: jax.Array,
+    v_BSJC: jax.Array,
+    segments_BS: jax.Array,
+    *,
+    window: int = 0,
+    implementation: str = "auto",
+) -> jax.Array:
     """Attend to earlier tokens of the same segment, with H/J query heads sharing each key head.
 
     Args:
       q_BSHC, k_BSJC, v_BSJC: queries, keys and values; H is a multiple of J. Queries are scaled here by C**-0.5.
       segments_BS: int32; a token sees those of its own segment at its own place or before. Every token sees itself.
+      window: tokens; a key is seen at a distance of 0..window-1 places. 0: at any distance.
+      implementation: "xla", or "auto" for the quickest that the platform has.
 
     Returns:
       [B S H C] in q's type; the softmax is taken in float32.
+
+    Raises:
+      ValueError: an implementation that does not exist, or a negative window.
     """
     chex.assert_rank([q_BSHC, k_BSJC, v_BSJC, segments_BS], [4, 4, 4, 2])
     chex.assert_equal_shape([k_BSJC, v_BSJC])
+    if implementation not in ("auto", "xla"):
+        raise ValueError(f"attention: implementation must be auto or xla, got {implementation!r}")
+    if window < 0:
+        raise ValueError(f"attention: window must be at least 0 tokens (0: no limit), got {window}")
     S = q_BSHC.shape[1]
     if S <= BLOCK:
-        return _attend(q_BSHC, k_BSJC, v_BSJC, segments_BS, segments_BS, first=0)
-    # Blocks of queries against all keys before their end: scores never exist for more than one block, and
+        return _attend(q_BSHC, k_BSJC, v_BSJC, segments_BS, segments_BS, first=0, window=window)
+    # Blocks of queries against the keys that any of them may see: scores never exist for more than one block, and
     # checkpoint makes the backward pass rebuild them block by block too.
-    attend = jax.checkpoint(_attend, static_argnums=(5,))
+    attend = jax.checkpoint(_attend, static_argnums=(5, 6))
     blocks = []
     for first in range(0, S, BLOCK):
         end = min(first + BLOCK, S)
+        start = max(first - window + 1, 0) if window else 0
         blocks.append(
             attend(
                 q_BSHC[:, first:end],
-                k_BSJC[:, :end],
-                v_BSJC[:, :end],
+                k_BSJC[:, start:end],
+                v_BSJC[:, start:end],
                 segments_BS[:, first:end],
-                segments_BS[:, :end],
-                first,
+                segments_BS[:, start:end],
+                first - start,
+                window,
             )
         )
     return jnp.concatenate(blocks, axis=1)
 
 
-def _attend(q_BSHC, k_BTJC, v_BTJC, query_segment_BS, key_segment_BT, first):
-    """Queries at places first.. of the row against keys at places 0.. ."""
+def _attend(q_BSHC, k_BTJC, v_BTJC, query_segment_BS, key_segment_BT, first, window):
+    """Queries against keys, of which number `first` stands at the place of the first query."""
     B, S, H, C = q_BSHC.shape
     T, J = k_BTJC.shape[1:3]
     # The query heads of one key head stand below each other: one matrix product a key head, leading batch axes.
@@ -64,6 +83,8 @@ def _attend(q_BSHC, k_BTJC, v_BTJC, query_segment_BS, key_segment_BT, first):
     k_BJTC, v_BJTC = k_BTJC.transpose(0, 2, 1, 3), v_BTJC.transpose(0, 2, 1, 3)
     score = jnp.einsum("bjsc,bjtc->bjst", q_BJSHC, k_BJTC, preferred_element_type=jnp.float32)
     seen_ST = jnp.arange(T)[None, :] <= first + jnp.arange(S)[:, None]
+    if window:
+        seen_ST &= jnp.arange(T)[None, :] > first - window + jnp.arange(S)[:, None]
     seen_BST = seen_ST[None] & (query_segment_BS[:, :, None] == key_segment_BT[:, None, :])
     score_BJHST = score.reshape(B, J, H // J, S, T) + jnp.where(seen_BST, 0.0, NEGATIVE)[:, None, None]
     # Normalising after the product with the values divides [S C] instead of [S T] numbers.
@@ -84,6 +105,8 @@ def with_prefix(
     v_PGJTC: jax.Array,
     prefix_length_P: jax.Array,
     step: jax.Array,
+    *,
+    window: int = 0,
 ) -> jax.Array:
     """One query a row against its group's shared prompt and its own completion so far.
 
@@ -96,35 +119,61 @@ def with_prefix(
       k_PGJCT, v_PGJTC: completion; places 0..step are real.
       prefix_length_P: int32 tokens.
       step: int32 scalar, place of the query in the completion.
+      window: tokens; a key is seen at a distance of 0..window-1 from the query, the completion following directly on
+        the prompt's last token. 0: at any distance.
 
     Returns:
       [P G H C] in q's type.
+
+    Raises:
+      ValueError: a negative window.
     """
     chex.assert_rank([q_PGHC, prefix_k_PJCL, k_PGJCT, prefix_length_P], [4, 4, 5, 1])
+    if window < 0:
+        raise ValueError(f"attention: window must be at least 0 tokens (0: no limit), got {window}")
     J, T = k_PGJCT.shape[2], k_PGJCT.shape[4]
     P, G, H, C = q_PGHC.shape
+    L = prefix_k_PJCL.shape[3]
     q_PGJHC = (q_PGHC * C**-0.5).reshape(P, G, J, H // J, C)
 
-    def window(end: int):
+    def reading(first: int, end: int):
+        """Attention of the queries at steps first..end-1, reading no more than what one of them may see."""
+        start = max(first - window + 1, 0) if window else 0
+        # One place of the prompt is read in any case, masked if need be: an empty softmax would be no number.
+        skip = min(max(L + first - window + 1, 0), L - 1) if window else 0
         return lambda: _prefix_and_own(
-            q_PGJHC, prefix_k_PJCL, prefix_v_PJLC, k_PGJCT[..., :end], v_PGJTC[:, :, :, :end], prefix_length_P, step
+            q_PGJHC,
+            prefix_k_PJCL[..., skip:],
+            prefix_v_PJLC[:, :, skip:],
+            k_PGJCT[..., start:end],
+            v_PGJTC[:, :, :, start:end],
+            prefix_length_P,
+            step,
+            start,
+            window,
         )
 
     # A long cache is read up to a growing end, since what is behind the query is still empty.
     size = max(WINDOW, -(-T // WINDOWS))
-    ends = [*range(size, T, size), T]
-    out_PGJHC = jax.lax.switch(step // size, [window(end) for end in ends]) if len(ends) > 1 else window(T)()
+    parts = [reading(first, min(first + size, T)) for first in range(0, T, size)]
+    out_PGJHC = jax.lax.switch(step // size, parts) if len(parts) > 1 else parts[0]()
     return out_PGJHC.reshape(P, G, H, C)
 
 
-def _prefix_and_own(q_PGJHC, prefix_k_PJCL, prefix_v_PJLC, k_PGJCT, v_PGJTC, prefix_length_P, step):
+def _prefix_and_own(q_PGJHC, prefix_k_PJCL, prefix_v_PJLC, k_PGJCT, v_PGJTC, prefix_length_P, step, start, window):
+    """The end of the prompt that is given, and the completion's places from `start`."""
     L, T = prefix_k_PJCL.shape[3], k_PGJCT.shape[4]
     q_PJGHC = q_PGJHC.transpose(0, 2, 1, 3, 4)
     prompt_PJGHL = jnp.einsum("pjghc,pjcl->pjghl", q_PJGHC, prefix_k_PJCL, preferred_element_type=jnp.float32)
     own_PGJHT = jnp.einsum("pgjhc,pgjct->pgjht", q_PGJHC, k_PGJCT, preferred_element_type=jnp.float32)
+    own_T = jnp.arange(start, start + T)
     prompt_seen_PL = jnp.arange(L)[None] >= L - prefix_length_P[:, None]
+    own_seen_T = own_T <= step
+    if window:
+        prompt_seen_PL &= jnp.arange(L)[None] > L + step - window
+        own_seen_T &= own_T > step - window
     prompt_PGJHL = jnp.where(prompt_seen_PL[:, None, None, None], prompt_PJGHL.transpose(0, 2, 1, 3, 4), NEGATIVE)
-    own_PGJHT = jnp.where(jnp.arange(T) <= step, own_PGJHT, NEGATIVE)
+    own_PGJHT = jnp.where(own_seen_T, own_PGJHT, NEGATIVE)
     # One softmax over both parts, without joining them into one array.
     top = jnp.maximum(prompt_PGJHL.max(-1, keepdims=True), own_PGJHT.max(-1, keepdims=True))
     prompt_PGJHL, own_PGJHT = jnp.exp(prompt_PGJHL - top), jnp.exp(own_PGJHT - top)

@@ -1,5 +1,7 @@
 """Attention against plain loops."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,30 @@ def test_causal_is_the_loop_over_queries(H, J):
     for b in range(2):
         want = reference.attend(*(x[b].astype(np.float64) for x in (q, k, v)), segments_BS[b])
         np.testing.assert_allclose(got[b], want, atol=TOLERANCE["sum"])
+
+
+@pytest.mark.parametrize("window", [1, 3, 4, 11, 12])
+@pytest.mark.parametrize("block", [4, 5, 12])
+def test_window_is_that_of_the_loop(monkeypatch, block, window):
+    """Catches a window off by one, also where it begins inside, at the border of, or before a block of keys."""
+    monkeypatch.setattr(attention, "BLOCK", block)
+    q, k, v, segments_BS = _inputs(2, 12, 4, 2, 8)
+    segments_BS[0] = 0
+    got = jax.jit(functools.partial(attention.causal, window=window))(q, k, v, segments_BS)
+    for b in range(2):
+        want = reference.attend(*(x[b].astype(np.float64) for x in (q, k, v)), segments_BS[b], window)
+        np.testing.assert_allclose(got[b], want, atol=TOLERANCE["sum"])
+
+
+def test_keys_outside_the_window_are_not_read(monkeypatch):
+    """Catches a window that is only a mask, whose work grows with the square of the row: 0 times NaN is NaN."""
+    monkeypatch.setattr(attention, "BLOCK", 8)
+    q, k, v, segments_BS = _inputs(1, 64, 2, 1, 4)
+    v[:, :32] = np.nan
+    attend = functools.partial(attention.causal, q, k, v, segments_BS * 0)
+    assert np.isnan(attend()[:, 32:]).all()
+    assert np.isnan(attend(window=5)[:, 32:36]).all()
+    assert np.isfinite(attend(window=5)[:, 40:]).all()
 
 
 @pytest.mark.parametrize(("block", "S"), [(4, 12), (5, 12), (11, 12)])
@@ -77,10 +103,12 @@ def test_a_token_alone_in_its_segment_sees_itself():
     np.testing.assert_allclose(got, np.repeat(v, 2, axis=2), atol=TOLERANCE["elementwise"])
 
 
-@pytest.mark.parametrize("window", [4, 1000])
-def test_with_prefix_is_causal_attention_over_prompt_and_completion(monkeypatch, window):
-    """Catches a window that ends before the query, padding that is seen, and groups that read each other's cache."""
-    monkeypatch.setattr(attention, "WINDOW", window)
+@pytest.mark.parametrize("window", [0, 1, 3, 6, 9])
+@pytest.mark.parametrize("read", [4, 1000])
+def test_with_prefix_is_causal_attention_over_prompt_and_completion(monkeypatch, read, window):
+    """Catches a part that ends before the query, padding that is seen, groups that read each other's cache, and a
+    sliding window that counts the prompt's padding or forgets the prompt too early."""
+    monkeypatch.setattr(attention, "WINDOW", read)
     P, G, H, J, C, L, T = 2, 3, 4, 2, 8, 5, 12
     length_P = np.array([5, 2])
     q, k, v = (RNG.standard_normal((P, G, L + T, n, C), np.float32) for n in (H, J, J))
@@ -93,12 +121,21 @@ def test_with_prefix_is_causal_attention_over_prompt_and_completion(monkeypatch,
         length_P,
     )
     # A function of its own: what jit has kept of another was traced with another window.
-    attend = jax.jit(lambda q, step: attention.with_prefix(q, *cache, step))
+    attend = jax.jit(lambda q, step: attention.with_prefix(q, *cache, step, window=window))
     for step in (0, 3, 4, 7, 10, 11):  # both sides of every border
         got = attend(q[:, :, L + step], jnp.int32(step))
         for p in range(P):
             for g in range(G):
                 own = slice(L - length_P[p], L + step + 1)
                 parts = (x[p, g, own].astype(np.float64) for x in (q, k, v))
-                want = reference.attend(*parts, np.ones(L + T))[-1]
+                want = reference.attend(*parts, np.ones(L + T), window)[-1]
                 np.testing.assert_allclose(got[p, g], want, atol=TOLERANCE["sum"])
+
+
+def test_causal_refuses_what_does_not_exist():
+    """Catches a misspelt implementation that silently runs as another."""
+    q, k, v, segments_BS = _inputs(1, 4, 2, 1, 4)
+    with pytest.raises(ValueError, match=r"implementation must be .* got 'flash'"):
+        attention.causal(q, k, v, segments_BS, implementation="flash")
+    with pytest.raises(ValueError, match=r"window must be at least 0 .* got -1"):
+        attention.causal(q, k, v, segments_BS, window=-1)

@@ -7,13 +7,13 @@ keys, rotary embedding with halves paired, SwiGLU), sharing nothing with the pac
 import numpy as np
 
 
-def attend(q_SHC, k_SJC, v_SJC, segment_S):
-    """Causal attention inside segments, a query at a time; [S H C]."""
+def attend(q_SHC, k_SJC, v_SJC, segment_S, window=0):
+    """Causal attention inside segments, and inside a window if there is one, a query at a time; [S H C]."""
     S, H, C = q_SHC.shape
     J = k_SJC.shape[1]
     out_SHC = np.zeros((S, H, C))
     for s in range(S):
-        seen = [t for t in range(s + 1) if segment_S[t] == segment_S[s]]
+        seen = [t for t in range(s + 1) if segment_S[t] == segment_S[s] and (not window or s - t < window)]
         for h in range(H):
             j = h // (H // J)
             score = np.array([q_SHC[s, h] @ k_SJC[t, j] for t in seen]) / np.sqrt(C)
