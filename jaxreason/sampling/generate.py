@@ -68,12 +68,79 @@ def generate(
       Rollout with T = max_completion_length. logp is of the distribution sampled from, after temperature, filters and
       constraint (greedy: of the unscaled distribution).
     """
+    params, T = api.unstack(params, config), max_completion_length
+    A = 0 if constraint is None else constraint.token.shape[-1]
+    begun = begin(params, prompts, limit_PG, config=config, G=num_generations, T=T, pad_id=pad_id, A=A)
+    end = advance(
+        params,
+        begun,
+        limit_PG,
+        key,
+        temperature,
+        jnp.int32(T),
+        constraint,
+        config=config,
+        eos_ids=eos_ids,
+        pad_id=pad_id,
+        method=method,
+    )
+    return Rollout(
+        tokens=end.tokens, length=end.length, logp=end.logp, finished=end.finished, candidates=end.candidates
+    )
+
+
+def begin(
+    params: Params,
+    prompts: PromptBatch,
+    limit_PG: jax.Array,
+    *,
+    config: ModelConfig,
+    G: int,
+    T: int,
+    pad_id: int,
+    A: int = 0,
+) -> State:
+    """Read the prompts; no token is drawn yet.
+
+    Args:
+      params: from `api.unstack`.
+      A: candidates of the constraint; 0 for none.
+    """
     chex.assert_rank([prompts.tokens, prompts.length, limit_PG], [2, 1, 2])
-    P, G, T = prompts.tokens.shape[0], num_generations, max_completion_length
+    P = prompts.tokens.shape[0]
     chex.assert_shape(limit_PG, (P, G))
-    params = api.unstack(params, config)
-    head_VD = api.head(params, config)
     hidden_PD, cache = api.prefill(params, prompts.tokens, prompts.length, config=config, G=G, T=T)
+    return State(
+        step=jnp.int32(0),
+        hidden=jnp.broadcast_to(hidden_PD[:, None], (P, G, hidden_PD.shape[-1])),
+        done=limit_PG <= 0,
+        finished=jnp.zeros((P, G), bool),
+        tokens=jnp.full((P, G, T), pad_id, jnp.int32),
+        logp=jnp.zeros((P, G, T), jnp.float32),
+        length=jnp.zeros((P, G), jnp.int32),
+        machine=jnp.zeros((P, G), jnp.int32),
+        candidates=jnp.full((P, G, T, A), -1, jnp.int32) if A else None,
+        cache=cache,
+    )
+
+
+def advance(
+    params: Params,
+    state: State,
+    limit_PG: jax.Array,
+    key: jax.Array,
+    temperature: jax.Array,
+    until: jax.Array,
+    constraint: Constraint | None = None,
+    *,
+    config: ModelConfig,
+    eos_ids: tuple[int, ...],
+    pad_id: int,
+    method: methods.Method,
+) -> State:
+    """Draw until `until` tokens (int32, up to T) are drawn or every row is done; stops and goes on without a trace."""
+    P, G = state.done.shape
+    head_VD = api.head(params, config)
     temperature = jnp.asarray(temperature, jnp.float32)
 
     def emit(state: State) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
@@ -116,20 +183,4 @@ def generate(
             cache=cache,
         )
 
-    A = 0 if constraint is None else constraint.token.shape[-1]
-    start = State(
-        step=jnp.int32(0),
-        hidden=jnp.broadcast_to(hidden_PD[:, None], (P, G, hidden_PD.shape[-1])),
-        done=limit_PG <= 0,
-        finished=jnp.zeros((P, G), bool),
-        tokens=jnp.full((P, G, T), pad_id, jnp.int32),
-        logp=jnp.zeros((P, G, T), jnp.float32),
-        length=jnp.zeros((P, G), jnp.int32),
-        machine=jnp.zeros((P, G), jnp.int32),
-        candidates=jnp.full((P, G, T, A), -1, jnp.int32) if A else None,
-        cache=cache,
-    )
-    end = jax.lax.while_loop(lambda s: (s.step < T) & ~s.done.all(), body, start)
-    return Rollout(
-        tokens=end.tokens, length=end.length, logp=end.logp, finished=end.finished, candidates=end.candidates
-    )
+    return jax.lax.while_loop(lambda s: (s.step < until) & ~s.done.all(), body, state)
