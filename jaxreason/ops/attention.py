@@ -1,12 +1,19 @@
-"""Causal attention over packed rows.
+"""Causal attention over packed rows, by what the platform has for it, and over a group's cache.
 
 Which key a query may see follows from two integers a token: its place in the row, and the segment it belongs to. No
 mask is ever made from a token's value. Knows nothing of layers, caches or parameters.
 """
 
+import functools
+from typing import Literal
+
 import chex
 import jax
 import jax.numpy as jnp
+
+from jaxreason.ops import attention_cudnn, attention_mesh, attention_splash
+
+Implementation = Literal["auto", "xla", "cudnn", "splash"]
 
 BLOCK = 512
 """Queries at a time in the blockwise form; rows up to this long are attended to in one piece."""
@@ -28,7 +35,9 @@ def causal(
     segments_BS: jax.Array,
     *,
     window: int = 0,
-    implementation: str = "auto",
+    implementation: Implementation = "auto",
+    batch: attention_mesh.Axes = ("replica", "fsdp"),
+    heads: attention_mesh.Axes = ("tensor",),
 ) -> jax.Array:
     """Attend to earlier tokens of the same segment, with H/J query heads sharing each key head.
 
@@ -36,20 +45,56 @@ def causal(
       q_BSHC, k_BSJC, v_BSJC: queries, keys and values; H is a multiple of J. Queries are scaled here by C**-0.5.
       segments_BS: int32; a token sees those of its own segment at its own place or before. Every token sees itself.
       window: tokens; a key is seen at a distance of 0..window-1 places. 0: at any distance.
-      implementation: "xla", or "auto" for the quickest that the platform has.
+      implementation: "xla" runs anywhere and builds scores for a block of queries at a time; "splash" is a kernel for
+        TPUs, "cudnn" one for NVIDIA GPUs. "auto" takes the kernel of the platform where it can run, else "xla".
+      batch, heads: axes of the mesh in force (`jax.set_mesh`) over which a kernel's rows and heads are split.
 
     Returns:
       [B S H C] in q's type; the softmax is taken in float32.
 
     Raises:
-      ValueError: an implementation that does not exist, or a negative window.
+      ValueError: an implementation that does not exist or cannot run here, or a negative window.
     """
     chex.assert_rank([q_BSHC, k_BSJC, v_BSJC, segments_BS], [4, 4, 4, 2])
     chex.assert_equal_shape([k_BSJC, v_BSJC])
-    if implementation not in ("auto", "xla"):
-        raise ValueError(f"attention: implementation must be auto or xla, got {implementation!r}")
     if window < 0:
         raise ValueError(f"attention: window must be at least 0 tokens (0: no limit), got {window}")
+    chosen = choose(implementation, q_BSHC, batch)
+    if chosen == "xla":
+        return _blockwise(q_BSHC, k_BSJC, v_BSJC, segments_BS, window)
+    kernel = {"splash": attention_splash.causal, "cudnn": attention_cudnn.causal}[chosen]
+    attend = functools.partial(kernel, window=window)
+    return attention_mesh.per_device(attend, q_BSHC, k_BSJC, v_BSJC, segments_BS, batch=batch, heads=heads)
+
+
+def choose(
+    implementation: Implementation, q_BSHC: jax.Array, batch: attention_mesh.Axes
+) -> Literal["xla", "cudnn", "splash"]:
+    """Which implementation `causal` takes on the platform in force.
+
+    Raises:
+      ValueError: one that does not exist, or that was asked for and cannot run.
+    """
+    if implementation == "xla":
+        return implementation
+    platform = attention_mesh.platform()
+    if implementation == "auto":
+        if not attention_splash.refusal(platform, q_BSHC):
+            return "splash"
+        devices = attention_mesh.count(attention_mesh.split(batch, q_BSHC.shape[0]))
+        small = attention_cudnn.mask_bytes(q_BSHC.shape[0] // devices, q_BSHC.shape[1]) <= attention_cudnn.MASK_BYTES
+        return "cudnn" if small and not attention_cudnn.refusal(platform, q_BSHC) else "xla"
+    if implementation not in ("cudnn", "splash"):
+        raise ValueError(
+            f"model.attention_implementation: must be auto, xla, cudnn or splash, got {implementation!r}; choose auto"
+        )
+    refusal = {"cudnn": attention_cudnn.refusal, "splash": attention_splash.refusal}[implementation]
+    if reason := refusal(platform, q_BSHC):
+        raise ValueError(f"model.attention_implementation: {implementation} {reason}; choose auto or xla")
+    return implementation
+
+
+def _blockwise(q_BSHC, k_BSJC, v_BSJC, segments_BS, window):
     S = q_BSHC.shape[1]
     if S <= BLOCK:
         return _attend(q_BSHC, k_BSJC, v_BSJC, segments_BS, segments_BS, first=0, window=window)

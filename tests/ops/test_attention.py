@@ -1,8 +1,10 @@
 """Attention against plain loops."""
 
 import functools
+from types import SimpleNamespace
 
 import jax
+import jax.extend.backend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -46,12 +48,15 @@ def test_window_is_that_of_the_loop(monkeypatch, block, window):
 def test_keys_outside_the_window_are_not_read(monkeypatch):
     """Catches a window that is only a mask, whose work grows with the square of the row: 0 times NaN is NaN."""
     monkeypatch.setattr(attention, "BLOCK", 8)
-    q, k, v, segments_BS = _inputs(1, 64, 2, 1, 4)
-    v[:, :32] = np.nan
-    attend = functools.partial(attention.causal, q, k, v, segments_BS * 0)
-    assert np.isnan(attend()[:, 32:]).all()
-    assert np.isnan(attend(window=5)[:, 32:36]).all()
-    assert np.isfinite(attend(window=5)[:, 40:]).all()
+    q, k, v, segments_BS = _inputs(1, 32, 2, 1, 4)
+    v[:, :16] = np.nan
+
+    def attend(window):
+        return jax.jit(functools.partial(attention.causal, window=window))(q, k, v, segments_BS * 0)
+
+    assert np.isnan(attend(0)[:, 16:]).all()
+    assert np.isnan(attend(5)[:, 16:20]).all()
+    assert np.isfinite(attend(5)[:, 24:]).all()
 
 
 @pytest.mark.parametrize(("block", "S"), [(4, 12), (5, 12), (11, 12)])
@@ -132,10 +137,51 @@ def test_with_prefix_is_causal_attention_over_prompt_and_completion(monkeypatch,
                 np.testing.assert_allclose(got[p, g], want, atol=TOLERANCE["sum"])
 
 
-def test_causal_refuses_what_does_not_exist():
-    """Catches a misspelt implementation that silently runs as another."""
+def test_causal_refuses_what_does_not_exist_or_cannot_run():
+    """Catches a misspelt implementation, or one for another machine, that silently runs as another."""
     q, k, v, segments_BS = _inputs(1, 4, 2, 1, 4)
-    with pytest.raises(ValueError, match=r"implementation must be .* got 'flash'"):
+    with pytest.raises(ValueError, match=r"must be auto, xla, cudnn or splash, got 'flash'"):
         attention.causal(q, k, v, segments_BS, implementation="flash")
+    for name in ("splash", "cudnn"):
+        with pytest.raises(
+            ValueError, match=rf"^model.attention_implementation: {name} needs .*, got platform cpu; cho"
+        ):
+            attention.causal(q, k, v, segments_BS, implementation=name)
     with pytest.raises(ValueError, match=r"window must be at least 0 .* got -1"):
         attention.causal(q, k, v, segments_BS, window=-1)
+
+
+def _on(platform):
+    """The mesh in force is of one device of that platform, of which nothing is here."""
+    device = jax.sharding.AbstractDevice(device_kind="a chip", num_cores=1, platform=platform)
+    axes = ("replica", "fsdp", "tensor")
+    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1, 1, 1), axes, abstract_device=device))
+
+
+@pytest.mark.parametrize(
+    ("platform", "dtype", "C", "S", "want"),
+    [
+        ("cpu", "bfloat16", 128, 256, "xla"),
+        ("tpu", "bfloat16", 128, 100, "splash"),
+        ("tpu", "float32", 64, 256, "splash"),
+        ("tpu", "float32", 80, 256, "xla"),
+        ("tpu", "float16", 128, 256, "xla"),
+        ("gpu", "bfloat16", 128, 256, "cudnn"),
+        ("gpu", "float16", 80, 255, "cudnn"),
+        ("gpu", "float32", 128, 256, "xla"),
+        ("gpu", "bfloat16", 84, 256, "xla"),
+        ("gpu", "bfloat16", 256, 256, "xla"),
+        ("gpu", "bfloat16", 128, 65536, "xla"),  # its mask has 8 GiB
+    ],
+)
+def test_auto_takes_the_kernel_of_the_platform_where_it_can_run(monkeypatch, platform, dtype, C, S, want):
+    """Catches a kernel that is given a type, a head size or a length it refuses, and one that is never used."""
+    monkeypatch.setattr(jax.extend.backend, "get_backend", lambda: SimpleNamespace(platform_version="cuda 13000"))
+    q = jax.ShapeDtypeStruct((1, S, 2, C), jnp.dtype(dtype))
+    with _on(platform):
+        assert attention.choose("auto", q, ("replica",)) == want
+        if want != "xla":
+            assert attention.choose(want, q, ("replica",)) == want
+        elif platform == "tpu":
+            with pytest.raises(ValueError, match="splash needs"):
+                attention.choose("splash", q, ("replica",))
