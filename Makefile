@@ -15,9 +15,9 @@ help:
 	@echo 'make lint   ruff and pyright'
 	@echo 'make clean  remove caches; runs/ and $(VENV)/ stay'
 
-# --resume begins where there is nothing yet, goes on with what was stopped, and shows what is finished.
+# Begins where there is nothing yet, goes on with what was stopped, and shows what is finished.
 demo: $(INSTALLED)
-	$(BIN)/jaxreason train configs/quickstart.yaml --resume
+	$(BIN)/jaxreason train configs/quickstart.yaml
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS)

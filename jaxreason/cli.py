@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     sections = [section.name for section in dataclasses.fields(Config)]
     train = add(commands, "train", _train, "run an experiment, evaluated before and after", sections)
     train.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
-    train.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint, if it has one")
+    train.add_argument("--resume", action="store_true", help="go on where the run stopped; without it too")
 
     evaluate = add(commands, "evaluate", _evaluate, "evaluate the policy of a run", ["evaluation", "grading"])
     evaluate.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
@@ -185,7 +185,7 @@ def _train(args: argparse.Namespace) -> None:
     try:
         _train_and_show(args)
     except KeyboardInterrupt:
-        raise Stopped("stopped; what was saved before stays, go on with --resume", CTRL_C) from None
+        raise Stopped("stopped; what was saved before stays, the same command goes on from there", CTRL_C) from None
 
 
 def _train_and_show(args: argparse.Namespace) -> None:
@@ -199,7 +199,7 @@ def _train_and_show(args: argparse.Namespace) -> None:
     from jaxreason.evaluation import show
     from jaxreason.train import train
 
-    results = train(conf, resume=args.resume, display=display)
+    results = train(conf, display=display)
     display.say("")
     show.results(results, display.console)
     folder = Path(conf.run.output_dir).expanduser()

@@ -1,8 +1,13 @@
 """Ctrl-C and SIGTERM as a question that a loop asks, so that it stops where it can save."""
 
 import signal
+import time
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+POLL_S = 0.05
+"""The longest a signal goes unnoticed while a device works."""
 
 
 class Interrupt:
@@ -30,6 +35,31 @@ class Interrupt:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
 
+    def check(self) -> None:
+        """Raise Abandoned once a signal came."""
+        if self:
+            raise Abandoned
+
+    def wait(self, arrays: T) -> T:
+        """`jax.block_until_ready` that a signal ends; what the device was making is then thrown away.
+
+        The processes of a run of several cannot give up each by itself: there this only blocks.
+
+        Raises:
+          Abandoned: a signal came before the arrays were ready.
+        """
+        import jax
+
+        if jax.process_count() == 1:
+            leaves: list[Any] = [x for x in jax.tree.leaves(arrays) if isinstance(x, jax.Array)]
+            pause_s = 0.001
+            while not all(leaf.is_ready() for leaf in leaves):
+                self.check()
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, POLL_S)
+            self.check()
+        return jax.block_until_ready(arrays)
+
     def __bool__(self) -> bool:
         return self.signal is not None
 
@@ -37,6 +67,10 @@ class Interrupt:
     def exit_code(self) -> int:
         """What a shell expects of a process that ended by this signal."""
         return 0 if self.signal is None else 128 + int(self.signal)
+
+
+class Abandoned(Exception):
+    """A step or an evaluation was given up half-way for a signal; nothing of it counts."""
 
 
 class Stopped(Exception):

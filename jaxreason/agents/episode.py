@@ -6,7 +6,7 @@ rewards, monitors and logs may want to know of the batch.
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -132,6 +132,7 @@ def run(
     config: Config,
     tokenizer: Tokenizer,
     pool: Pool | None = None,
+    wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
 ) -> Episode:
     """Play one batch.
 
@@ -140,6 +141,7 @@ def run(
       helper_params: the helpers', usually the same; None for a method without helpers.
       key: of this step; every role draws from its own fold of it.
       pool: for answers that need algebra.
+      wait: returns a rollout when the device has made it, or raises to give the batch up.
     """
     reason_key, segment_key, score_key = (jax.random.fold_in(key, role.id) for role in (REASON, SEGMENT, SCORE))
     sampling = config.sampling
@@ -154,7 +156,7 @@ def run(
         temperature=sampling.temperature,
         method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
     )
-    rollout = jax.block_until_ready(rollout)
+    rollout = wait(rollout)
     clock.lap("reason")
     reasonings, grades = read_answers(rollout, problems, tokenizer, pool)
     clock.lap("grade")
@@ -170,11 +172,11 @@ def run(
         return episode
     # A cut y could not be re-emitted within the segmenter's limit; one that can't be graded is not learnt from.
     wanted = np.asarray(rollout.finished).reshape(-1) & grades.gradable & [bool(r.ids) for r in reasonings]
-    episode = _segment(helper_params, episode, wanted, segment_key, config, tokenizer, clock)
-    return _score(helper_params, episode, score_key, config, tokenizer, clock)
+    episode = _segment(helper_params, episode, wanted, segment_key, config, tokenizer, clock, wait)
+    return _score(helper_params, episode, score_key, config, tokenizer, clock, wait)
 
 
-def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock) -> Episode:
+def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock, wait) -> Episode:
     """Ask for a split of every wanted y and read it."""
     P, G = episode.shape
     longest = config.sampling.max_completion_length
@@ -197,6 +199,7 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
         tokenizer,
         constraint,
         (P, G),
+        wait,
     )
     clock.lap("segment")
     answers, ended = _texts(rollout, lengths, tokenizer)
@@ -211,7 +214,7 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
     )
 
 
-def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Clock) -> Episode:
+def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Clock, wait) -> Episode:
     """Ask for a score of every chunk and read them."""
     assert episode.segmentation is not None  # `_segment` came before
     P, G = episode.shape
@@ -232,6 +235,7 @@ def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Cloc
         tokenizer,
         constraint,
         (P, G),
+        wait,
     )
     clock.lap("score")
     answers, ended = _texts(rollout, counts, tokenizer)
@@ -288,6 +292,7 @@ def _ask(
     tokenizer: Tokenizer,
     constraint: Constraint | None,
     shape: tuple[int, int],
+    wait: Callable[[Rollout], Rollout],
 ) -> tuple[PromptBatch, Rollout]:
     """One completion a prompt from a helper; the rollout comes back as [P G ...]."""
     too_long = [len(row) > max_prompt for row in rows]
@@ -311,7 +316,7 @@ def _ask(
         pad_id=tokenizer.pad_id,
         method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
     )
-    rollout = jax.block_until_ready(rollout)
+    rollout = wait(rollout)
     return asked, jax.tree.map(lambda x: x.reshape(*shape, *x.shape[2:]), rollout)
 
 

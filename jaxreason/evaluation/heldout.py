@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from jaxreason.evaluation import loop, metrics
 from jaxreason.grading.pool import Pool
 from jaxreason.progress import Display
 from jaxreason.runfolder import RunFolder
-from jaxreason.types import Params
+from jaxreason.types import Params, Rollout
 
 
 def evaluate_once(
@@ -29,10 +29,11 @@ def evaluate_once(
     display: Display,
     *,
     labelled: bool,
+    wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
 ) -> dict:
     """Evaluate the policy after `number` steps, or find what was written when that was done before.
 
-    Writes evaluation/step_NNNNNN.json, and every answer to the .jsonl beside it.
+    Writes evaluation/step_NNNNNN.json, and every answer to the .jsonl beside it. `wait` is as in `episode.run`.
 
     Returns:
       {"table": see `loop.table`, "answers": mode -> {"correct", "length"}, [Q k] lists}.
@@ -42,7 +43,9 @@ def evaluate_once(
         return json.loads(file.read_text())
     modes = 1 + config.evaluation.greedy
     with display.bar(f"evaluate at {number}", modes * len(problems), every=0) as advance:
-        answers = loop.evaluate(params, problems, key, config, tokenizer, labelled=labelled, pool=pool, advance=advance)
+        answers = loop.evaluate(
+            params, problems, key, config, tokenizer, labelled=labelled, pool=pool, advance=advance, wait=wait
+        )
     found = {
         "table": loop.table(answers, problems, config),
         "answers": {m: {"correct": a.correct.tolist(), "length": a.length.tolist()} for m, a in answers.items()},

@@ -20,7 +20,7 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation import metrics
 from jaxreason.grading.pool import Pool
 from jaxreason.sampling.methods import Method
-from jaxreason.types import Params
+from jaxreason.types import Params, Rollout
 
 
 class Answers(NamedTuple):
@@ -46,6 +46,7 @@ def answer_all(
     labelled: bool,
     pool: Pool | None = None,
     advance: Callable[[int], None] = lambda problems: None,
+    wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
 ) -> Answers:
     """Answer every problem num_samples times.
 
@@ -53,6 +54,7 @@ def answer_all(
       temperature: 0 for greedy decoding.
       labelled: whether the problems are the built-in task's.
       advance: is told how many problems were finished.
+      wait: as in `episode.run`.
     """
     k = num_samples
     P = max(1, config.evaluation.batch_rows // k)
@@ -70,7 +72,7 @@ def answer_all(
             temperature=temperature,
             method=Method(top_p=config.evaluation.top_p),
         )
-        rollout = jax.tree.map(lambda x, n=len(some): np.asarray(x)[:n], rollout)
+        rollout = jax.tree.map(lambda x, n=len(some): np.asarray(x)[:n], wait(rollout))
         found, grades = episode.read_answers(rollout, some, tokenizer, pool)
         ids = completion_ids(rollout)
         texts = tokenizer.decode_batch(ids)
@@ -120,6 +122,7 @@ def evaluate(
     labelled: bool,
     pool: Pool | None = None,
     advance: Callable[[int], None] = lambda problems: None,
+    wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
 ) -> dict[str, Answers]:
     """The sampled evaluation, and the greedy one if it is asked for: mode -> answers.
 
@@ -143,6 +146,7 @@ def evaluate(
             labelled=labelled,
             pool=pool,
             advance=advance,
+            wait=wait,
         )
         for mode, (temperature, k) in modes.items()
     }
