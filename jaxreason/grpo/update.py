@@ -15,8 +15,9 @@ from jaxreason.config import ROLES, GRPOConfig
 from jaxreason.grpo import loss
 from jaxreason.types import Metrics, Params, TrainState, UpdateBatch
 
-LogpFn = Callable[..., tuple[jax.Array, jax.Array]]
-"""(params, tokens, positions, segments, candidates), [B S] each and [B S A] or None -> logp [B S], entropy [B S].
+LogpFn = Callable[..., tuple[jax.Array, jax.Array, Metrics]]
+"""(params, tokens, positions, segments, candidates), [B S] each and [B S A] or None -> logp [B S], entropy [B S], and
+whatever sums and counts the policy reports about itself.
 
 logp[b, s] is that of tokens[b, s] after what stands before it in its segment, under its candidates where it has any;
 what stands at a segment's first token is not read.
@@ -45,13 +46,13 @@ def make_update(
       state_shardings: shardings of the state that goes out; None leaves them to the compiler.
 
     Returns:
-      update(state, batch) -> new state and metrics: `loss`, `grad_norm` (before the clip), `skipped`, `not_finite`, and
-      those of `loss.token_metrics`. A metric that came out not finite has count 0.
+      update(state, batch) -> new state and metrics: `loss`, `grad_norm` (before the clip), `skipped`, `not_finite`,
+      those of `loss.token_metrics` and those of `logp_fn`. A metric that came out not finite has count 0.
     """
     beta_R = config.beta
 
     def micro_loss(params: Params, micro: UpdateBatch) -> tuple[jax.Array, Metrics]:
-        logp_BS, entropy_BS = logp_fn(params, micro.tokens, micro.positions, micro.segments, micro.candidates)
+        logp_BS, entropy_BS, own = logp_fn(params, micro.tokens, micro.positions, micro.segments, micro.candidates)
         beta_BS = None
         if micro.ref_logp is not None:
             beta_BS = jnp.asarray(beta_R, jnp.float32)[micro.role]
@@ -65,7 +66,7 @@ def make_update(
             beta_BS=beta_BS,
             ref_logp_BS=micro.ref_logp,
         )
-        return value, loss.token_metrics(seen, entropy_BS, micro.role, micro.weight, roles)
+        return value, {**own, **loss.token_metrics(seen, entropy_BS, micro.role, micro.weight, roles)}
 
     gradient = jax.value_and_grad(micro_loss, has_aux=True)
 

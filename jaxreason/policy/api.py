@@ -13,9 +13,11 @@ import jax.numpy as jnp
 
 from jaxreason.config import ModelConfig
 from jaxreason.ops import attention, logprob
+from jaxreason.policy import moe
 from jaxreason.policy.cache import Cache, after_prompt, write
-from jaxreason.policy.transformer import Block, RMSNorm, Transformer, rotation
-from jaxreason.types import Params
+from jaxreason.policy.rope import rotation
+from jaxreason.policy.transformer import Block, RMSNorm, Transformer
+from jaxreason.types import Metrics, Params
 
 
 def init(key: jax.Array, config: ModelConfig) -> Params:
@@ -36,8 +38,11 @@ def head(params: Params, config: ModelConfig) -> jax.Array:
 
 def hidden(params: Params, tokens_BS, positions_BS, segments_BS, *, config: ModelConfig) -> jax.Array:
     """Final hidden states [B S D] of packed rows."""
-    found_BSD: Any = Transformer(config).apply({"params": params}, tokens_BS, positions_BS, segments_BS)
-    return found_BSD
+    return _forward(params, tokens_BS, positions_BS, segments_BS, config)[0]
+
+
+def _forward(params, tokens_BS, positions_BS, segments_BS, config) -> Any:
+    return Transformer(config).apply({"params": params}, tokens_BS, positions_BS, segments_BS)
 
 
 def logits(params: Params, tokens_BS, positions_BS, segments_BS, *, config: ModelConfig) -> jax.Array:
@@ -76,9 +81,35 @@ def token_logp(
       (logp_BS, entropy_BS), float32 nats; entry s is about tokens[s]. The first token of a segment is predicted from
       nothing sensible: its entry means nothing and callers give it weight 0.
     """
+    logp_BS, entropy_BS, _ = scored(
+        params,
+        tokens_BS,
+        positions_BS,
+        segments_BS,
+        candidates_BSA,
+        config=config,
+        temperature=temperature,
+        transform=transform,
+    )
+    return logp_BS, entropy_BS
+
+
+def scored(
+    params: Params,
+    tokens_BS: jax.Array,
+    positions_BS: jax.Array,
+    segments_BS: jax.Array,
+    candidates_BSA: jax.Array | None = None,
+    *,
+    config: ModelConfig,
+    temperature: float = 1.0,
+    transform: logprob.Transform = logprob.unchanged,
+) -> tuple[jax.Array, jax.Array, Metrics]:
+    """`token_logp`, and what the pass says about the policy itself: `moe.load_metrics`, {} without experts. Tokens of
+    segment SEGMENT_NONE do not count there."""
     chex.assert_equal_shape([tokens_BS, positions_BS, segments_BS])
     B, S = tokens_BS.shape
-    h_BSD = hidden(params, tokens_BS, positions_BS, segments_BS, config=config)
+    h_BSD, loads = _forward(params, tokens_BS, positions_BS, segments_BS, config)
     # Entry s is predicted by the hidden state at s-1; the wrapped entry 0 means nothing, as the docstring says.
     h_ND = jnp.roll(h_BSD, 1, axis=1).reshape(B * S, -1)
     few_NA = None if candidates_BSA is None else candidates_BSA.reshape(B * S, -1)
@@ -91,7 +122,7 @@ def token_logp(
         temperature=temperature,
         transform=transform,
     )
-    return logp_N.reshape(B, S), entropy_N.reshape(B, S)
+    return logp_N.reshape(B, S), entropy_N.reshape(B, S), moe.load_metrics(loads)
 
 
 def expected_candidate(
@@ -121,6 +152,11 @@ def unstack(params: Params, config: ModelConfig) -> Params:
     return {**params, "layers": tuple(layers)}
 
 
+def _blocks(config: ModelConfig) -> list[Any]:
+    """The layers in order. Any, because Linen types what a method returns as a union with its variables."""
+    return [Block(config, run.sparse, run.window) for run in config.layer_runs for _ in range(run.count)]
+
+
 def _final_norm(params, x, config) -> Any:
     norm = RMSNorm(config.rms_norm_eps, config.dtype, config.param_dtype)
     return norm.apply({"params": params["norm"]}, x)
@@ -147,13 +183,12 @@ def prefill(
     positions_PL, segments_PL = jnp.maximum(offset_PL, 0), (offset_PL >= 0).astype(jnp.int32)
     x_PLD = params["embed_tokens"].astype(config.dtype)[tokens_PL]
     angles = rotation(positions_PL, L, config)
-    block: Any = Block(config)  # Linen types what a method returns as a union with its variables
     layers = []
-    for p in params["layers"]:
+    for block, p in zip(_blocks(config), params["layers"], strict=True):
         q, k, v = block.apply({"params": p}, x_PLD, angles, method=Block.qkv)
         layers.append(after_prompt(k, v, G, T))
-        attended = attention.causal(q, k, v, segments_PL)
-        x_PLD = block.apply({"params": p}, x_PLD, attended, method=Block.finish)
+        attended = attention.causal(q, k, v, segments_PL, window=block.window)
+        x_PLD, _ = block.apply({"params": p}, x_PLD, attended, method=Block.finish)
     return _final_norm(params, x_PLD[:, -1], config), Cache(layers=tuple(layers), prefix_length=length_P)
 
 
@@ -174,17 +209,19 @@ def decode(
     positions_PG = jnp.broadcast_to((cache.prefix_length + step)[:, None], (P, G))
     angles = rotation(positions_PG, cache.num_places, config)
     x_PGD = params["embed_tokens"].astype(config.dtype)[token_PG]
-    block: Any = Block(config)  # Linen types what a method returns as a union with its variables
     layers = []
-    for p, layer in zip(params["layers"], cache.layers, strict=True):
+    for block, p, layer in zip(_blocks(config), params["layers"], cache.layers, strict=True):
         q, k, v = block.apply({"params": p}, x_PGD, angles, method=Block.qkv)
         layer = write(layer, k, v, step)
         layers.append(layer)
-        attended = attention.with_prefix(q, layer.prefix_k, layer.prefix_v, layer.k, layer.v, cache.prefix_length, step)
-        x_PGD = block.apply({"params": p}, x_PGD, attended, method=Block.finish)
+        attended = attention.with_prefix(
+            q, layer.prefix_k, layer.prefix_v, layer.k, layer.v, cache.prefix_length, step, window=block.window
+        )
+        x_PGD, _ = block.apply({"params": p}, x_PGD, attended, method=Block.finish)
     return _final_norm(params, x_PGD, config), Cache(layers=tuple(layers), prefix_length=cache.prefix_length)
 
 
 def logp_fn(config: ModelConfig, temperature: float = 1.0, transform: logprob.Transform = logprob.unchanged):
-    """The function that the update is handed: (params, tokens, positions, segments, candidates) -> (logp, entropy)."""
-    return functools.partial(token_logp, config=config, temperature=temperature, transform=transform)
+    """The function that the update is handed: (params, tokens, positions, segments, candidates) -> (logp, entropy,
+    metrics)."""
+    return functools.partial(scored, config=config, temperature=temperature, transform=transform)

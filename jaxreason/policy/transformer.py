@@ -1,4 +1,4 @@
-"""The decoder's layers in Flax Linen, in the shape of Qwen3.
+"""The decoder's layers in Flax Linen, in the shapes of Qwen2, Qwen3 and Qwen3-MoE.
 
 A layer is a pure function of its parameters; how its queries meet keys (a packed row, or a cache) is the caller's.
 """
@@ -9,6 +9,9 @@ import jax.numpy as jnp
 
 from jaxreason.config import ModelConfig
 from jaxreason.ops import attention
+from jaxreason.policy import moe
+from jaxreason.policy.rope import rotate, rotation
+from jaxreason.types import SEGMENT_NONE
 
 UNROLL = 8
 """Stacks of up to this many layers are unrolled: a fifth faster on CPU than carrying activations through a scan."""
@@ -29,36 +32,15 @@ class RMSNorm(nn.Module):
         return wide.astype(self.dtype) * jnp.expand_dims(scale.astype(self.dtype), range(x.ndim - 1))
 
 
-def rotation(positions_BS: jax.Array, limit: int, config: ModelConfig) -> tuple[jax.Array, jax.Array]:
-    """Cosine and sine [B S 1 C/2], float32, of the rotary embedding's angles at positions 0..limit-1, for all layers.
-
-    Rows of a table, because XLA would copy the trigonometry itself into every layer and head that uses it. A position
-    beyond the limit gives NaN.
-    """
-    half = config.head_dim // 2
-    frequency_C = config.rope_theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle_SC = jnp.arange(limit, dtype=jnp.float32)[:, None] * frequency_C[None]
-
-    def at_positions(table_SC):
-        return table_SC.at[positions_BS].get(mode="fill", fill_value=jnp.nan)[:, :, None]
-
-    return at_positions(jnp.cos(angle_SC)), at_positions(jnp.sin(angle_SC))
-
-
-def rotate(x_BSHC: jax.Array, cos_BS1C: jax.Array, sin_BS1C: jax.Array) -> jax.Array:
-    """Rotary embedding, in float32, halves paired as Hugging Face's Llama family pairs them."""
-    first, second = jnp.split(x_BSHC.astype(jnp.float32), 2, axis=-1)
-    rotated = [first * cos_BS1C - second * sin_BS1C, second * cos_BS1C + first * sin_BS1C]
-    return jnp.concatenate(rotated, axis=-1).astype(x_BSHC.dtype)
-
-
 class Block(nn.Module):
-    """One layer: attention and SwiGLU, each behind a norm and on a residual.
+    """One layer: attention and SwiGLU (or experts), each behind a norm and on a residual.
 
     Matrix products see tokens as one axis: XLA's CPU backend is three times slower at the weight gradient of [B S D].
     """
 
     config: ModelConfig
+    sparse: bool = False
+    window: int = 0
 
     def setup(self):
         c = self.config
@@ -68,9 +50,13 @@ class Block(nn.Module):
         self.k_proj = self._dense(c.num_key_value_heads * c.head_dim, c.attention_bias)
         self.v_proj = self._dense(c.num_key_value_heads * c.head_dim, c.attention_bias)
         self.o_proj = self._dense(c.hidden_size)
-        self.gate_proj = self._dense(c.intermediate_size)
-        self.up_proj = self._dense(c.intermediate_size)
-        self.down_proj = self._dense(c.hidden_size)
+        if self.sparse:
+            self.router = moe.Router(c)
+            self.experts = moe.Experts(c)
+        else:
+            self.gate_proj = self._dense(c.intermediate_size)
+            self.up_proj = self._dense(c.intermediate_size)
+            self.down_proj = self._dense(c.hidden_size)
         if c.qk_norm:
             self.q_norm = self._norm()
             self.k_norm = self._norm()
@@ -99,18 +85,33 @@ class Block(nn.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         return rotate(q, *angles), rotate(k, *angles), v
 
-    def finish(self, x_BSD, attended_BSHC):
-        """What follows attention."""
+    def finish(self, x_BSD, attended_BSHC, counted_BS=None):
+        """What follows attention, and how often each expert was chosen.
+
+        Args:
+          counted_BS: bool, tokens whose choices of experts count.
+
+        Returns:
+          (x_BSD, load_E); None for the load of a layer without experts, or where counted_BS is None.
+        """
         B, S, D = x_BSD.shape
         x_ND = x_BSD.reshape(B * S, D) + self.o_proj(attended_BSHC.reshape(B * S, -1))
         h_ND = self.post_attention_layernorm(x_ND)
-        x_ND = x_ND + self.down_proj(nn.silu(self.gate_proj(h_ND)) * self.up_proj(h_ND))
-        return x_ND.reshape(B, S, D)
+        if not self.sparse:
+            x_ND = x_ND + self.down_proj(nn.silu(self.gate_proj(h_ND)) * self.up_proj(h_ND))
+            return x_ND.reshape(B, S, D), None
+        weight_Nk, expert_Nk = self.router(h_ND)
+        x_ND = x_ND + self.experts(h_ND, weight_Nk, expert_Nk)
+        load_E = None
+        if counted_BS is not None:
+            load_E = moe.load(expert_Nk, counted_BS.reshape(-1), self.config.num_experts)
+        return x_ND.reshape(B, S, D), load_E
 
     def __call__(self, x_BSD, angles, segments_BS):
-        """The whole layer over packed rows."""
+        """The whole layer over packed rows; (x_BSD, load_E) as `finish` returns them."""
         q, k, v = self.qkv(x_BSD, angles)
-        return self.finish(x_BSD, attention.causal(q, k, v, segments_BS)), None
+        attended = attention.causal(q, k, v, segments_BS, window=self.window)
+        return self.finish(x_BSD, attended, segments_BS != SEGMENT_NONE)
 
 
 class Layers(nn.Module):
@@ -123,8 +124,9 @@ class Layers(nn.Module):
 
     @nn.compact
     def __call__(self, x_BSD, angles, segments_BS):
-        """Hidden states [B S D] after the last layer."""
+        """Hidden states [B S D] after the last layer, and loads [layers E] of each run that has experts."""
         c = self.config
+        loads = []
         layer = nn.remat(Block, prevent_cse=False) if c.remat else Block
         for r, run in enumerate(c.layer_runs):
             stack = nn.scan(
@@ -134,9 +136,10 @@ class Layers(nn.Module):
                 in_axes=(nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType]
                 length=run.count,
                 unroll=run.count if run.count <= UNROLL else 1,
-            )(c, name=str(r))
-            x_BSD, _ = stack(x_BSD, angles, segments_BS)
-        return x_BSD
+            )(c, run.sparse, run.window, name=str(r))
+            x_BSD, load_YE = stack(x_BSD, angles, segments_BS)
+            loads += [load_YE] if run.sparse else []
+        return x_BSD, loads
 
 
 class Transformer(nn.Module):
@@ -146,7 +149,7 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(self, tokens_BS, positions_BS, segments_BS):
-        """Final hidden states [B S D]."""
+        """Final hidden states [B S D], and loads [layers E] of each run of layers with experts."""
         c = self.config
         init = nn.initializers.normal(c.initializer_range)
         embedding_VD = self.param("embed_tokens", init, (c.vocab_size, c.hidden_size), c.param_dtype)
@@ -154,5 +157,5 @@ class Transformer(nn.Module):
             self.param("lm_head", init, (c.vocab_size, c.hidden_size), c.param_dtype)
         x_BSD = embedding_VD.astype(c.dtype)[tokens_BS]
         angles = rotation(positions_BS, tokens_BS.shape[1], c)
-        x_BSD = Layers(c, name="layers")(x_BSD, angles, segments_BS)
-        return RMSNorm(c.rms_norm_eps, c.dtype, c.param_dtype, name="norm")(x_BSD)
+        x_BSD, loads = Layers(c, name="layers")(x_BSD, angles, segments_BS)
+        return RMSNorm(c.rms_norm_eps, c.dtype, c.param_dtype, name="norm")(x_BSD), loads

@@ -18,13 +18,18 @@ VOCABULARY = 6
 
 
 def bigram(params, tokens, positions, segments, candidates):
-    """logp of each token after the one before it; -inf at the first of a segment, which nobody may read."""
-    del segments, candidates
+    """logp of each token after the one before it; -inf at the first of a segment, which nobody may read.
+
+    Its own metric is the mean length of a segment.
+    """
+    del candidates
+    inside = segments > 0
     previous = jnp.pad(tokens, ((0, 0), (1, 0)))[:, :-1]
     table = jax.nn.log_softmax(params["table"], -1)
     logp = jnp.take_along_axis(table[previous], tokens[..., None], -1)[..., 0]
     entropy = -(jnp.exp(table) * table).sum(-1)[previous]
-    return jnp.where(positions == 0, -jnp.inf, logp), entropy
+    own = {"own": (jnp.sum(inside, dtype=jnp.float32), jnp.sum(inside & (positions == 0), dtype=jnp.float32))}
+    return jnp.where(positions == 0, -jnp.inf, logp), entropy, own
 
 
 def new_state(optimizer, seed=0):
@@ -86,6 +91,7 @@ def test_one_step_of_gradient_descent_against_loops():
     assert float(metrics["skipped"][0]) == 0
     assert int(new.step) == 1
     assert float(metrics["reason/kl"][1]) == sum(len(q.completion) for q in items if q.role == 0)
+    assert [float(x) for x in metrics["own"]] == [sum(len(q.prompt) + len(q.completion) for q in items), len(items)]
 
 
 def test_micro_batches_add_up_to_one_batch():
