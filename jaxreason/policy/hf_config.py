@@ -14,8 +14,8 @@ from jaxreason.config import ModelConfig
 CLASSES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}
 """model_type -> the transformers class with a language model's head."""
 
-CHOSEN = ("dtype", "param_dtype", "remat", "logp_chunk", "attention_implementation")
-"""Fields of ModelConfig that say how to compute, not what: a config.json doesn't set them."""
+CHOSEN = ("path", "revision", "dtype", "param_dtype", "remat", "logp_chunk", "attention_implementation")
+"""Fields of ModelConfig that say where from or how to compute, not what: a config.json doesn't set them."""
 
 _COMMON = {
     "vocab_size": 151936,

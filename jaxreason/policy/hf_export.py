@@ -60,7 +60,7 @@ def export(
         and whose generation_config.json is copied; None where there was none.
       dtype: of the tensors; a wider one is rounded to nearest.
       special: bos_token_id and the like, for a model without a source.
-      advance: told how many more tensors are written; `hf_names.tensors(config)` has as many.
+      advance: told how many more tensors are written; `hf_names.num_tensors(config)` in all.
 
     Raises:
       ValueError: the target holds something, no tokenizer, a shape that no class of transformers has, or files that

@@ -42,7 +42,7 @@ def load(
       folder: with model.safetensors, or its parts and their index.
       config: as `hf_config.model_config` read it there.
       shardings: tree of NamedSharding or SingleDeviceSharding like the parameters; None: all on the first device.
-      advance: told how many more tensors are loaded; `hf_names.tensors(config)` has as many.
+      advance: told how many more tensors are loaded; `hf_names.num_tensors(config)` in all.
 
     Raises:
       ValueError: no such files, or damaged ones; tensors that are missing, left over, of another shape or of another

@@ -80,3 +80,8 @@ def tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         for slab in slabs(keys(path), leaf.shape, config):
             found |= dict.fromkeys(slab.names, slab.stored)
     return found
+
+
+def num_tensors(config: ModelConfig) -> int:
+    """How many tensors `load` and `export` tell of."""
+    return len(tensors(config))
