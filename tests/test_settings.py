@@ -27,7 +27,7 @@ QUICKSTART = [
         ["--grpo.beta=[0.01, 0.01, 0.01]"],
         ["--grpo.num_mini_batches=2"],
         ["--grpo.credit=chunk"],
-        ["--grpo.mask_truncated_completions=true", "--sampling.max_completion_length=24"],
+        ["--grpo.mask_truncated_completions=true", "--sampling.max_completion_length=48"],
         ["--reward.unit=characters", "--reward.normalize_length=group_mean", "--reward.centred_phi=true"],
         ["--reward.invalid_helper=full", "--agents.decoding=free", "--reward.share_format=true"],
         ["--model.dtype=bfloat16"],

@@ -15,7 +15,7 @@ import numpy as np
 from jaxreason.agents import alignment, constraints, prompts
 from jaxreason.agents.alignment import Reasoning, Scoring, Segmentation
 from jaxreason.agents.roles import REASON, SCORE, SEGMENT, score_limit, segment_limit, token_limits
-from jaxreason.config import Config
+from jaxreason.config import AgentsConfig, Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grading.pool import Grades, Pool, grade_batch
@@ -300,24 +300,49 @@ def _ask(
         # A copy can tokenise into more tokens than its source. Such a row is not asked rather than cut.
         rows = [[] if cut else row for row, cut in zip(rows, too_long, strict=True)]
         limits = np.where(too_long, 0, limits)
-    asked = left_pad(rows, bucket(max(map(len, rows)), max_prompt), tokenizer.pad_id)
-    sampling = config.sampling
-    rollout = generate(
-        params,
-        asked,
-        jnp.asarray(limits, jnp.int32)[:, None],
-        key,
-        sampling.temperature,
-        jax.tree.map(jnp.asarray, constraint),
-        config=config.model,
-        num_generations=1,
-        max_completion_length=max_tokens,
-        eos_ids=tokenizer.eos_ids,
-        pad_id=tokenizer.pad_id,
-        method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
+    N, sampling = len(rows), config.sampling
+    # A batch is decoded until its longest row ends, and reads a cache as wide as its longest prompt: sorted by length,
+    # short rows do not wait for long ones.
+    batches = np.array_split(np.argsort([len(row) for row in rows], kind="stable"), batch_count(N, config.agents))
+    asked, rollouts = [], []
+    for b, index in enumerate(batches):
+        some = [rows[n] for n in index]
+        asked.append(left_pad(some, bucket(max(map(len, some)), max_prompt), tokenizer.pad_id))
+        rollouts.append(
+            generate(
+                params,
+                asked[-1],
+                jnp.asarray(limits[index], jnp.int32)[:, None],
+                jax.random.fold_in(key, b),
+                sampling.temperature,
+                jax.tree.map(lambda x, index=index: jnp.asarray(x[index]), constraint),
+                config=config.model,
+                num_generations=1,
+                max_completion_length=max_tokens,
+                eos_ids=tokenizer.eos_ids,
+                pad_id=tokenizer.pad_id,
+                method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
+            )
+        )
+    rollouts = [wait(rollout) for rollout in rollouts]
+    back = np.argsort(np.concatenate(batches))
+    rollout = jax.tree.map(
+        lambda *x: np.concatenate(jax.device_get(x))[back].reshape(*shape, *x[0].shape[2:]), *rollouts
     )
-    rollout = wait(rollout)
-    return asked, jax.tree.map(lambda x: x.reshape(*shape, *x.shape[2:]), rollout)
+    return _joined(asked, back, tokenizer.pad_id), rollout
+
+
+def batch_count(rows: int, config: AgentsConfig) -> int:
+    """How many batches of equal size the helpers' rows are decoded in: agents.helper_batches, or the next fewer."""
+    return next(n for n in range(config.helper_batches, 0, -1) if rows % n == 0)
+
+
+def _joined(asked: Sequence[PromptBatch], order: np.ndarray, pad_id: int) -> PromptBatch:
+    """Several prompt batches as one, its rows in the given order."""
+    width = max(batch.tokens.shape[1] for batch in asked)
+    wide = [np.pad(b.tokens, ((0, 0), (width - b.tokens.shape[1], 0)), constant_values=pad_id) for b in asked]
+    lengths = np.concatenate([np.asarray(b.length) for b in asked])
+    return PromptBatch(tokens=jnp.asarray(np.concatenate(wide)[order]), length=jnp.asarray(lengths[order]))
 
 
 def _texts(rollout: Rollout, asked: Sequence[int], tokenizer: Tokenizer) -> tuple[list[str | None], list[bool]]:

@@ -59,6 +59,9 @@ class AgentsConfig:
     """see min_chunks"""
     scorer_sees_question: bool = True
     """whether the scorer's prompt holds the question (the paper shows it the chunks only)"""
+    helper_batches: int = 2
+    """the helpers' prompts are sorted by length and answered in so many equal batches, so that short ones don't wait
+    for long ones; fewer where their number does not divide"""
     exact_whitespace: bool = False
     """whether a lossless split must keep white space byte for byte"""
 
@@ -67,4 +70,5 @@ class AgentsConfig:
         require(
             1 <= self.min_chunks <= self.max_chunks, "agents.min_chunks", "in 1..agents.max_chunks", self.min_chunks
         )
+        require(self.helper_batches >= 1, "agents.helper_batches", "at least 1", self.helper_batches)
         require(self.min_chunks_above >= 0, "agents.min_chunks_above", "at least 0", self.min_chunks_above)

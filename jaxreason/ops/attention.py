@@ -15,8 +15,9 @@ from jaxreason.ops import attention_cudnn, attention_mesh, attention_splash
 
 Implementation = Literal["auto", "xla", "cudnn", "splash"]
 
-BLOCK = 512
-"""Queries at a time in the blockwise form; rows up to this long are attended to in one piece."""
+BLOCK, BLOCKS = 96, 16
+"""Queries at a time in the blockwise form: few enough that their scores stay in a core's cache, unless that would make
+more than so many blocks, each of which is compiled."""
 
 WINDOW = 128
 """Least step by which the part of the cache that decoding reads grows."""
@@ -96,14 +97,15 @@ def choose(
 
 def _blockwise(q_BSHC, k_BSJC, v_BSJC, segments_BS, window):
     S = q_BSHC.shape[1]
-    if S <= BLOCK:
+    size = max(BLOCK, -(-S // BLOCKS))
+    if S <= size:
         return _attend(q_BSHC, k_BSJC, v_BSJC, segments_BS, segments_BS, first=0, window=window)
     # Blocks of queries against the keys that any of them may see: scores never exist for more than one block, and
     # checkpoint makes the backward pass rebuild them block by block too.
     attend = jax.checkpoint(_attend, static_argnums=(5, 6))
     blocks = []
-    for first in range(0, S, BLOCK):
-        end = min(first + BLOCK, S)
+    for first in range(0, S, size):
+        end = min(first + size, S)
         start = max(first - window + 1, 0) if window else 0
         blocks.append(
             attend(
