@@ -88,6 +88,9 @@ class ModelConfig:
     """type of the computation"""
     param_dtype: Literal["float32", "bfloat16"] = "float32"
     """type of the stored parameters"""
+    attention_implementation: Literal["auto", "xla", "cudnn", "splash"] = "auto"
+    """what attends over whole rows: a kernel of the platform where it can run, or xla (auto), blocks of queries (xla),
+    NVIDIA's kernel in bfloat16 (cudnn), or the TPU's (splash)"""
     remat: bool = False
     """recompute each layer in the backward pass"""
     logp_chunk: int = 4096

@@ -187,7 +187,9 @@ def prefill(
     for block, p in zip(_blocks(config), params["layers"], strict=True):
         q, k, v = block.apply({"params": p}, x_PLD, angles, method=Block.qkv)
         layers.append(after_prompt(k, v, G, T))
-        attended = attention.causal(q, k, v, segments_PL, window=block.window)
+        attended = attention.causal(
+            q, k, v, segments_PL, window=block.window, implementation=config.attention_implementation
+        )
         x_PLD, _ = block.apply({"params": p}, x_PLD, attended, method=Block.finish)
     return _final_norm(params, x_PLD[:, -1], config), Cache(layers=tuple(layers), prefix_length=length_P)
 

@@ -110,7 +110,9 @@ class Block(nn.Module):
     def __call__(self, x_BSD, angles, segments_BS):
         """The whole layer over packed rows; (x_BSD, load_E) as `finish` returns them."""
         q, k, v = self.qkv(x_BSD, angles)
-        attended = attention.causal(q, k, v, segments_BS, window=self.window)
+        attended = attention.causal(
+            q, k, v, segments_BS, window=self.window, implementation=self.config.attention_implementation
+        )
         return self.finish(x_BSD, attended, segments_BS != SEGMENT_NONE)
 
 

@@ -157,3 +157,16 @@ def test_parameters_are_counted_and_tied():
     assert api.num_params(params) == 29 * 16 + 2 * layer + 16
     untied = dataclasses.replace(TINY, tie_word_embeddings=False)
     assert api.num_params(_params(untied)) == api.num_params(params) + 29 * 16
+
+
+def test_the_configured_attention_is_the_one_that_runs():
+    """Catches a setting that is read by nobody, in the rows' pass or in the prompts'."""
+    config = dataclasses.replace(TINY, attention_implementation="splash")
+    params = jax.eval_shape(lambda key: api.init(key, TINY), jax.random.key(0))
+    row = jax.ShapeDtypeStruct((1, 4), jnp.int32)
+    one = jax.ShapeDtypeStruct((1,), jnp.int32)
+    with pytest.raises(ValueError, match=r"model.attention_implementation: splash needs a TPU, got platform cpu"):
+        jax.eval_shape(functools.partial(api.logits, config=config), params, row, row, row)
+    unstacked = jax.eval_shape(functools.partial(api.unstack, config=config), params)
+    with pytest.raises(ValueError, match=r"model.attention_implementation: splash needs a TPU, got platform cpu"):
+        jax.eval_shape(functools.partial(api.prefill, config=config, G=1, T=2), unstacked, row, one)
