@@ -81,10 +81,10 @@ launch() {
 if [ -n "$DRY_RUN" ]; then
   slice_state
   make_slice ABSENT
-  launch
   slice_state
   node_state
   worker_states
+  launch
   exit 0
 fi
 

@@ -37,7 +37,7 @@ class Slice:
             (self.fake / place).mkdir(parents=True)
             if place != "tools":
                 gcloud = self.fake / place / "gcloud"
-                gcloud.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKES / "gcloud"}" "$@"\n')
+                gcloud.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{FAKES / "gcloud"}" "$@"\n')
                 gcloud.chmod(0o755)
         (self.fake / "worker_bin" / "python3").symlink_to(FAKES / "python3")
         for tool in TOOLS:
@@ -118,7 +118,7 @@ class Slice:
         """Run a script to its end, and assert its exit code."""
         process = self.start(script, *words, **environment)
         try:
-            out, err = process.communicate(timeout=40)
+            out, err = process.communicate(timeout=300)  # against hanging; a busy machine is slow
         except subprocess.TimeoutExpired:
             process.kill()
             raise
@@ -146,7 +146,7 @@ class Slice:
 
     def until(self, done, what: str) -> None:
         """Wait for something that a process does."""
-        for _ in range(300):
+        for _ in range(1200):
             with contextlib.suppress(OSError):
                 if done():
                     return
