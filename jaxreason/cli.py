@@ -157,6 +157,14 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
     report.add_argument("--output", metavar="FILE", type=Path, help="HTML file to write; default: in the first run")
 
+    export = add(commands, "export", _export, "write the policy of a run as a Hugging Face checkpoint")
+    export.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    export.add_argument("--to", metavar="DIR", type=Path, required=True, help="folder to make")
+    export.add_argument("--step", type=int, help="checkpoint to write, 0 for the start; default: the newest")
+    export.add_argument(
+        "--dtype", choices=("bfloat16", "float32"), help="of the tensors; default: the checkpoint's it began from"
+    )
+
     data = commands.add_parser("data", help="convert, prepare or split problems", description="problems as files")
     data = data.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     prepare = add(data, "prepare", _prepare, "check a JSONL file and build its dataset, or write the built-in task")
@@ -240,6 +248,14 @@ def _report(args: argparse.Namespace) -> None:
     from jaxreason.report import write_report
 
     print(f"written to {write_report(args.runs, args.output)}")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from jaxreason.export import export_run
+    from jaxreason.progress import Display
+
+    step = export_run(args.run, args.to, step=args.step, dtype=args.dtype, display=Display())
+    print(f"the policy after step {step}, with its tokenizer, written to {args.to} and read back")
 
 
 def _prepare(args: argparse.Namespace) -> None:

@@ -164,6 +164,7 @@ def _write_part(file: Path, held: dict[str, np.ndarray]) -> None:
         save_file(held, file, metadata={"format": "pt"})
     except SafetensorError as error:
         raise OSError(f"{file}: cannot be written: {error}; free some space and give the command again") from None
+    file.chmod(file.parent.stat().st_mode & 0o666)  # safetensors makes files for their owner alone
     with Tensors(file.parent, [file]) as stored:
         described = stored.describe()
         for name, tensor in held.items():

@@ -12,7 +12,7 @@ from jaxreason.config import ModelConfig
 from jaxreason.policy import hf_config, hf_export, hf_load, hf_names
 from tests.policy import checkpoints
 
-KINDS = ["qwen2", "qwen3"]
+KINDS = sorted(checkpoints.CONFIGS)
 
 
 def _same_bits(found, expected):
@@ -36,8 +36,7 @@ def _sharded(config, names=("a", "b")):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-@pytest.mark.parametrize("mesh", [False, True])
+@pytest.mark.parametrize(("dtype", "mesh"), [("bfloat16", True), ("float32", False)])
 def test_what_is_loaded_and_exported_is_what_was_there(tmp_path, kind, dtype, mesh):
     """A transposed, swapped or misnamed tensor, a cast too many, a slice of another device: any of them shows."""
     tensors = checkpoints.random(checkpoints.CONFIGS[kind], dtype)

@@ -1,0 +1,57 @@
+"""The policy of a run as a Hugging Face checkpoint."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from jaxreason import experiment
+from jaxreason.config import Config
+from jaxreason.data import tokenizer
+from jaxreason.evaluation import stored
+from jaxreason.policy import huggingface
+from jaxreason.progress import Display
+
+
+def export_run(
+    run: Path, to: Path, *, step: int | None = None, dtype: Any = None, display: Display | None = None
+) -> int:
+    """Write a stored policy where transformers and vLLM can open it.
+
+    Args:
+      run: the folder.
+      to: folder to make.
+      step: training steps done; 0 is the policy before training; None the newest there is.
+      dtype: "bfloat16" or "float32", of the tensors; None for the type that the parameters are stored in.
+
+    Returns:
+      The step.
+
+    Raises:
+      ValueError: no run, no such step, damaged checkpoints, a target that holds something, or a shape that no class of
+        transformers has.
+    """
+    display = display or Display()
+    config = stored.load_config(run)
+    huggingface.refuse_target(to.expanduser())
+    tok = tokenizer.load(config.tokenizer.path or run / "tokenizer")
+    config = experiment.with_vocabulary(config, tok)
+    params, number = stored.load_policy(run, config, step)
+    model = dataclasses.replace(config.model, max_position_embeddings=_places(config))
+    with display.bar("export", huggingface.num_tensors(model), every=0) as advance:
+        huggingface.export(
+            params,
+            model,
+            to,
+            tokenizer=tok.path,
+            dtype=dtype or model.param_dtype,
+            special={"eos_token_id": list(tok.eos_ids), "pad_token_id": tok.pad_id},
+            advance=advance,
+        )
+    return number
+
+
+def _places(config: Config) -> int:
+    """Tokens a sequence may have: the checkpoint's own limit, or else what the run was trained on."""
+    return config.model.max_position_embeddings or (
+        config.data.max_prompt_length + config.sampling.max_completion_length
+    )
