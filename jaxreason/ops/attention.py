@@ -15,9 +15,9 @@ from jaxreason.ops import attention_cudnn, attention_mesh, attention_splash
 
 Implementation = Literal["auto", "xla", "cudnn", "splash"]
 
-BLOCK, BLOCKS = 96, 16
-"""Queries at a time in the blockwise form: few enough that their scores stay in a core's cache, unless that would make
-more than so many blocks, each of which is compiled."""
+BLOCK, BLOCKS, LARGEST = 96, 16, 512
+"""Queries at a time in the blockwise form: few enough that their scores stay in a core's cache; more where that would
+make more than so many blocks, each of which is compiled; but never more than the last, since scores are memory."""
 
 WINDOW = 128
 """Least step by which the part of the cache that decoding reads grows."""
@@ -97,7 +97,7 @@ def choose(
 
 def _blockwise(q_BSHC, k_BSJC, v_BSJC, segments_BS, window):
     S = q_BSHC.shape[1]
-    size = max(BLOCK, -(-S // BLOCKS))
+    size = min(LARGEST, max(BLOCK, -(-S // BLOCKS)))
     if S <= size:
         return _attend(q_BSHC, k_BSJC, v_BSJC, segments_BS, segments_BS, first=0, window=window)
     # Blocks of queries against the keys that any of them may see: scores never exist for more than one block, and
