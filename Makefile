@@ -1,4 +1,4 @@
-# make demo | test | lint | clean        PYTHON=python3.12 chooses the interpreter, VENV=... where the packages go
+# make demo | test | lint | notebooks | clean        PYTHON=python3.12 chooses the interpreter, VENV=... where the packages go
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
@@ -7,12 +7,13 @@ INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint notebooks clean
 
 help:
 	@echo 'make demo   train the built-in task from nothing and show what changed (configs/quickstart.yaml)'
 	@echo 'make test   run the tests in $(JOBS) processes (JOBS=4 for more)'
 	@echo 'make lint   ruff and pyright'
+	@echo 'make notebooks  write notebooks/*.ipynb from their .py files, and run the one that is shown with its figures'
 	@echo 'make clean  remove caches; runs/ and $(VENV)/ stay'
 
 # Begins where there is nothing yet, goes on with what was stopped, and shows what is finished.
@@ -26,6 +27,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+notebooks: $(INSTALLED)
+	$(BIN)/jupytext --update --to ipynb notebooks/*.py
+	JAX_PLATFORMS=cpu $(BIN)/jupyter execute --inplace notebooks/reward_inspection.ipynb
 
 clean:
 	rm -rf .pytest_cache .ruff_cache .hypothesis build dist
