@@ -1,4 +1,4 @@
-# make demo | test | lint | notebooks | clean        PYTHON=python3.12 chooses the interpreter, VENV=... where the packages go
+# make demo | test | test-parity | lint | notebooks | clean    PYTHON=python3.12 chooses the interpreter, VENV=... where the packages go
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
@@ -7,11 +7,12 @@ INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint notebooks clean
+.PHONY: help demo test test-parity lint notebooks clean
 
 help:
 	@echo 'make demo   train the built-in task from nothing and show what changed (configs/quickstart.yaml)'
 	@echo 'make test   run the tests in $(JOBS) processes (JOBS=4 for more)'
+	@echo 'make test-parity   compare the policy with transformers in torch, live'
 	@echo 'make lint   ruff and pyright'
 	@echo 'make notebooks  write notebooks/*.ipynb from their .py files, and run the one that is shown with its figures'
 	@echo 'make clean  remove caches; runs/ and $(VENV)/ stay'
@@ -22,6 +23,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS)
+
+test-parity: $(VENV)/.torch
+	$(BIN)/python -m pytest -m torch tests/parity
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -45,4 +49,12 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# For Linux PyPI's torch brings gigabytes of CUDA; the +cpu build of PyTorch's own index is 200 MB and never that one.
+TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname -s)),+cpu)
+
+$(VENV)/.torch: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --extra-index-url https://download.pytorch.org/whl/cpu '$(TORCH)'
 	@touch $@
