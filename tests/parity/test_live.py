@@ -46,11 +46,11 @@ def test_greedy_continuation(case):
     np.testing.assert_array_equal(ours.greedy(params, config, cases.prompts(name)), _expected(name).greedy)
 
 
-def test_bfloat16_is_no_worse_than_transformers(case, tmp_path, record_property):
+def test_bfloat16_is_no_worse_than_transformers(case, tmp_path, record_testsuite_property):
     """Catches a part that should be float32 (norm, rotation, softmax, router) done in bfloat16."""
     name, params, config = case
     theirs = oracle.bfloat16_error(name, tmp_path / "saved")
     error = ours.bfloat16_error(params, config, name)
-    record_property("ours", error)
-    record_property("transformers", theirs)
+    record_testsuite_property(f"bfloat16_error/{name}/ours", error)
+    record_testsuite_property(f"bfloat16_error/{name}/transformers", theirs)
     assert error <= theirs
