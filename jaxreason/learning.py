@@ -7,6 +7,7 @@ how many rows a batch needs depends on its lengths.
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ import numpy as np
 from jaxreason.agents.episode import Episode
 from jaxreason.config import ROLES, Config, GRPOConfig, RewardConfig
 from jaxreason.grpo import advantage, batch, loss
+from jaxreason.parallel.rules import everywhere, place
 from jaxreason.rewards.combine import score
 from jaxreason.rewards.importance import RatioState
 from jaxreason.rewards.presets import PresetSpec
@@ -36,18 +38,19 @@ class Outcome:
 
 
 def outcome(episode: Episode, frozen_value_PGK: np.ndarray | None) -> Outcome:
-    """The arrays of an episode."""
+    """The arrays of an episode, problems split over the mesh: a group's statistics need no communication."""
     shape = episode.shape
-    return Outcome(
-        correct=jnp.asarray(episode.grades.correct.reshape(shape)),
-        gradable=jnp.asarray(episode.grades.gradable.reshape(shape)),
-        length_y=jnp.asarray(np.array([len(r.ids) for r in episode.reasonings], np.int32).reshape(shape)),
-        length={role: rollout.length for role, rollout in episode.rollouts.items()},
-        finished={role: rollout.finished for role, rollout in episode.rollouts.items()},
-        chunks=None if episode.segmentation is None else jax.tree.map(jnp.asarray, episode.segmentation.chunks),
-        scores=None if episode.scoring is None else jax.tree.map(jnp.asarray, episode.scoring.scores),
-        frozen_value=None if frozen_value_PGK is None else jnp.asarray(frozen_value_PGK),
-    )
+    seen: Any = {
+        "correct": episode.grades.correct.reshape(shape),
+        "gradable": episode.grades.gradable.reshape(shape),
+        "length_y": np.array([len(r.ids) for r in episode.reasonings], np.int32).reshape(shape),
+        "length": {role: rollout.length for role, rollout in episode.rollouts.items()},
+        "finished": {role: rollout.finished for role, rollout in episode.rollouts.items()},
+        "chunks": None if episode.segmentation is None else episode.segmentation.chunks,
+        "scores": None if episode.scoring is None else episode.scoring.scores,
+        "frozen_value": frozen_value_PGK,
+    }
+    return place(Outcome(**seen), "batch")
 
 
 @functools.partial(jax.jit, static_argnames=("reward", "grpo", "preset", "max_length", "widths"))
@@ -111,7 +114,7 @@ def signal(
             continue
         advantage_PG = advantage.group_relative(total_PG, keep[role], scale=grpo.scale_rewards)
         tokens[role] = advantage.broadcast(advantage_PG, seen.length[role], dict(widths)[role])
-    return rewards, Advantages(token=tokens, keep=keep), ratio
+    return everywhere((rewards, Advantages(token=tokens, keep=keep), ratio))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +177,7 @@ def pack_updates(
         shape = batch.shape_for(sequences, packing.shapes)
         packed = batch.pack(sequences, shape, num_candidates=packing.num_candidates)
         if packing.with_ref:
-            packed = dataclasses.replace(packed, ref_logp=reference(frozen_params, packed))
+            ref_logp: Any = np.asarray(reference(frozen_params, packed))
+            packed = dataclasses.replace(packed, ref_logp=ref_logp)
         result.append(packed)
     return result

@@ -8,10 +8,13 @@ import numpy as np
 
 from jaxreason import warmup
 from jaxreason.checkpoint import Checkpoints
+from jaxreason.config import Config
 from jaxreason.data.problems import to_json
 from jaxreason.experiment import Experiment
 from jaxreason.grpo import optimizer
 from jaxreason.interrupt import Interrupt, Stopped
+from jaxreason.parallel.mesh import describe
+from jaxreason.parallel.rules import abstract
 from jaxreason.policy import api
 from jaxreason.progress import Display
 from jaxreason.rewards.importance import RatioState, initial_ratio
@@ -27,16 +30,37 @@ class RunState:
     ratio: RatioState
 
 
+def new_state(params: Params, config: Config) -> RunState:
+    """The state before the first step."""
+    transformation, _ = optimizer.make_optimizer(config.optimizer, 1)
+    train = TrainState(step=jnp.int32(0), params=params, opt_state=transformation.init(params))
+    return RunState(train=train, ratio=initial_ratio())
+
+
+def shape_of_start(config: Config) -> Params:
+    """Shapes of the parameters, with where they stand."""
+    return abstract(jax.eval_shape(lambda: api.init(jax.random.key(0), config.model)))
+
+
+def shape_of_state(config: Config) -> RunState:
+    """Shapes of everything in a checkpoint, with where it stands: on the mesh of this process, whoever saved it."""
+    return abstract(jax.eval_shape(lambda params: new_state(params, config), shape_of_start(config)))
+
+
+def placement(shapes):
+    """The shardings of such shapes."""
+    return jax.tree.map(lambda x: x.sharding, shapes)
+
+
 def starting_policy(exp: Experiment, starts: Checkpoints, display: Display, interrupt: Interrupt) -> Params:
     """The policy before step 0: restored if it was made before, else initialised and warm-started."""
     config = exp.config
-    build = jax.jit(api.init, static_argnames="config")
+    shapes = shape_of_start(config)
     if starts.latest_step() is not None:
-        return starts.restore(None, _abstract(jax.eval_shape(lambda: build(jax.random.key(0), config=config.model))))[0]
+        return starts.restore(None, shapes)[0]
+    build = jax.jit(api.init, static_argnames="config", out_shardings=placement(shapes))
     params = build(jax.random.key(config.run.seed), config=config.model)
-    display.say(
-        f"policy of {api.num_params(params) / 1e6:.2f}M parameters on {jax.device_count()} {jax.default_backend()}"
-    )
+    display.say(f"policy of {api.num_params(params) / 1e6:.2f}M parameters on {describe()}")
     if config.warmup.max_steps:
         with display.bar("warm-up", config.warmup.max_steps, every=config.warmup.max_steps // 5) as advance:
             params = warmup.run(params, config, exp.tokenizer, advance, lambda: bool(interrupt))
@@ -52,17 +76,13 @@ def open_state(
 ) -> tuple[RunState, int, dict]:
     """State, steps done and the monitor's memory: from the newest whole checkpoint, or new."""
     config = exp.config
-    transformation, _ = optimizer.make_optimizer(config.optimizer, 1)
-
-    def new(params):
-        train = TrainState(step=jnp.int32(0), params=params, opt_state=transformation.init(params))
-        return RunState(train=train, ratio=initial_ratio())
-
+    shapes = shape_of_state(config)
     if checkpoints.latest_step() is None:
         folder.truncate_after(0)
         # A copy: the update donates what it is given, and `start` must stay.
-        return jax.jit(lambda p: new(jax.tree.map(jnp.copy, p)))(start), 0, {}
-    state, meta, number = checkpoints.restore(None, _abstract(jax.eval_shape(new, start)))
+        copy = jax.jit(lambda p: new_state(jax.tree.map(jnp.copy, p), config), out_shardings=placement(shapes))
+        return copy(start), 0, {}
+    state, meta, number = checkpoints.restore(None, shapes)
     for name, now in _identity(exp).items():
         if meta[name] != now:
             raise ValueError(
@@ -71,12 +91,6 @@ def open_state(
             )
     folder.truncate_after(number)
     return state, number, meta["monitor"]
-
-
-def _abstract(shapes):
-    """Shapes with this process's layout, for a restore."""
-    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), shapes)
 
 
 def _identity(exp: Experiment) -> dict[str, str]:

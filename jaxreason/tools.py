@@ -1,11 +1,13 @@
 """The compiled functions and fixed numbers of a run, made once from its configuration."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
 import optax
 
+from jaxreason import runstate
 from jaxreason.agents import episode, frozen
 from jaxreason.agents.constraints import tag_tokens
 from jaxreason.agents.roles import token_limits
@@ -14,6 +16,7 @@ from jaxreason.experiment import Experiment
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch, optimizer, reference, update
 from jaxreason.learning import Packing
+from jaxreason.parallel.rules import place, replicated
 from jaxreason.policy import api
 from jaxreason.rewards.presets import PRESETS
 from jaxreason.sampling import methods
@@ -22,7 +25,7 @@ from jaxreason.types import Metrics, Params, TrainState, UpdateBatch
 
 @dataclasses.dataclass(frozen=True)
 class Tools:
-    """The compiled functions and fixed numbers of a run."""
+    """The compiled functions and fixed numbers of a run. Packed batches go in as NumPy."""
 
     exp: Experiment
     update: Callable[[TrainState, UpdateBatch], tuple[TrainState, Metrics]]
@@ -48,12 +51,13 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
     shape = {"row_length": config.grpo.row_length, "micro_batch_rows": config.grpo.micro_batch_rows}
     learners = [(rows, lengths[role]) for role in preset.terms]
     constrained = config.agents.decoding == "constrained" and preset.helpers == "train"
+    state = runstate.placement(runstate.shape_of_state(config).train)
     return Tools(
         exp=exp,
-        update=update.make_update(logp_fn, transformation, config.grpo),
-        reference=reference.make_reference(lambda *args: logp_fn(*args)[0]),
-        expect=reference.make_reference(
-            lambda *args: api.expected_candidate(*args, config=config.model, temperature=config.sampling.temperature)
+        update=_placed(update.make_update(logp_fn, transformation, config.grpo, state_shardings=state)),
+        reference=_placed(reference.make_reference(lambda *args: logp_fn(*args)[0], out_sharding=replicated())),
+        expect=_placed(
+            reference.make_reference(functools.partial(_expected, config), out_sharding=replicated())
         ),
         schedule=schedule,
         packing=Packing(
@@ -65,6 +69,11 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
         limits=token_limits(config, tag_tokens=tag_tokens(exp.tokenizer)),
         pool=pool,
     )
+
+
+def _placed(compiled: Callable) -> Callable:
+    """A function of something on the mesh and of a packed batch, which is NumPy until here."""
+    return lambda held, packed: compiled(held, place(packed, None, "batch"))
 
 
 def _expected(config: Config, *args) -> jax.Array:

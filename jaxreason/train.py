@@ -34,6 +34,7 @@ from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import optimizer
 from jaxreason.interrupt import Abandoned, Interrupt, Stopped
+from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.progress import Display
 from jaxreason.rewards.presets import PRESETS
 from jaxreason.runstate import RunState
@@ -139,6 +140,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
     began = time.monotonic()
     with (
         Interrupt() as interrupt,
+        on_mesh(config, display.warn),
         runfolder.create_or_open(config.run.output_dir, config) as folder,
         Pool(config.grading.num_workers, config.grading.timeout_s) as pool,
         open_checkpoints(folder.checkpoints, config.run.save_total_limit) as checkpoints,
@@ -146,6 +148,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
     ):
         begun = starts.latest_step() is not None
         exp = experiment.prepare(config, folder.path, display.say)
+        refuse_vocabulary(exp.config)
         tools = make_tools(exp, pool)
         evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
         start = runstate.starting_policy(exp, starts, display, interrupt)

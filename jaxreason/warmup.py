@@ -20,6 +20,7 @@ from jaxreason.data.arithmetic import drill
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.experiment import demonstrations, helper_demonstrations
 from jaxreason.grpo.batch import PackItem, Shape, pack
+from jaxreason.parallel.rules import place, shardings
 from jaxreason.policy import api
 from jaxreason.types import Params
 
@@ -150,7 +151,9 @@ def run(
         weight = batch["weight"]
         return -(weight * jnp.where(weight > 0, logp, 0.0)).sum() / jnp.maximum(weight.sum(), 1.0)
 
-    @functools.partial(jax.jit, donate_argnums=0)
+    places = shardings(jax.eval_shape(lambda p: (p, optimizer.init(p)), params))
+
+    @functools.partial(jax.jit, donate_argnums=0, out_shardings=(places, None))
     def train(state, batches):
         def one(state, batch):
             params, opt_state = state
@@ -160,7 +163,7 @@ def run(
 
         return jax.lax.scan(one, state, batches)
 
-    state = (params, optimizer.init(params))
+    state = (params, jax.jit(optimizer.init, out_shardings=places[1])(params))
     done = 0
     for make_rows, until in ((drill_rows, config.warmup.drill_steps), (demonstration_rows, config.warmup.max_steps)):
         if done >= until:
@@ -170,7 +173,7 @@ def run(
         while done < until and not stop():
             k = min(STEPS_A_CALL, until - done)
             index = np.array([next(chosen) for _ in range(k * B)]).reshape(k, B)
-            state, losses = train(state, {name: x[index] for name, x in data.items()})
+            state, losses = train(state, place({name: x[index] for name, x in data.items()}, None, "batch"))
             done += k
             loss = float(losses.mean())
             if not np.isfinite(loss):

@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[1]
 TINY = str(ROOT / "configs" / "tiny.yaml")
 NO_CACHE = "--run.compilation_cache_dir="
 """Leaves the cache to conftest.py, which sets one for the tests."""
+ONE_DEVICE = "--mesh.fsdp=1"
+"""What is not about meshes is quicker on one of the eight devices; a test's own setting comes later and wins."""
 
 
 def shared(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
@@ -35,7 +37,7 @@ def warm(tmp_path_factory) -> Path:
     """A run of no steps: data, tokenizer, warm-started policy and its evaluation."""
 
     def make(folder: Path) -> None:
-        assert main(["train", TINY, NO_CACHE, "--run.max_steps=0", f"--run.output_dir={folder}"]) == 0
+        assert main(["train", TINY, NO_CACHE, ONE_DEVICE, "--run.max_steps=0", f"--run.output_dir={folder}"]) == 0
 
     return shared(tmp_path_factory, "warm", make)
 
@@ -49,13 +51,13 @@ def begin(warm_folder: Path, folder: Path) -> Path:
 
 def train(folder: Path, *arguments: str) -> int:
     """`jaxreason train configs/tiny.yaml` into a folder, in this process; the exit code."""
-    return main(["train", TINY, NO_CACHE, f"--run.output_dir={folder}", *arguments])
+    return main(["train", TINY, NO_CACHE, ONE_DEVICE, f"--run.output_dir={folder}", *arguments])
 
 
 def process(folder: Path, *arguments: str) -> subprocess.Popen:
     """The same as a process and process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "jaxreason", "train", TINY, NO_CACHE, f"--run.output_dir={folder}", *arguments],
+        [sys.executable, "-m", "jaxreason", "train", TINY, NO_CACHE, ONE_DEVICE, f"--run.output_dir={folder}", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

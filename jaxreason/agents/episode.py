@@ -7,9 +7,9 @@ rewards, monitors and logs may want to know of the batch.
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.agents import alignment, constraints, prompts
@@ -19,6 +19,7 @@ from jaxreason.config import AgentsConfig, Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grading.pool import Grades, Pool, grade_batch
+from jaxreason.parallel.rules import place
 from jaxreason.sampling.generate import generate
 from jaxreason.sampling.methods import Method
 from jaxreason.types import Constraint, Params, PromptBatch, Rollout
@@ -29,7 +30,7 @@ class Episode:
     """A batch of P problems with G rollouts each. Lists have P*G entries, in the order P, G."""
 
     problems: list[Problem]
-    prompts: dict[str, PromptBatch]  # role -> P prompts (reason) or P*G prompts (helpers)
+    prompts: dict[str, PromptBatch]  # role -> P prompts (reason) or P*G prompts (helpers), NumPy
     rollouts: dict[str, Rollout]  # role -> [P G ...]
     reasonings: list[Reasoning]
     grades: Grades  # [P*G]
@@ -59,13 +60,16 @@ class Clock:
 
 
 def left_pad(rows: Sequence[Sequence[int]], width: int, pad_id: int) -> PromptBatch:
-    """Rows of token ids as one batch; an empty row becomes a single pad token (its completion has limit 0)."""
+    """Rows of token ids as one batch, NumPy; an empty row becomes a single pad token (its completion has limit 0)."""
     tokens_PL = np.full((len(rows), width), pad_id, np.int32)
     for p, row in enumerate(rows):
         if len(row):
             tokens_PL[p, width - len(row) :] = row
-    length_P = np.array([max(1, len(row)) for row in rows], np.int32)
-    return PromptBatch(tokens=jnp.asarray(tokens_PL), length=jnp.asarray(length_P))
+    arrays: dict[str, Any] = {
+        "tokens": tokens_PL,
+        "length": np.array([max(1, len(row)) for row in rows], np.int32),
+    }
+    return PromptBatch(**arrays)
 
 
 def bucket(longest: int, maximum: int) -> int:
@@ -97,10 +101,10 @@ def reason(
     )
     asked = left_pad(rows, config.data.max_prompt_length, tokenizer.pad_id)
     T = config.sampling.max_completion_length
-    limit_PG = jnp.full((len(problems), num_generations), T, jnp.int32)
+    limit_PG = place(np.full((len(problems), num_generations), T, np.int32), "batch")
     rollout = generate(
         params,
-        asked,
+        place(asked, "batch"),
         limit_PG,
         key,
         temperature,
@@ -311,11 +315,11 @@ def _ask(
         rollouts.append(
             generate(
                 params,
-                asked[-1],
-                jnp.asarray(limits[index], jnp.int32)[:, None],
+                place(asked[-1], "batch"),
+                place(limits[index].astype(np.int32)[:, None], "batch"),
                 jax.random.fold_in(key, b),
                 sampling.temperature,
-                jax.tree.map(lambda x, index=index: jnp.asarray(x[index]), constraint),
+                place(jax.tree.map(lambda x, index=index: x[index], constraint), "batch"),
                 config=config.model,
                 num_generations=1,
                 max_completion_length=max_tokens,

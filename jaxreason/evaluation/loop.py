@@ -19,6 +19,7 @@ from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation import metrics
 from jaxreason.grading.pool import Pool
+from jaxreason.parallel.rules import whole_batch
 from jaxreason.sampling.methods import Method
 from jaxreason.types import Params, Rollout
 
@@ -57,7 +58,7 @@ def answer_all(
       wait: as in `episode.run`.
     """
     k = num_samples
-    P = max(1, config.evaluation.batch_rows // k)
+    P = whole_batch(max(1, config.evaluation.batch_rows // k))
     parts: list[Answers] = []
     for start in range(0, len(problems), P):
         some = list(problems[start : start + P])

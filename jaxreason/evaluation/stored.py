@@ -9,23 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 
-from jaxreason import experiment, train
+from jaxreason import experiment, runstate, train
 from jaxreason.checkpoint import open_checkpoints
 from jaxreason.config import Config, load
 from jaxreason.data import tokenizer
 from jaxreason.evaluation import loop
 from jaxreason.grading.pool import Pool
-from jaxreason.grpo import optimizer
-from jaxreason.policy import api
+from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.progress import Display
-from jaxreason.rewards.importance import initial_ratio
 from jaxreason.runfolder import write_json_atomic
-from jaxreason.runstate import RunState
-from jaxreason.types import Params, TrainState
+from jaxreason.types import Params
 
-MAY_CHANGE = ("evaluation.", "grading.", "run.compilation_cache_dir", "data.max_prompt_length")
+MAY_CHANGE = ("evaluation.", "grading.", "mesh.", "run.compilation_cache_dir", "data.max_prompt_length")
 """What of a run's configuration an evaluation may override; the rest made the policy what it is."""
 
 
@@ -45,7 +41,7 @@ def load_config(run: Path, overrides: Sequence[str] = ()) -> Config:
         if not name.startswith(MAY_CHANGE):
             raise ValueError(
                 f"{name}: the run was trained with its own; expected overrides of evaluation.*, grading.*, "
-                "data.max_prompt_length or run.compilation_cache_dir"
+                "mesh.*, data.max_prompt_length or run.compilation_cache_dir"
             )
     return load(run / "config.yaml", overrides)
 
@@ -86,23 +82,22 @@ def evaluate_run(
         raise ValueError(f"{data or 'data.test'}: all {len(asked)} prompts exceed data.max_prompt_length; raise it")
     if len(problems) < len(asked):
         display.say(f"dropped {len(asked) - len(problems)} of {len(asked)} problems: prompts too long")
-    params, number = load_policy(run, config, step)
-    output = output or run / "evaluation" / f"again_step_{number:06d}_{Path(data).stem if data else 'heldout'}.json"
     modes = 1 + config.evaluation.greedy
-    with (
-        Pool(config.grading.num_workers, config.grading.timeout_s) as pool,
-        display.bar(f"evaluate at {number}", modes * len(problems), every=0) as advance,
-    ):
-        answers = loop.evaluate(
-            params,
-            problems,
-            jax.random.fold_in(jax.random.key(config.run.seed), train.EVALUATION),
-            config,
-            tok,
-            labelled=not data and config.data.test == experiment.BUILTIN,
-            pool=pool,
-            advance=advance,
-        )
+    with on_mesh(config, display.warn), Pool(config.grading.num_workers, config.grading.timeout_s) as pool:
+        refuse_vocabulary(config)
+        params, number = load_policy(run, config, step)
+        with display.bar(f"evaluate at {number}", modes * len(problems), every=0) as advance:
+            answers = loop.evaluate(
+                params,
+                problems,
+                jax.random.fold_in(jax.random.key(config.run.seed), train.EVALUATION),
+                config,
+                tok,
+                labelled=not data and config.data.test == experiment.BUILTIN,
+                pool=pool,
+                advance=advance,
+            )
+    output = output or run / "evaluation" / f"again_step_{number:06d}_{Path(data).stem if data else 'heldout'}.json"
     found = {
         "run": str(run),
         "step": number,
@@ -128,22 +123,10 @@ def load_policy(run: Path, config: Config, step: int | None = None) -> tuple[Par
     Raises:
       ValueError: nothing is stored, or not that step.
     """
-    shapes = jax.eval_shape(lambda: api.init(jax.random.key(0), config.model))
     if (run / "checkpoints").is_dir() and step != 0:
         with open_checkpoints(run / "checkpoints", None) as checkpoints:
             if step is not None or checkpoints.latest_step() is not None:
-                transformation, _ = optimizer.make_optimizer(config.optimizer, 1)
-
-                def state(params: Params) -> RunState:
-                    held = TrainState(step=jnp.int32(0), params=params, opt_state=transformation.init(params))
-                    return RunState(train=held, ratio=initial_ratio())
-
-                found, _, number = checkpoints.restore(step, _on_one_device(jax.eval_shape(state, shapes)))
+                found, _, number = checkpoints.restore(step, runstate.shape_of_state(config))
                 return found.train.params, number
     with open_checkpoints(run / "start", None) as starts:
-        return starts.restore(None, _on_one_device(shapes))[0], 0
-
-
-def _on_one_device(shapes):
-    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), shapes)
+        return starts.restore(None, runstate.shape_of_start(config))[0], 0

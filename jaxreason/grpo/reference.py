@@ -1,6 +1,8 @@
 """Forward passes over a packed batch with other parameters: a reference's log-probabilities, a frozen scorer."""
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +13,14 @@ TokenFn = Callable[..., jax.Array]
 """(params, tokens, positions, segments, candidates) -> a number a token, [B S]."""
 
 
-def make_reference(token_fn: TokenFn) -> Callable[[Params, UpdateBatch], jax.Array]:
-    """Build a jitted pass over the micro-batches that hold anything: float32 [M B S], 0 in the others."""
+def make_reference(token_fn: TokenFn, *, out_sharding: Any = None) -> Callable[[Params, UpdateBatch], jax.Array]:
+    """Build a jitted pass over the micro-batches that hold anything: float32 [M B S], 0 in the others.
 
-    @jax.jit
+    Args:
+      out_sharding: where the numbers go; None leaves it to the compiler.
+    """
+
+    @functools.partial(jax.jit, out_shardings=out_sharding)
     def reference(params: Params, batch: UpdateBatch) -> jax.Array:
         def body(m, out_MBS):
             micro = [

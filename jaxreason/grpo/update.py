@@ -43,7 +43,8 @@ def make_update(
       optimizer: from `make_optimizer`.
       config: clip and KL coefficients.
       roles: names of the role ids, for the metrics.
-      state_shardings: shardings of the state that goes out; None leaves them to the compiler.
+      state_shardings: a TrainState of shardings for the state that goes out, and for the sums of gradients; None leaves
+        them to the compiler.
 
     Returns:
       update(state, batch) -> new state and metrics: `loss`, `grad_norm` (before the clip), `skipped`, `not_finite`,
@@ -76,13 +77,19 @@ def make_update(
                 lambda x: x if jnp.ndim(x) == 0 else jax.lax.dynamic_index_in_dim(x, m, keepdims=False), batch
             )
 
+        def as_params(grads):
+            # Sums of gradients stand where their parameters stand, so that they are never whole on a device.
+            if state_shardings is None:
+                return grads
+            return jax.lax.with_sharding_constraint(grads, state_shardings.params)
+
         def body(m, total):
-            added = gradient(params, micro_batch(m))
-            return jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, added)
+            value, grads = gradient(params, micro_batch(m))
+            return jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, (value, as_params(grads)))
 
         shapes = jax.eval_shape(lambda: gradient(params, micro_batch(0)))
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), shapes)
-        return jax.lax.fori_loop(0, batch.num_micro, body, zeros)
+        value, grads = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), shapes)
+        return jax.lax.fori_loop(0, batch.num_micro, body, (value, as_params(grads)))
 
     def update(state: TrainState, batch: UpdateBatch) -> tuple[TrainState, Metrics]:
         chex.assert_rank([batch.tokens, batch.weight], 3)

@@ -84,10 +84,12 @@ def token_logp(
     pad = steps * chunk - N
 
     def split(x):
-        return jnp.pad(x, [(0, pad)] + [(0, 0)] * (x.ndim - 1)).reshape(steps, chunk, *x.shape[1:])
+        # Chunk i takes rows i, i + steps, ...: rows that are split over devices stay so in every chunk.
+        x = jnp.pad(x, [(0, pad)] + [(0, 0)] * (x.ndim - 1))
+        return x.reshape(chunk, steps, *x.shape[1:]).swapaxes(0, 1)
 
     logp, entropy = jax.lax.map(jax.checkpoint(one), jax.tree.map(split, (hidden_ND, target_N, candidates_NA)))
-    return logp.reshape(-1)[:N], entropy.reshape(-1)[:N]
+    return logp.T.reshape(-1)[:N], entropy.T.reshape(-1)[:N]
 
 
 def expected_candidate(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jaxreason.config import ModelConfig
 from jaxreason.ops import attention, logprob
+from jaxreason.parallel.rules import gathered, shard
 from jaxreason.policy import moe
 from jaxreason.policy.cache import Cache, after_prompt, write
 from jaxreason.policy.rope import rotation
@@ -32,8 +33,9 @@ def num_params(params: Params) -> int:
 
 
 def head(params: Params, config: ModelConfig) -> jax.Array:
-    """The output embedding [V D] in the type of the computation."""
-    return params["embed_tokens" if config.tie_word_embeddings else "lm_head"].astype(config.dtype)
+    """The output embedding [V D] in the type of the computation, gathered along its width once for all uses."""
+    head_VD = params["embed_tokens" if config.tie_word_embeddings else "lm_head"].astype(config.dtype)
+    return shard(head_VD, "vocab", None)
 
 
 def hidden(params: Params, tokens_BS, positions_BS, segments_BS, *, config: ModelConfig) -> jax.Array:
@@ -145,11 +147,12 @@ def expected_candidate(
 
 
 def unstack(params: Params, config: ModelConfig) -> Params:
-    """Parameters with `layers` as a tuple, one entry a layer, as decoding wants them: sliced once, before the loop."""
+    """Parameters with `layers` as a tuple, one entry a layer, as decoding wants them: sliced and gathered along their
+    width once, before the loop."""
     layers = []
     for r, run in enumerate(config.layer_runs):
         layers += [jax.tree.map(lambda x, y=y: x[y], params["layers"][str(r)]) for y in range(run.count)]
-    return {**params, "layers": tuple(layers)}
+    return gathered({**params, "layers": tuple(layers)})
 
 
 def _blocks(config: ModelConfig) -> list[Any]:
@@ -181,7 +184,7 @@ def prefill(
     L = tokens_PL.shape[1]
     offset_PL = jnp.arange(L)[None] - (L - length_P)[:, None]
     positions_PL, segments_PL = jnp.maximum(offset_PL, 0), (offset_PL >= 0).astype(jnp.int32)
-    x_PLD = params["embed_tokens"].astype(config.dtype)[tokens_PL]
+    x_PLD = shard(params["embed_tokens"].astype(config.dtype)[tokens_PL], "batch", None, None)
     angles = rotation(positions_PL, L, config)
     layers = []
     for block, p in zip(_blocks(config), params["layers"], strict=True):
@@ -210,7 +213,7 @@ def decode(
     P, G = token_PG.shape
     positions_PG = jnp.broadcast_to((cache.prefix_length + step)[:, None], (P, G))
     angles = rotation(positions_PG, cache.num_places, config)
-    x_PGD = params["embed_tokens"].astype(config.dtype)[token_PG]
+    x_PGD = shard(params["embed_tokens"].astype(config.dtype)[token_PG], "batch", None, None)
     layers = []
     for block, p, layer in zip(_blocks(config), params["layers"], cache.layers, strict=True):
         q, k, v = block.apply({"params": p}, x_PGD, angles, method=Block.qkv)

@@ -7,6 +7,7 @@ before every product.
 import jax
 import jax.numpy as jnp
 
+from jaxreason.parallel.rules import shard
 from jaxreason.types import pytree
 
 
@@ -37,10 +38,10 @@ def after_prompt(k_PLJC: jax.Array, v_PLJC: jax.Array, G: int, T: int) -> LayerC
     """A layer's cache once the prompt is read, with room for T tokens of G completions a prompt."""
     P, _, J, C = k_PLJC.shape
     return LayerCache(
-        prefix_k=k_PLJC.transpose(0, 2, 3, 1),
-        prefix_v=v_PLJC.transpose(0, 2, 1, 3),
-        k=jnp.zeros((P, G, J, C, T), k_PLJC.dtype),
-        v=jnp.zeros((P, G, J, T, C), v_PLJC.dtype),
+        prefix_k=shard(k_PLJC.transpose(0, 2, 3, 1), "batch", "kv_heads", None, None),
+        prefix_v=shard(v_PLJC.transpose(0, 2, 1, 3), "batch", "kv_heads", None, None),
+        k=shard(jnp.zeros((P, G, J, C, T), k_PLJC.dtype), "batch", None, "kv_heads", None, None),
+        v=shard(jnp.zeros((P, G, J, T, C), v_PLJC.dtype), "batch", None, "kv_heads", None, None),
     )
 
 

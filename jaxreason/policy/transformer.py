@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxreason.config import ModelConfig
 from jaxreason.ops import attention
+from jaxreason.parallel.rules import shard
 from jaxreason.policy import moe
 from jaxreason.policy.rope import rotate, rotation
 from jaxreason.types import SEGMENT_NONE
@@ -113,7 +114,8 @@ class Block(nn.Module):
         attended = attention.causal(
             q, k, v, segments_BS, window=self.window, implementation=self.config.attention_implementation
         )
-        return self.finish(x_BSD, attended, segments_BS != SEGMENT_NONE)
+        x_BSD, chosen_E = self.finish(x_BSD, attended, segments_BS != SEGMENT_NONE)
+        return shard(x_BSD, "batch", None, None), chosen_E
 
 
 class Layers(nn.Module):
@@ -157,7 +159,7 @@ class Transformer(nn.Module):
         embedding_VD = self.param("embed_tokens", init, (c.vocab_size, c.hidden_size), c.param_dtype)
         if not c.tie_word_embeddings:
             self.param("lm_head", init, (c.vocab_size, c.hidden_size), c.param_dtype)
-        x_BSD = embedding_VD.astype(c.dtype)[tokens_BS]
+        x_BSD = shard(embedding_VD.astype(c.dtype)[tokens_BS], "batch", None, None)
         angles = rotation(positions_BS, tokens_BS.shape[1], c)
         x_BSD, loads = Layers(c, name="layers")(x_BSD, angles, segments_BS)
         return RMSNorm(c.rms_norm_eps, c.dtype, c.param_dtype, name="norm")(x_BSD), loads

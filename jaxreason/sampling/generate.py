@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxreason.config import ModelConfig
 from jaxreason.ops import logprob
+from jaxreason.parallel.rules import everywhere, shard
 from jaxreason.policy import api
 from jaxreason.policy.cache import Cache
 from jaxreason.sampling import methods
@@ -66,7 +67,8 @@ def generate(
 
     Returns:
       Rollout with T = max_completion_length. logp is of the distribution sampled from, after temperature, filters and
-      constraint (greedy: of the unscaled distribution).
+      constraint (greedy: of the unscaled distribution). On a mesh every device holds all of it, so that every host can
+      read it.
     """
     params, T = api.unstack(params, config), max_completion_length
     A = 0 if constraint is None else constraint.token.shape[-1]
@@ -84,8 +86,8 @@ def generate(
         pad_id=pad_id,
         method=method,
     )
-    return Rollout(
-        tokens=end.tokens, length=end.length, logp=end.logp, finished=end.finished, candidates=end.candidates
+    return everywhere(
+        Rollout(tokens=end.tokens, length=end.length, logp=end.logp, finished=end.finished, candidates=end.candidates)
     )
 
 
@@ -112,7 +114,7 @@ def begin(
     hidden_PD, cache = api.prefill(params, prompts.tokens, prompts.length, config=config, G=G, T=T)
     return State(
         step=jnp.int32(0),
-        hidden=jnp.broadcast_to(hidden_PD[:, None], (P, G, hidden_PD.shape[-1])),
+        hidden=shard(jnp.broadcast_to(hidden_PD[:, None], (P, G, hidden_PD.shape[-1])), "batch", None, None),
         done=limit_PG <= 0,
         finished=jnp.zeros((P, G), bool),
         tokens=jnp.full((P, G, T), pad_id, jnp.int32),
