@@ -56,9 +56,7 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
         exp=exp,
         update=_placed(update.make_update(logp_fn, transformation, config.grpo, state_shardings=state)),
         reference=_placed(reference.make_reference(lambda *args: logp_fn(*args)[0], out_sharding=replicated())),
-        expect=_placed(
-            reference.make_reference(functools.partial(_expected, config), out_sharding=replicated())
-        ),
+        expect=_placed(reference.make_reference(functools.partial(_expected, config), out_sharding=replicated())),
         schedule=schedule,
         packing=Packing(
             shapes=batch.shapes(learners, **shape),

@@ -57,7 +57,17 @@ def train(folder: Path, *arguments: str) -> int:
 def process(folder: Path, *arguments: str) -> subprocess.Popen:
     """The same as a process and process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "jaxreason", "train", TINY, NO_CACHE, ONE_DEVICE, f"--run.output_dir={folder}", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "jaxreason",
+            "train",
+            TINY,
+            NO_CACHE,
+            ONE_DEVICE,
+            f"--run.output_dir={folder}",
+            *arguments,
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -103,8 +103,8 @@ def fit(config: Config, devices: Sequence[Any], *, processes: int = 1) -> tuple[
     raise ValueError(reason)
 
 
-def arrange(sizes: MeshConfig, devices: Sequence[Any]) -> Mesh:
-    """Put the first devices into a grid that follows their links; slices stand apart along `replica`.
+def grid(sizes: MeshConfig, devices: Sequence[Any]) -> np.ndarray:
+    """The first devices in a grid [replica fsdp tensor] that follows their links; slices stand apart along `replica`.
 
     Raises:
       ValueError: mesh.replica is no multiple of the number of slices.
@@ -112,17 +112,20 @@ def arrange(sizes: MeshConfig, devices: Sequence[Any]) -> Mesh:
     shape = tuple(getattr(sizes, axis) for axis in AXES)
     devices = list(devices)[: math.prod(shape)]
     slices = len({getattr(device, "slice_index", 0) for device in devices})
-    if slices > 1:
-        if sizes.replica % slices:
-            raise ValueError(
-                f"mesh.replica: expected a multiple of {slices}, the slices, whose links are slow, "
-                f"got {sizes.replica}; change it"
-            )
-        inner = (sizes.replica // slices, sizes.fsdp, sizes.tensor)
-        grid = mesh_utils.create_hybrid_device_mesh(inner, (slices, 1, 1), devices, allow_split_physical_axes=True)
-    else:
-        grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
-    return Mesh(np.asarray(grid), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    if slices == 1:
+        return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    if sizes.replica % slices:
+        raise ValueError(
+            f"mesh.replica: expected a multiple of {slices}, the slices, whose links are slow, got {sizes.replica}; "
+            "change it"
+        )
+    inner = (sizes.replica // slices, sizes.fsdp, sizes.tensor)
+    return mesh_utils.create_hybrid_device_mesh(inner, (slices, 1, 1), devices, allow_split_physical_axes=True)
+
+
+def arrange(sizes: MeshConfig, devices: Sequence[Any]) -> Mesh:
+    """The mesh of such a grid. Its axes are Auto: the compiler follows the constraints of `rules`."""
+    return Mesh(grid(sizes, devices), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def describe() -> str:

@@ -52,7 +52,7 @@ Experts are split among devices and not cut into pieces that would have to be ga
 """
 
 
-def names_of(path: Sequence[Any], ndim: int) -> tuple[str | None, ...]:
+def names_of(path: tuple[Any, ...], ndim: int) -> tuple[str | None, ...]:
     """The names of a leaf's axes: of a parameter, of optimiser state that copies its shape, or of a number.
 
     Args:
@@ -175,9 +175,7 @@ def shardings(tree: Any) -> Any:
 
 def abstract(shapes: Any) -> Any:
     """Shapes with their shardings, as a restore wants them."""
-    return jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings(shapes)
-    )
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings(shapes))
 
 
 def gathered(params: Any) -> Any:

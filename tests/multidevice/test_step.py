@@ -1,0 +1,139 @@
+"""One step of the whole method on one device and on eight of them in three arrangements: the same numbers."""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from jaxreason import config, experiment, runstate, train
+from jaxreason.config import MeshConfig
+from jaxreason.grading.pool import Pool
+from jaxreason.grpo import batch, optimizer, update
+from jaxreason.parallel.mesh import on_mesh
+from jaxreason.parallel.rules import place
+from jaxreason.policy import api
+from jaxreason.tools import make_tools
+from tests.helpers import TOLERANCE
+from tests.runs import TINY
+
+MESHES = [(8, 1), (4, 2), (2, 2, 2)]
+"""fsdp x tensor, or replica x fsdp x tensor."""
+SETTINGS = [
+    "--reward.preset=scma",
+    "--model.num_key_value_heads=2",
+    "--model.num_hidden_layers=2",
+    "--model.tie_word_embeddings=false",
+    "--model.initializer_range=0.3",
+    "--data.prompts_per_step=8",
+    "--grpo.micro_batch_rows=8",
+    "--grpo.beta=[0.01, 0.0, 0.0]",
+    "--model.logp_chunk=64",
+    "--sampling.num_generations=2",
+    "--sampling.max_completion_length=24",
+    "--optimizer.learning_rate=1e-3",
+]
+
+
+def _arranged(shape) -> MeshConfig:
+    *replica, fsdp, tensor = shape
+    return MeshConfig(replica=replica[0] if replica else 1, fsdp=fsdp, tensor=tensor)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return experiment.prepare(config.load(TINY, SETTINGS), folder)
+
+
+def _play(prepared, mesh: MeshConfig):
+    """The metrics of a step, the state after it, and where that stands."""
+    exp = dataclasses.replace(prepared, config=dataclasses.replace(prepared.config, mesh=mesh))
+    with on_mesh(exp.config), Pool(0) as pool:
+        tools = make_tools(exp, pool)
+        places = runstate.placement(runstate.shape_of_state(exp.config))
+        build = jax.jit(api.init, static_argnames="config", out_shardings=places.train.params)
+        start = build(jax.random.key(0), config=exp.config.model)
+        state = jax.jit(lambda p: runstate.new_state(p, exp.config), out_shardings=places)(start)
+        state, row, *_ = train.step(state, start, 0, tools)
+        jax.tree.map(lambda x, place: None if x.sharding.is_equivalent_to(place, x.ndim) else 1 / 0, state, places)
+        row = {k: v for k, v in row.items() if "time" not in k and "second" not in k}
+        return row, jax.device_get(state), state
+
+
+@pytest.fixture(scope="module")
+def alone(prepared):
+    return _play(prepared, MeshConfig(fsdp=1))
+
+
+@pytest.mark.parametrize("shape", MESHES, ids=lambda shape: "x".join(map(str, shape)))
+def test_a_step_on_a_mesh_is_the_step_on_one_device(prepared, alone, shape):
+    """Catches a statistic taken over a device's rows, a gradient summed twice, rows in another order, a role's key that
+    depends on the mesh, and a constraint or cache that follows other rows than its prompt."""
+    row, state, placed = _play(prepared, _arranged(shape))
+    expected_row, expected_state, _ = alone
+    assert row["grad_norm"] > 0
+    assert row.keys() == expected_row.keys()
+    for name, value in expected_row.items():
+        if value is None:
+            assert row[name] is None, name
+        else:
+            np.testing.assert_allclose(row[name], value, rtol=TOLERANCE["mesh"], atol=TOLERANCE["mesh"], err_msg=name)
+    for got, expected in zip(jax.tree.leaves(state), jax.tree.leaves(expected_state), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=TOLERANCE["mesh"], atol=TOLERANCE["mesh"])
+    embedding = placed.train.params["embed_tokens"]
+    *_, fsdp, tensor = shape
+    V, D = embedding.shape
+    assert embedding.sharding.shard_shape(embedding.shape) == (V // tensor, D // fsdp)
+
+
+def test_ten_updates_of_a_split_state_are_one_program_that_reuses_its_memory(prepared):
+    """Catches shardings that drift from step to step, and a state that is held twice because its donation was refused.
+    A batch of other sequences, and of none, is no new program."""
+    exp = dataclasses.replace(prepared, config=dataclasses.replace(prepared.config, mesh=_arranged((2, 2, 2))))
+    traces = []
+    logp = api.logp_fn(exp.config.model)
+
+    def counted(*arguments):
+        traces.append(1)
+        return logp(*arguments)
+
+    with on_mesh(exp.config):
+        shapes = runstate.shape_of_state(exp.config).train
+        places = runstate.placement(shapes)
+        transformation, _ = optimizer.make_optimizer(exp.config.optimizer, 10)
+        run = update.make_update(counted, transformation, exp.config.grpo, state_shardings=places)
+        build = jax.jit(
+            lambda key: runstate.new_state(api.init(key, exp.config.model), exp.config).train, out_shardings=places
+        )
+        state = build(jax.random.key(0))
+        shape = batch.Shape(max_micro=2, micro_batch_rows=8, row_length=16)
+        for seed in range(10):
+            packed = place(batch.pack(_sequences(seed, 2 * seed), shape, with_ref=True), None, "batch")
+            if seed == 0:
+                memory = run.lower(state, packed).compile().memory_analysis()
+                held = sum(
+                    math.prod(place.shard_shape(x.shape)) * x.dtype.itemsize
+                    for x, place in zip(jax.tree.leaves(shapes), jax.tree.leaves(places), strict=True)
+                )
+                assert memory.alias_size_in_bytes >= held
+                traces.clear()
+            before = state.params["embed_tokens"]
+            state, _ = run(state, packed)
+            assert before.is_deleted()
+        assert int(state.step) == 10
+    assert run._cache_size() == 1
+    assert len(traces) <= 2  # value and gradient, traced for their shapes and for their program
+
+
+def _sequences(seed: int, count: int) -> list[batch.PackItem]:
+    rng = np.random.default_rng(seed)
+    ones = np.ones(6, np.float32)
+    return [
+        batch.PackItem(
+            prompt=rng.integers(0, 60, size=4), completion=rng.integers(0, 60, size=6), role=0, old_logp=-3 * ones,
+            weight=ones, advantage=rng.normal(size=6).astype(np.float32), ref_logp=-3 * ones,
+        )
+        for _ in range(count)
+    ]  # fmt: skip
