@@ -36,11 +36,14 @@ def refuse_indivisible(config: Config) -> None:
         ("model.hidden_size", model.hidden_size, "embed"),
         ("model.num_attention_heads", model.num_attention_heads, "heads"),
         ("model.num_key_value_heads", model.num_key_value_heads, "kv_heads"),
-        ("model.intermediate_size", model.intermediate_size, "mlp"),
         ("model.vocab_size", model.vocab_size, "vocab"),
-        ("model.num_experts", getattr(model, "num_experts", 0), "experts"),
-        ("model.moe_intermediate_size", getattr(model, "moe_intermediate_size", 0), "mlp"),
+        ("model.num_experts", model.num_experts, "experts"),
     ]
+    kinds = {run.sparse for run in model.layer_runs}
+    if False in kinds:
+        sizes.append(("model.intermediate_size", model.intermediate_size, "mlp"))
+    if True in kinds:
+        sizes.append(("model.moe_intermediate_size", model.moe_intermediate_size, "mlp"))
     if config.warmup.max_steps:
         sizes.append(("warmup.rows_per_step", config.warmup.rows_per_step, "batch"))
     for field, size, logical in sizes:

@@ -25,13 +25,12 @@ SETTINGS = [
     "--model.num_key_value_heads=2",
     "--model.num_hidden_layers=2",
     "--model.tie_word_embeddings=false",
-    "--model.initializer_range=0.3",
     "--data.prompts_per_step=8",
     "--grpo.micro_batch_rows=8",
     "--grpo.beta=[0.01, 0.0, 0.0]",
     "--model.logp_chunk=64",
-    "--sampling.num_generations=2",
-    "--sampling.max_completion_length=24",
+    "--sampling.num_generations=8",
+    "--sampling.max_completion_length=32",
     "--optimizer.learning_rate=1e-3",
 ]
 

@@ -19,6 +19,7 @@ SMALL = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidd
 MODELS = {
     "qwen3": ModelConfig(**SMALL),
     "qwen2": ModelConfig(**SMALL, qk_norm=False, attention_bias=True, tie_word_embeddings=False),
+    "experts": ModelConfig(**SMALL, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8, dense_layers=(0,)),
 }
 MESH = dataclasses.replace(Config(), mesh=MeshConfig(replica=2, fsdp=2, tensor=2))
 
@@ -35,8 +36,9 @@ def test_every_parameter_and_optimiser_state_has_a_place(model):
         for path, place in jax.tree_util.tree_leaves_with_path(params):
             x = next(x for other, x in jax.tree_util.tree_leaves_with_path(shapes) if other == path)
             parts = x.size // np.prod(place.shard_shape(x.shape))
-            last = path[-1].key
-            assert parts == (1 if last == "scale" else 2 if last == "bias" else 4), path
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            whole = name.endswith(("scale", "router/kernel"))
+            assert parts == (1 if whole else 2 if name.endswith("bias") else 4), name
         held = sum(x.size for x in jax.tree.leaves(tree[1]))
         cut = sum(np.prod(s.shard_shape(x.shape)) for x, s in zip(*map(jax.tree.leaves, (tree[1], state)), strict=True))
         assert cut < held / 3
