@@ -19,7 +19,7 @@ from jaxreason.config import AgentsConfig, Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grading.pool import Grades, Pool, grade_batch
-from jaxreason.parallel.rules import place
+from jaxreason.parallel.rules import place, whole_batch
 from jaxreason.sampling.generate import generate
 from jaxreason.sampling.methods import Method
 from jaxreason.types import Constraint, Params, PromptBatch, Rollout
@@ -337,8 +337,10 @@ def _ask(
 
 
 def batch_count(rows: int, config: AgentsConfig) -> int:
-    """How many batches of equal size the helpers' rows are decoded in: agents.helper_batches, or the next fewer."""
-    return next(n for n in range(config.helper_batches, 0, -1) if rows % n == 0)
+    """How many batches of equal size, each split evenly over the mesh, the helpers' rows are decoded in:
+    agents.helper_batches, or the next fewer."""
+    fits = [n for n in range(1, config.helper_batches + 1) if rows % n == 0 and whole_batch(rows // n) == rows // n]
+    return max(fits, default=1)
 
 
 def _joined(asked: Sequence[PromptBatch], order: np.ndarray, pad_id: int) -> PromptBatch:
@@ -346,7 +348,8 @@ def _joined(asked: Sequence[PromptBatch], order: np.ndarray, pad_id: int) -> Pro
     width = max(batch.tokens.shape[1] for batch in asked)
     wide = [np.pad(b.tokens, ((0, 0), (width - b.tokens.shape[1], 0)), constant_values=pad_id) for b in asked]
     lengths = np.concatenate([np.asarray(b.length) for b in asked])
-    return PromptBatch(tokens=jnp.asarray(np.concatenate(wide)[order]), length=jnp.asarray(lengths[order]))
+    arrays: dict[str, Any] = {"tokens": np.concatenate(wide)[order], "length": lengths[order]}
+    return PromptBatch(**arrays)
 
 
 def _texts(rollout: Rollout, asked: Sequence[int], tokenizer: Tokenizer) -> tuple[list[str | None], list[bool]]:
