@@ -174,16 +174,21 @@ def fingerprint(state: Any) -> dict[str, list]:
     The sum is of integers, so it is exact and the same on every sharding and device.
     """
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
-    sums = jax.device_get([_bits(leaf) for _, leaf in leaves])
+    sums = jax.device_get(_bits([leaf for _, leaf in leaves]))
     return {n: [*d, int(s)] for (n, d), s in zip(_describe(state).items(), sums, strict=True)}
 
 
 @jax.jit
-def _bits(x: jax.Array) -> jax.Array:
-    if x.dtype == jnp.bool_:
-        x = x.astype(jnp.uint8)
-    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}[x.dtype.itemsize]
-    return jnp.sum(jax.lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32))
+def _bits(leaves: list[jax.Array]) -> list[jax.Array]:
+    """One program for all arrays: several at a time, each with sums over devices, can block each other on CPUs."""
+
+    def one(x):
+        if x.dtype == jnp.bool_:
+            x = x.astype(jnp.uint8)
+        unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}[x.dtype.itemsize]
+        return jnp.sum(jax.lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32))
+
+    return [one(jnp.asarray(x)) for x in leaves]
 
 
 def _describe(tree: Any) -> dict[str, tuple[list[int], str]]:

@@ -312,23 +312,21 @@ def _ask(
     for b, index in enumerate(batches):
         some = [rows[n] for n in index]
         asked.append(left_pad(some, bucket(max(map(len, some)), max_prompt), tokenizer.pad_id))
-        rollouts.append(
-            generate(
-                params,
-                place(asked[-1], "batch"),
-                place(limits[index].astype(np.int32)[:, None], "batch"),
-                jax.random.fold_in(key, b),
-                sampling.temperature,
-                place(jax.tree.map(lambda x, index=index: x[index], constraint), "batch"),
-                config=config.model,
-                num_generations=1,
-                max_completion_length=max_tokens,
-                eos_ids=tokenizer.eos_ids,
-                pad_id=tokenizer.pad_id,
-                method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
-            )
+        rollout = generate(
+            params,
+            place(asked[-1], "batch"),
+            place(limits[index].astype(np.int32)[:, None], "batch"),
+            jax.random.fold_in(key, b),
+            sampling.temperature,
+            place(jax.tree.map(lambda x, index=index: x[index], constraint), "batch"),
+            config=config.model,
+            num_generations=1,
+            max_completion_length=max_tokens,
+            eos_ids=tokenizer.eos_ids,
+            pad_id=tokenizer.pad_id,
+            method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
         )
-    rollouts = [wait(rollout) for rollout in rollouts]
+        rollouts.append(wait(rollout))  # two programs with collectives at a time can block each other on CPUs
     back = np.argsort(np.concatenate(batches))
     rollout = jax.tree.map(
         lambda *x: np.concatenate(jax.device_get(x))[back].reshape(*shape, *x[0].shape[2:]), *rollouts
