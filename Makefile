@@ -55,6 +55,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname -s)),+cpu)
 
 $(VENV)/.torch: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --extra-index-url https://download.pytorch.org/whl/cpu '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
 	@touch $@

@@ -60,9 +60,10 @@ def greedy(params: Params, config: ModelConfig, rows: list[np.ndarray]) -> np.nd
     return tokens_PGT[:, 0]
 
 
-def bfloat16_error(params: Params, config: ModelConfig, name: str) -> float:
-    """Mean |logits in bfloat16 - logits in float32| over the case's many prompts."""
+def bfloat16_error(params: Params, config: ModelConfig, name: str) -> tuple[float, float]:
+    """(median, mean) of |logits in bfloat16 - logits in float32| over the case's many prompts."""
     types = ("bfloat16", "float32")
     many = cases.many(name)
     rounded, plain = (np.array(scored(params, dataclasses.replace(config, dtype=t), many)[0]) for t in types)
-    return float(np.abs(rounded - plain).mean())
+    error = np.abs(rounded - plain)
+    return float(np.median(error)), float(error.mean())
