@@ -49,8 +49,8 @@ def test_greedy_continuation(case):
 def test_bfloat16_is_no_worse_than_transformers(case, tmp_path, record_testsuite_property):
     """Catches a part that should be float32 (norm, rotation, softmax, router) done in bfloat16.
 
-    The median, because with experts the mean is that of a few tokens whose rounded score sends them elsewhere, and which
-    these are is chance in either: measured means, ours and theirs, are 0.0597 and 0.0551 for `moe`, 0.0639 and 0.0698
+    The median, because with experts the mean is that of a few tokens whose rounded score sends them elsewhere;
+    which is chance in either. Measured means, ours and theirs, are 0.0597 and 0.0551 for `moe`, 0.0639 and 0.0698
     for `moe_every_second`. Both figures go to the test report.
     """
     name, params, config = case
