@@ -22,6 +22,11 @@ NEEDLESS_TOKENS = "reason/needless_tokens"
 CHUNKS = "segment/chunks"
 SEGMENT_VALID = "segment/valid"
 SCORE_VALID = "score/valid"
+ALL_CORRECT = "reason/frac_all_correct"
+PENALTY = "reason/rewards/penalty/mean"
+BUDGET_ALPHA = "budget/alpha"
+BUDGET_TOKENS = "budget/tokens"
+BUDGET_TARGET = "budget/target"
 WATCHED = (
     POSITIVE_SHARE,
     ENTROPY,
@@ -34,6 +39,11 @@ WATCHED = (
     CHUNKS,
     SEGMENT_VALID,
     SCORE_VALID,
+    ALL_CORRECT,
+    PENALTY,
+    BUDGET_ALPHA,
+    BUDGET_TOKENS,
+    BUDGET_TARGET,
 )
 """The metrics that are read; one that a run does not have is not watched."""
 
@@ -48,10 +58,21 @@ NEEDLESS_LEFT = 0.05  # of the tokens; of fewer, those the scorer overlooks are 
 VALID_FALL = 0.10  # below its best
 MERGED_CHUNKS = 1.5  # a completion, where there were at least 2
 CHUNK_GROWTH = 2.0  # tokens a chunk, of its start
+ALPHA_CANCELS = 0.5  # share of groups whose advantages do not depend on alpha
+BUDGET_MISSED = 1.05  # of the target
+BUDGET_PROGRESS = 0.99  # of the shortest mean so far
+BUDGET_PATIENCE = 2  # windows
 
 
 def observe(
-    state: Mapping[str, Any], row: Mapping[str, Any], config: MonitorConfig, *, limit: int, target: int = 0
+    state: Mapping[str, Any],
+    row: Mapping[str, Any],
+    config: MonitorConfig,
+    *,
+    limit: int,
+    target: int = 0,
+    ceiling: float = math.inf,
+    scaled: bool = False,
 ) -> tuple[dict[str, Any], list[str]]:
     """Take in one step's metrics.
 
@@ -66,6 +87,8 @@ def observe(
       limit: L_R, the token limit of the reasoner.
       target: L_T, the length beyond which an answer earns nothing; 0: the limit, and then a wrong answer at the limit
         is no sign of anything.
+      ceiling: the largest alpha that a budget can reach.
+      scaled: whether advantages are divided by the standard deviation of their group.
 
     Returns:
       The new state, and warnings of one line each.
@@ -83,6 +106,7 @@ def observe(
         mean["tokens_per_chunk"] = mean[LENGTH] / max(mean[CHUNKS], 1.0)
 
     first, least, most = (dict(state.get(key, {})) for key in ("first", "least", "most"))
+    shortest = dict(state.get("shortest", {}))
     signs = _not_finite(row)
     if step - start >= config.window // 2:
         for name, value in mean.items():
@@ -91,11 +115,22 @@ def observe(
             most[name] = max(value, most.get(name, value))
         signs |= _collapse(mean, first, least, most, limit=limit, target=target or limit)
         signs |= _helpers(mean, first, most, config)
+        if scaled and mean.get(PENALTY, 0.0) > 0 and mean.get(ALL_CORRECT, 0.0) > ALPHA_CANCELS:
+            signs["cancels"] = (
+                f"alpha cancels: all answers are right in {mean[ALL_CORRECT]:.2f} of the groups, where "
+                "grpo.scale_rewards=group gives length full strength whatever alpha is; set it to batch or none"
+            )
+        if BUDGET_TOKENS in mean:
+            if mean[BUDGET_TOKENS] < BUDGET_PROGRESS * shortest.get("tokens", math.inf):
+                shortest = {"tokens": mean[BUDGET_TOKENS], "step": step}
+            signs |= _budget(mean, step - shortest["step"], config, ceiling)
 
     shown = dict(state.get("shown", {}))
     new = [text for sign, text in signs.items() if sign not in shown or step - shown[sign] > config.window]
     shown |= dict.fromkeys(signs, step)
     after = {"start": start, "recent": recent, "first": first, "least": least, "most": most, "shown": shown}
+    if shortest:
+        after["shortest"] = shortest
     return after, [f"step {step}: {text}" for text in new]
 
 
@@ -135,6 +170,19 @@ def _collapse(mean, first, least, most, *, limit: int, target: int) -> dict[str,
         if mean[LENGTH_WRONG] > cap >= first[LENGTH_WRONG]:
             signs["F"] = f"F: wrong answers run to the limit ({mean[LENGTH_WRONG]:.0f} of {limit} tokens)"
     return signs
+
+
+def _budget(mean, stalled: int, config: MonitorConfig, ceiling: float) -> dict[str, str]:
+    """Signs that the budget of tokens is out of reach; `stalled` counts steps since answers last grew shorter."""
+    tokens, target = mean[BUDGET_TOKENS], mean[BUDGET_TARGET]
+    if tokens <= BUDGET_MISSED * target:
+        return {}
+    there = f"{tokens:.0f} tokens, {target:.0f} wanted"
+    if mean[BUDGET_ALPHA] > 0.99 * ceiling:
+        return {"ceiling": f"budget: alpha is at its ceiling of {ceiling:g} ({there}); set a larger target"}
+    if stalled >= BUDGET_PATIENCE * config.window:
+        return {"stalled": f"budget: no shorter for {stalled} steps ({there}); set a larger target, or train longer"}
+    return {}
 
 
 def _helpers(mean, first, most, config: MonitorConfig) -> dict[str, str]:

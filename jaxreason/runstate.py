@@ -1,6 +1,8 @@
 """The changing half of a run: how it begins, is saved, is found again, and is kept when something breaks."""
 
+import dataclasses
 import hashlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -8,15 +10,17 @@ import numpy as np
 
 from jaxreason import warmup
 from jaxreason.checkpoint import Checkpoints
-from jaxreason.config import Config
+from jaxreason.config import Config, RewardConfig
 from jaxreason.data.problems import to_json
 from jaxreason.experiment import Experiment
 from jaxreason.grpo import optimizer
 from jaxreason.interrupt import Interrupt, Stopped
 from jaxreason.parallel.mesh import describe
-from jaxreason.parallel.rules import abstract
+from jaxreason.parallel.rules import abstract, place
 from jaxreason.policy import api
 from jaxreason.progress import Display
+from jaxreason.rewards import budget
+from jaxreason.rewards.budget import BudgetState
 from jaxreason.rewards.importance import RatioState, initial_ratio
 from jaxreason.runfolder import RunFolder
 from jaxreason.types import Params, TrainState, pytree
@@ -28,13 +32,19 @@ class RunState:
 
     train: TrainState
     ratio: RatioState
+    budget: BudgetState | None = None  # only where a target is set
 
 
 def new_state(params: Params, config: Config) -> RunState:
     """The state before the first step."""
     transformation, _ = optimizer.make_optimizer(config.optimizer, 1)
     train = TrainState(step=jnp.int32(0), params=params, opt_state=transformation.init(params))
-    return RunState(train=train, ratio=initial_ratio())
+    # The budget's numbers come once the starting policy has been evaluated, see `begin_budget`.
+    return RunState(
+        train=train,
+        ratio=initial_ratio(),
+        budget=budget.initial(1.0, 1.0) if config.reward.has_budget else None,
+    )
 
 
 def shape_of_start(config: Config) -> Params:
@@ -69,6 +79,24 @@ def starting_policy(exp: Experiment, starts: Checkpoints, display: Display, inte
     starts.save(0, params, {})
     starts.wait()
     return params
+
+
+def begin_budget(state: RunState, base: dict, config: RewardConfig, warn: Callable[[str], None]) -> RunState:
+    """The state of a new run with its target in tokens, from the starting policy's sampled evaluation.
+
+    Raises:
+      ValueError: a target of less than a token.
+    """
+    if state.budget is None:
+        return state
+    tokens = base["mean_tokens"]
+    target = budget.target_of(config, tokens)
+    if target >= tokens:
+        warn(
+            f"reward.target_tokens: {target:.1f} is not below the {tokens:.1f} tokens of the starting policy; nothing "
+            "is to be saved, and alpha stays at 0 unless answers grow longer"
+        )
+    return dataclasses.replace(state, budget=place(budget.initial(target, tokens)))
 
 
 def open_state(

@@ -36,6 +36,7 @@ from jaxreason.grpo import optimizer
 from jaxreason.interrupt import Abandoned, Interrupt, Stopped
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.progress import Display
+from jaxreason.rewards import budget
 from jaxreason.rewards.presets import PRESETS
 from jaxreason.runstate import RunState
 from jaxreason.tools import Tools, make_tools
@@ -78,7 +79,8 @@ def step(
         )
     clock.lap("frozen_scorer")
 
-    alpha = config.reward.alpha * min(1.0, (number + 1) / max(1, config.reward.alpha_warmup_steps))
+    alpha = config.reward.alpha if state.budget is None else float(state.budget.alpha)
+    alpha *= min(1.0, (number + 1) / max(1, config.reward.alpha_warmup_steps))
     rewards, advantages, ratio = learning.signal(
         learning.outcome(played, frozen_PGK),
         jnp.float32(alpha),
@@ -111,13 +113,22 @@ def step(
     row = stepmetrics.step_row(played, rewards, advantages, frozen_PGK, config.reward.phi) | stepmetrics.divide(total)
     if experiment.is_builtin(config.data):
         row |= stepmetrics.label_row(played, exp.tokenizer)
+    budget_state = state.budget
+    if budget_state is not None:
+        if not total["not_finite"][0]:
+            budget_state = budget.update(budget_state, jnp.float32(row["reason/completions/mean_length"]))
+        row |= {
+            "budget/alpha": alpha,
+            "budget/tokens": float(jnp.exp(budget_state.log_tokens)),
+            "budget/target": float(budget_state.target),
+        }
     seconds = {k: v for k, v in clock.seconds.items() if k != "episode"} | played.seconds
     row |= {f"time/{phase}": s for phase, s in seconds.items()} | {"step_time": sum(seconds.values())}
     row |= {"alpha": alpha, "learning_rate": learning_rate}
     row["num_tokens"] = float(sum(int(r.length.sum()) for r in played.rollouts.values()))
     row["tokens_per_second"] = row["num_tokens"] / sum(seconds.values())
     samples = stepmetrics.samples(played, rewards, exp.tokenizer, config.run.log_completions)
-    return RunState(train=train, ratio=ratio), row, samples, batches
+    return RunState(train=train, ratio=ratio, budget=budget_state), row, samples, batches
 
 
 def train(config: Config, *, display: Display | None = None) -> dict:
@@ -166,6 +177,8 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         evaluates = config.run.eval_steps or config.run.max_steps
         try:
             base = evaluation(start, 0)
+            if number == 0:
+                state = runstate.begin_budget(state, base["table"], config.reward, display.warn)
             if PRESETS[config.reward.preset].helpers == "none" and not any(config.grpo.beta):
                 start = None
             if 0 < number < config.run.max_steps and number % evaluates == 0:
@@ -183,6 +196,8 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                         config.monitor,
                         limit=config.sampling.max_completion_length,
                         target=config.reward.target_length if config.reward.preset == "truncation" else 0,
+                        ceiling=budget.CEILING,
+                        scaled=config.grpo.scale_rewards == "group" and row["alpha"] > 0,
                     )
                     row["warnings"] = warnings
                     folder.write_metrics(number, row)

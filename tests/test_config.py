@@ -92,6 +92,17 @@ def test_every_field_has_a_help_line():
             "reward: {preset: shuffled, format_penalty: 0.9}\n",
             "reward.format_penalty: expected at least 1 with preset shuffled",
         ),
+        ("reward:\n  target_tokens: 0.5\n", "reward.target_tokens: expected 0 or at least 1 token, got 0.5"),
+        ("reward:\n  target_reduction: 1\n", "reward.target_reduction: expected in [0, 1), got 1.0"),
+        (
+            "reward: {target_tokens: 50, target_reduction: 0.5}\n",
+            "reward.target_tokens: expected 0 beside reward.target_reduction, got 50.0",
+        ),
+        ("reward: {target_tokens: 50, alpha: 1}\n", "reward.alpha: expected its default 0.2 beside a target"),
+        (
+            "reward: {target_tokens: 50, preset: grpo}\n",
+            "reward.preset: expected one that penalises length by alpha, since a target is set, got 'grpo'",
+        ),
         ("agents:\n  min_chunks_above: -1\n", "agents.min_chunks_above: expected at least 0, got -1"),
         ("grpo:\n  row_length: 1\n", "grpo.row_length: expected at least 2, got 1"),
         ("optimizer:\n  adam_beta1: 1\n", "optimizer.adam_beta1: expected in [0, 1), got 1.0"),

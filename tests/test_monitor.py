@@ -19,11 +19,13 @@ COLUMNS = {
 }
 
 
-def _replay(rows, *, limit=160, target=0, window=20, through_json=False):
+def _replay(rows, *, limit=160, target=0, window=20, through_json=False, **settings):
     """First step at which each kind of warning was given."""
     state, first = {}, {}
     for row in rows:
-        state, warnings = monitor.observe(state, row, MonitorConfig(window=window), limit=limit, target=target)
+        state, warnings = monitor.observe(
+            state, row, MonitorConfig(window=window), limit=limit, target=target, **settings
+        )
         if through_json:
             state = json.loads(json.dumps(state, allow_nan=False))
         for warning in warnings:
@@ -152,3 +154,30 @@ def test_wrong_answers_at_the_limit_are_a_sign_only_where_the_target_is_below_it
     rows = _steps(60, reason__completions__mean_length_wrong=lambda s: min(160.0, 100.0 + 2 * s))
     assert _replay(rows, limit=160, target=80).keys() == {"F"}
     assert not _replay(rows, limit=160, target=0)
+
+
+def test_alpha_cancels_where_groups_are_all_right_and_divided_by_their_deviation():
+    """An alpha sweep under such a division looks flat, and nothing else in the log says why."""
+    rows = _steps(60, reason__frac_all_correct=lambda s: 0.01 * s, reason__rewards__penalty__mean=lambda s: 0.2)
+    found = _replay(rows, scaled=True)
+    assert found.keys() == {"alpha cancels"}
+    assert 59 <= found["alpha cancels"] <= 60  # the mean of the last 20 steps passes 0.5
+    assert not _replay(rows, scaled=False)
+    assert not _replay([row | {monitor.PENALTY: 0.0} for row in rows], scaled=True), "no length is penalised"
+
+
+def _budget_steps(tokens, alpha, target=50.0):
+    return _steps(120, budget__tokens=tokens, budget__alpha=alpha, budget__target=lambda s: target)
+
+
+def test_a_budget_out_of_reach_is_said():
+    """The multiplier at its ceiling, or lengths that no longer fall; not while they fall, nor once they are there."""
+    found = _replay(_budget_steps(lambda s: 80.0 - 0.01 * s, lambda s: min(16.0, 0.5 * s)), ceiling=16.0)
+    assert found.keys() == {"budget"}
+    assert 46 <= found["budget"] <= 50  # alpha is at 16 from 32 on, its mean over 20 steps nearly so from 47
+    stalled = _replay(_budget_steps(lambda s: 80.0 - 0.01 * s, lambda s: 2.0), ceiling=16.0)
+    assert 50 <= stalled["budget"] <= 52  # the mean stands since step 11, two windows
+    early = _replay(_budget_steps(lambda s: 80.0 - 0.3 * s if s < 60 else 62.0, lambda s: 16.0), ceiling=16.0)
+    assert early == {"budget": 11}
+    assert not _replay(_budget_steps(lambda s: max(52.0, 100.0 - 0.6 * s), lambda s: 2.0), ceiling=16.0)
+    assert not _replay(_budget_steps(lambda s: 45.0, lambda s: 0.0), ceiling=16.0)

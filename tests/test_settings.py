@@ -1,8 +1,12 @@
 """Settings that change what a step does, each through two whole steps of a tiny run."""
 
+import json
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxreason.rewards import budget
 from tests import runs
 
 
@@ -77,3 +81,29 @@ def test_alpha_and_the_learning_rate_in_the_log_are_those_used(warm, tmp_path):
     assert [row["alpha"] for row in found] == [0.5, 1.0, 1.0, 1.0]
     if all(row["skipped"] == 0 for row in found):
         assert [row["learning_rate"] for row in found] == pytest.approx([1e-4, 7.5e-5, 5e-5, 2.5e-5])
+
+
+def test_a_budget_moves_alpha_and_survives_a_stop(warm, tmp_path, capsys):
+    """Catches a controller that is not saved, is updated before it is used, or reads another length than the log's."""
+    settings = ["--reward.preset=lp", "--reward.target_reduction=0.5", "--run.save_steps=1"]
+    straight, folder = (runs.begin(warm, tmp_path / name) for name in ("straight", "run"))
+    assert runs.train(straight, *settings) == 0
+    found = runs.rows(straight)
+    start = json.loads((straight / "evaluation" / "step_000000.json").read_text())["table"]["mean_tokens"]
+    state = budget.initial(start / 2, start)
+    for row in found:
+        assert row["budget/target"] == pytest.approx(start / 2)
+        assert row["budget/alpha"] == row["alpha"] == pytest.approx(float(state.alpha))
+        state = budget.update(state, jnp.float32(row["reason/completions/mean_length"]))
+        assert row["budget/tokens"] == pytest.approx(float(jnp.exp(state.log_tokens)))
+    assert found[0]["alpha"] == 0 < found[-1]["alpha"]
+    assert runs.train(folder, *settings, "--run.max_steps=2") == 0
+    assert runs.train(folder, *settings) == 0
+    assert runs.rows(folder) == found
+    assert runs.main(["evaluate", str(folder), "--evaluation.greedy=false"]) == 0  # its state has arrays of its own
+
+
+def test_a_budget_above_the_starting_length_is_said(warm, tmp_path, capsys):
+    folder = runs.begin(warm, tmp_path / "run")
+    assert runs.train(folder, "--reward.preset=lp", "--reward.target_tokens=48", "--run.max_steps=1") == 0
+    assert "reward.target_tokens: 48.0 is not below the " in capsys.readouterr().out

@@ -18,6 +18,10 @@ class RewardConfig:
     """weight of the length penalty"""
     alpha_warmup_steps: int = 0
     """steps over which alpha rises from 0"""
+    target_tokens: float = 0.0
+    """budget instead of alpha: mean tokens of a completion that alpha is moved to reach; 0: none"""
+    target_reduction: float = 0.0
+    """the same as the share of the starting policy's mean tokens to save; 0: none"""
     phi: tuple[float, float, float, float, float] = (1.0, 0.75, 0.5, 0.25, 0.0)
     """penalty weight of importance 1 to 5"""
     centred_phi: bool = False
@@ -42,6 +46,7 @@ class RewardConfig:
     def __post_init__(self):
         require(self.alpha >= 0, "reward.alpha", "at least 0", self.alpha)
         require(self.alpha_warmup_steps >= 0, "reward.alpha_warmup_steps", "at least 0", self.alpha_warmup_steps)
+        self._check_budget()
         require(
             all(0 <= p for p in self.phi) and list(self.phi) == sorted(self.phi, reverse=True),
             "reward.phi",
@@ -56,6 +61,31 @@ class RewardConfig:
             f"at least 1 with preset {self.preset}, or an invalid score would beat one that disagrees",
             self.format_penalty,
         )
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether alpha is moved to reach a length, rather than given."""
+        return self.target_tokens > 0 or self.target_reduction > 0
+
+    def _check_budget(self):
+        tokens, reduction = self.target_tokens, self.target_reduction
+        require(tokens == 0 or tokens >= 1, "reward.target_tokens", "0 or at least 1 token", tokens)
+        require(0 <= reduction < 1, "reward.target_reduction", "in [0, 1)", reduction)
+        require(not (tokens and reduction), "reward.target_tokens", "0 beside reward.target_reduction", tokens)
+        if self.has_budget:
+            default = type(self).alpha
+            require(
+                self.alpha == default,
+                "reward.alpha",
+                f"its default {default} beside a target, which moves alpha by itself",
+                self.alpha,
+            )
+            require(
+                self.preset not in ("grpo", "truncation"),
+                "reward.preset",
+                "one that penalises length by alpha, since a target is set",
+                self.preset,
+            )
 
 
 @dataclasses.dataclass(frozen=True)
