@@ -25,6 +25,7 @@ from jaxreason.interrupt import Stopped
 MISTAKE, FAILURE, CTRL_C = 2, 1, 130
 AUDIT_SHOWN = 5
 """Lines named whose answers cannot be graded."""
+PLACE = "folder of a run, or folder or hub id of a Hugging Face checkpoint"
 MIN_COMPILE_SECONDS = 0.5
 """What compiles quicker than this is not worth a file in the compilation cache."""
 REMEDIES = {
@@ -147,11 +148,21 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
     train.add_argument("--resume", action="store_true", help="go on where the run stopped; without it too")
 
-    evaluate = add(commands, "evaluate", _evaluate, "evaluate the policy of a run", ["evaluation", "grading"])
-    evaluate.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    evaluate = add(commands, "evaluate", _evaluate, "evaluate a policy", ["evaluation", "grading"])
+    evaluate.add_argument("place", metavar="RUN_OR_MODEL", help=PLACE)
     evaluate.add_argument("--data", metavar="FILE", help="problems to ask, JSONL or prepared; default: the run's own")
     evaluate.add_argument("--step", type=int, help="checkpoint to load, 0 for the start; default: the newest")
     evaluate.add_argument("--output", metavar="FILE", type=Path, help="JSON file to write; default: in RUN/evaluation")
+
+    generate = add(commands, "generate", _generate, "answer a question while you watch", ["agents", "model"])
+    generate.add_argument("place", metavar="RUN_OR_MODEL", help=PLACE)
+    generate.add_argument("question", metavar="QUESTION", help="in quotes; - reads it from the standard input")
+    generate.add_argument("--temperature", type=float, help="0: greedy; default: the evaluation's")
+    generate.add_argument("--top_p", type=float, help="smallest set of tokens that reaches this probability")
+    generate.add_argument("--max_completion_length", type=int, help="tokens of the answer; default: as in training")
+    generate.add_argument("--seed", type=int, default=0, help="of the draw; default: 0")
+    generate.add_argument("--step", type=int, help="checkpoint of a run, 0 for the start; default: the newest")
+    generate.add_argument("--explain", action="store_true", help="then show its chunks and how important it finds each")
 
     report = add(commands, "report", _report, "write a page with the figures and curves of runs")
     report.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
@@ -204,9 +215,11 @@ def _train_and_show(args: argparse.Namespace) -> None:
     conf = config.load(args.config, args.overrides)
     display = Display(every=conf.run.logging_steps)
     _cache_compilations(conf.run.compilation_cache_dir)
+    from jaxreason import basemodel
     from jaxreason.evaluation import show
     from jaxreason.train import train
 
+    basemodel.find(conf, config.given(args.config, args.overrides))  # only here it is known what was written
     results = train(conf, display=display)
     display.say("")
     show.results(results, display.console)
@@ -235,13 +248,29 @@ def _evaluate(args: argparse.Namespace) -> None:
     display = Display()
     from jaxreason.evaluation import stored
 
-    conf = stored.load_config(args.run, args.overrides)
-    _cache_compilations(conf.run.compilation_cache_dir)
-    file, found = stored.evaluate_run(
-        args.run, conf, data=args.data, step=args.step, output=args.output, display=display
-    )
+    place = stored.open_place(args.place, args.overrides)
+    _cache_compilations(place.config.run.compilation_cache_dir)
+    file, found = stored.evaluate(place, data=args.data, step=args.step, output=args.output, display=display)
     show.evaluation(found["table"], display.console)
     display.say(f"written to {file}")
+
+
+def _generate(args: argparse.Namespace) -> None:
+    from jaxreason.progress import Display
+
+    known = ("--temperature", "--top_p", "--max_completion_length", "--seed", "--step", "--explain")
+    _refuse_misspelt(args.overrides, (*known, "--debug", "--help"))
+    question = sys.stdin.read() if args.question == "-" else args.question
+    if not question.strip():
+        raise ValueError("QUESTION: expected some text, got none")
+    from jaxreason import generate
+    from jaxreason.evaluation import stored
+
+    place = generate.adjust(
+        stored.open_place(args.place, args.overrides), args.temperature, args.top_p, args.max_completion_length
+    )
+    _cache_compilations(place.config.run.compilation_cache_dir)
+    generate.show(place, question.strip(), seed=args.seed, step=args.step, explained=args.explain, display=Display())
 
 
 def _report(args: argparse.Namespace) -> None:

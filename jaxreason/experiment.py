@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from jaxreason import runfolder
-from jaxreason.agents import prompts
-from jaxreason.config import Config, DataConfig
+from jaxreason.agents import episode, prompts
+from jaxreason.basemodel import BaseModel, keep_files
+from jaxreason.config import ROLES, Config, DataConfig
 from jaxreason.data import arithmetic, dataset, problems, tokenizer
 from jaxreason.data.demonstrate import SYMBOLS, Piece, demonstrate
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.rewards.presets import PRESETS
 
 BUILTIN = "builtin"
 TOKENIZER_TEXTS = 2000
@@ -31,12 +33,16 @@ class Experiment:
     stream: dataset.ProblemStream
     test: list[Problem]
     dropped: int  # problems whose prompt was too long
+    base: BaseModel | None  # the released checkpoint that the run starts from
 
 
-def prepare(config: Config, folder: Path, say: Callable[[str], None] = lambda line: None) -> Experiment:
+def prepare(
+    config: Config, folder: Path, say: Callable[[str], None] = lambda line: None, base: BaseModel | None = None
+) -> Experiment:
     """Make or find the data and the tokenizer of a run inside its folder.
 
     Args:
+      config: as `basemodel.find` gives it.
       say: is told, in a line each, what was done and what was dropped.
 
     Raises:
@@ -45,11 +51,16 @@ def prepare(config: Config, folder: Path, say: Callable[[str], None] = lambda li
     train, test = _training(config.data), held_out(config.data)
     if config.tokenizer.path:
         tok = tokenizer.load(config.tokenizer.path)
+    elif base:
+        keep_files(base, folder / "tokenizer")
+        tok = tokenizer.load(folder / "tokenizer")
     elif runfolder.begun(folder) and (folder / "tokenizer" / "tokenizer.model").is_file():
         tok = tokenizer.load(folder / "tokenizer")
     else:  # also where a launch that came to nothing, perhaps of another configuration, left one
         tok = _train_tokenizer(config, train, folder / "tokenizer")
         say(f"trained a sentencepiece tokenizer of {tok.vocab_size} pieces")
+    config = with_vocabulary(config, tok)
+    refuse_overlong(config, tok)
     kept = [fits(problem, config, tok) for problem in train]
     dropped = len(train) - sum(kept)
     if dropped:
@@ -68,7 +79,7 @@ def prepare(config: Config, folder: Path, say: Callable[[str], None] = lambda li
         raise ValueError("data.test: no held-out problem left; raise data.max_prompt_length")
     built = dataset.prepare(train, folder / "data")
     stream = dataset.open_stream(built, seed=config.run.seed, batch_size=config.data.prompts_per_step)
-    return Experiment(with_vocabulary(config, tok), tok, stream, test_kept, dropped)
+    return Experiment(config, tok, stream, test_kept, dropped, base)
 
 
 def fits(problem: Problem, config: Config, tok: Tokenizer) -> bool:
@@ -137,11 +148,33 @@ def _train_tokenizer(config: Config, train: list[Problem], folder: Path) -> Toke
     )
 
 
+def refuse_overlong(config: Config, tok: Tokenizer) -> None:
+    """Refuse what would be longer than the model was made for: its positions would mean nothing it has learnt.
+
+    Raises:
+      ValueError: naming the role and the two lengths.
+    """
+    most = config.model.max_position_embeddings
+    lengths, asked = episode.row_limits(config, tok), asked_roles(config)
+    longest, role = max((lengths[role], role) for role in asked)
+    if most and longest > most:
+        raise ValueError(
+            f"sampling.max_completion_length: prompt and completion of role {role} can have {longest} tokens, the "
+            f"model is made for {most}; lower it or data.max_prompt_length"
+        )
+
+
+def asked_roles(config: Config) -> tuple[str, ...]:
+    """The roles that a run's preset makes use of."""
+    return ROLES if PRESETS[config.reward.preset].helpers != "none" else ROLES[:1]
+
+
 def with_vocabulary(config: Config, tok: Tokenizer) -> Config:
     """Fill in model.vocab_size, or check it: an id outside the embedding would silently be another token."""
     size = config.model.vocab_size or -(-tok.vocab_size // 64) * 64
     if size < tok.vocab_size:
         raise ValueError(
-            f"model.vocab_size: expected at least {tok.vocab_size}, the ids of {tok.path}, got {size}; set it to 0"
+            f"model.vocab_size: expected at least {tok.vocab_size}, the ids of {tok.path}, got {size}; "
+            + ("take the checkpoint's own tokenizer" if config.model.path else "set it to 0")
         )
     return dataclasses.replace(config, model=dataclasses.replace(config.model, vocab_size=size))

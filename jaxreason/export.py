@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jaxreason import experiment
-from jaxreason.config import Config
+from jaxreason import basemodel, experiment
+from jaxreason.config import Config, save
 from jaxreason.data import tokenizer
 from jaxreason.evaluation import stored
 from jaxreason.policy import huggingface
@@ -15,7 +15,10 @@ from jaxreason.progress import Display
 def export_run(
     run: Path, to: Path, *, step: int | None = None, dtype: Any = None, display: Display | None = None
 ) -> int:
-    """Write a stored policy where transformers and vLLM can open it.
+    """Write a stored policy where transformers and vLLM can open it, and `evaluate` and `generate` of this project.
+
+    For these the run's configuration goes along; for the others, what the checkpoint that the run began from says in
+    its config.json and generation_config.json, where it still is.
 
     Args:
       run: the folder.
@@ -36,6 +39,7 @@ def export_run(
     tok = tokenizer.load(config.tokenizer.path or run / "tokenizer")
     config = experiment.with_vocabulary(config, tok)
     params, number = stored.load_policy(run, config, step)
+    base = basemodel.recorded(run)
     model = dataclasses.replace(config.model, max_position_embeddings=_places(config))
     with display.bar("export", huggingface.num_tensors(model), every=0) as advance:
         huggingface.export(
@@ -43,10 +47,12 @@ def export_run(
             model,
             to,
             tokenizer=tok.path,
+            source=base.folder if base and (base.folder / "config.json").is_file() else None,
             dtype=dtype or model.param_dtype,
             special={"eos_token_id": list(tok.eos_ids), "pad_token_id": tok.pad_id},
             advance=advance,
         )
+    save(config, to.expanduser() / stored.RECIPE)
     return number
 
 

@@ -1,5 +1,7 @@
 """The folder of a run: config.yaml, env.json, metrics.jsonl, samples/, tb/, with checkpoints/ and report.html beside.
 
+model.json stands there where the run began from a released checkpoint.
+
 One process writes, under a lock that the kernel releases when the process ends, however it ends. This module knows no
 metric by name.
 """
@@ -24,7 +26,7 @@ from jaxreason.config import Config, to_dict
 
 CONFIG, ENV, METRICS, RESULTS = "config.yaml", "env.json", "metrics.jsonl", "results.json"
 SAMPLES, EVALUATION, TENSORBOARD, CHECKPOINTS = "samples", "evaluation", "tb", "checkpoints"
-START = "start"
+START, MODEL = "start", "model.json"
 _MAY_CHANGE = {
     "run.max_steps",
     "run.output_dir",
@@ -197,7 +199,7 @@ def steps_done(path: str | Path) -> int:
 
 def begun(path: str | Path) -> bool:
     """Whether a folder holds a policy or steps, so that only the configuration that made them may go on."""
-    return bool(_saved(Path(path) / START)) or steps_done(path) > 0
+    return bool(_saved(Path(path) / START)) or (Path(path) / MODEL).is_file() or steps_done(path) > 0
 
 
 def environment() -> dict:

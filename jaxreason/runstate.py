@@ -3,12 +3,13 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason import warmup
+from jaxreason import basemodel, warmup
 from jaxreason.checkpoint import Checkpoints
 from jaxreason.config import Config, RewardConfig
 from jaxreason.data.problems import to_json
@@ -62,20 +63,32 @@ def placement(shapes):
     return jax.tree.map(lambda x: x.sharding, shapes)
 
 
-def starting_policy(exp: Experiment, starts: Checkpoints, display: Display, interrupt: Interrupt) -> Params:
-    """The policy before step 0: restored if it was made before, else initialised and warm-started."""
+def starting_policy(
+    exp: Experiment, starts: Checkpoints, folder: Path, display: Display, interrupt: Interrupt
+) -> Params:
+    """The policy before step 0: restored if it was made before, else loaded or initialised, and warm-started if asked.
+
+    What was loaded and not warmed is loaded again by every launch and never stored a second time.
+    """
     config = exp.config
     shapes = shape_of_start(config)
     if starts.latest_step() is not None:
         return starts.restore(None, shapes)[0]
-    build = jax.jit(api.init, static_argnames="config", out_shardings=placement(shapes))
-    params = build(jax.random.key(config.run.seed), config=config.model)
+    if exp.base:
+        params = basemodel.load(exp.base, config.model, display)
+    else:
+        build = jax.jit(api.init, static_argnames="config", out_shardings=placement(shapes))
+        params = build(jax.random.key(config.run.seed), config=config.model)
     display.say(f"policy of {api.num_params(params) / 1e6:.2f}M parameters on {describe()}")
     if config.warmup.max_steps:
         with display.bar("warm-up", config.warmup.max_steps, every=config.warmup.max_steps // 5) as advance:
             params = warmup.run(params, config, exp.tokenizer, advance, lambda: bool(interrupt))
         if interrupt:
             raise Stopped(f"{interrupt.signal.name}: stopped in the warm-up, which begins anew", interrupt.exit_code)
+    if exp.base:
+        basemodel.record(exp.base, folder)
+        if not config.warmup.max_steps:
+            return params
     starts.save(0, params, {})
     starts.wait()
     return params

@@ -45,6 +45,11 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
     logp_fn = api.logp_fn(config.model, config.sampling.temperature, methods.transform(method))
     steps = config.run.max_steps * config.grpo.num_mini_batches
     batch.mini_batches(config.data.prompts_per_step, config.grpo.num_mini_batches)  # refuses shares that are not equal
+    if config.data.prompts_per_step % config.sampling.rollout_batches:
+        raise ValueError(
+            f"sampling.rollout_batches: expected a divisor of data.prompts_per_step={config.data.prompts_per_step}, "
+            f"got {config.sampling.rollout_batches}"
+        )
     transformation, schedule = optimizer.make_optimizer(config.optimizer, steps)
     rows = config.data.prompts_per_step * config.sampling.num_generations
     lengths = episode.row_limits(config, exp.tokenizer)

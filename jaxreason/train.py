@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason import experiment, learning, monitor, runfolder, runstate, stepmetrics
+from jaxreason import basemodel, experiment, learning, monitor, runfolder, runstate, stepmetrics
 from jaxreason.agents import episode, frozen
 from jaxreason.checkpoint import open_checkpoints
 from jaxreason.config import Config
@@ -145,6 +145,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
       Stopped: interrupted and saved.
     """
     display = display or Display(every=config.run.logging_steps)
+    config, released = basemodel.find(config)
     if found := runfolder.finished(config.run.output_dir, config):
         display.say(f"{config.run.output_dir}: finished before; raise run.max_steps to go on, or set another folder")
         return found
@@ -157,12 +158,12 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         open_checkpoints(folder.checkpoints, config.run.save_total_limit) as checkpoints,
         open_checkpoints(folder.path / "start", 1) as starts,
     ):
-        begun = starts.latest_step() is not None
-        exp = experiment.prepare(config, folder.path, display.say)
+        begun = runfolder.begun(folder.path)
+        exp = experiment.prepare(config, folder.path, display.say, released)
         refuse_vocabulary(exp.config)
         tools = make_tools(exp, pool)
         evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
-        start = runstate.starting_policy(exp, starts, display, interrupt)
+        start = runstate.starting_policy(exp, starts, folder.path, display, interrupt)
         state, number, memory = runstate.open_state(exp, start, checkpoints, folder)
         if begun:
             display.say(f"{folder.path}: going on after step {number} of {config.run.max_steps}")

@@ -12,10 +12,15 @@ import tokenizers
 from safetensors.numpy import save_file
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from jaxreason.agents import prompts
+from jaxreason.config import AgentsConfig
+
 QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 CORPUS = [
+    *prompts.render_segment([""], AgentsConfig(prompts="plain"), None),
+    *prompts.render_score([""], [["", ""]], AgentsConfig(prompts="plain"), None),
     "Split the reasoning into consecutive chunks. Rate how important each chunk is, with an integer from 1 to 5.\n",
     "Please reason step by step, and put your final answer within \\boxed{}.\n\n",
     "Wait, let me check that: 3+5=8, so the answer is \\boxed{8}.\n",
@@ -26,6 +31,9 @@ _TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_e
 _START = "{% if add_generation_prompt %}<|im_start|>assistant\n"
 _CHATML = {"eos": "<|im_end|>", "pad": "<|endoftext|>", "also_ends": ["<|endoftext|>"]}
 _R1 = {"eos": "<｜end▁of▁sentence｜>", "pad": "<｜end▁of▁sentence｜>", "also_ends": []}
+
+
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
 class Kind(NamedTuple):
@@ -75,7 +83,7 @@ def write_tokenizer(folder: Path, kind: str) -> None:
     raw.decoder = decoders.ByteLevel()
     raw.train_from_iterator(
         CORPUS,
-        trainers.BpeTrainer(vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False),
+        trainers.BpeTrainer(vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False),
     )
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     if ends is _R1:
@@ -94,11 +102,12 @@ def write_tokenizer(folder: Path, kind: str) -> None:
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ids[0] if len(ids) == 1 else ids}))
 
 
-def write_checkpoint(folder: Path, kind: str, *, seed: int = 0, scale: float = 0.1, **shape) -> Path:
+def write_checkpoint(folder: Path, kind: str, *, seed: int = 0, scale: float = 0.3, **shape) -> Path:
     """A whole checkpoint folder: config.json, random float32 weights under their released names, tokenizer.
 
     Args:
-      scale: standard deviation of the weights; large ones make a greedy answer that one step of training moves.
+      scale: standard deviation of the weights. Those of the end tokens are twice as large, or a random model would
+        hardly ever end by itself and no helper would be asked.
       shape: entries of config.json to set or replace.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,6 +119,8 @@ def write_checkpoint(folder: Path, kind: str, *, seed: int = 0, scale: float = 0
         name: (np.ones(size) if name.endswith("norm.weight") else scale * rng.standard_normal(size)).astype(np.float32)
         for name, size in tensors(config).items()
     }
+    ids = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
+    weights[HEAD if HEAD in weights else EMBEDDING][ids] *= 2
     save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
     return folder
 
@@ -119,7 +130,7 @@ def tiny_config(model_type: str) -> dict:
     config = {
         "architectures": [{"qwen2": "Qwen2", "qwen3": "Qwen3", "qwen3_moe": "Qwen3Moe"}[model_type] + "ForCausalLM"],
         "model_type": model_type,
-        "vocab_size": 448,
+        "vocab_size": 640,
         "hidden_size": 32,
         "intermediate_size": 64,
         "num_hidden_layers": 2,
@@ -138,8 +149,8 @@ def tiny_config(model_type: str) -> dict:
         "tie_word_embeddings": model_type == "qwen3",
         "torch_dtype": "bfloat16",
         "use_cache": True,
-        "bos_token_id": 400,
-        "eos_token_id": 402,
+        "bos_token_id": 600,
+        "eos_token_id": 602,
     }
     if model_type != "qwen2":
         config |= {"head_dim": 16, "attention_bias": False}
@@ -163,11 +174,11 @@ def tensors(config: dict) -> dict[str, tuple[int, ...]]:
     heads, few = config["num_attention_heads"], config["num_key_value_heads"]
     head = config.get("head_dim", width // heads)
     found: dict[str, tuple[int, ...]] = {
-        "model.embed_tokens.weight": (config["vocab_size"], width),
+        EMBEDDING: (config["vocab_size"], width),
         "model.norm.weight": (width,),
     }
     if not config["tie_word_embeddings"]:
-        found["lm_head.weight"] = (config["vocab_size"], width)
+        found[HEAD] = (config["vocab_size"], width)
     for layer in range(config["num_hidden_layers"]):
         at = f"model.layers.{layer}."
         found |= {f"{at}input_layernorm.weight": (width,), f"{at}post_attention_layernorm.weight": (width,)}

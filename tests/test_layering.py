@@ -18,6 +18,7 @@ LAYERS = (
         "stepmetrics",
         "evaluation",
         "experiment",
+        "basemodel",
         "train",
         "runstate",
         "warmup",

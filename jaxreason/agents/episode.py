@@ -19,6 +19,7 @@ from jaxreason.config import AgentsConfig, Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grading.pool import Grades, Pool, grade_batch
+from jaxreason.grpo.batch import mini_batches
 from jaxreason.parallel.rules import place, whole_batch
 from jaxreason.sampling.generate import generate
 from jaxreason.sampling.methods import Method
@@ -147,20 +148,8 @@ def run(
       pool: for answers that need algebra.
       wait: returns a rollout when the device has made it, or raises to give the batch up.
     """
-    reason_key, segment_key, score_key = (jax.random.fold_in(key, role.id) for role in (REASON, SEGMENT, SCORE))
-    sampling = config.sampling
     clock = Clock()
-    asked, rollout = reason(
-        params,
-        problems,
-        reason_key,
-        config,
-        tokenizer,
-        num_generations=sampling.num_generations,
-        temperature=sampling.temperature,
-        method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
-    )
-    rollout = wait(rollout)
+    asked, rollout = _reason_in_batches(params, problems, jax.random.fold_in(key, REASON.id), config, tokenizer, wait)
     clock.lap("reason")
     reasonings, grades = read_answers(rollout, problems, tokenizer, pool)
     clock.lap("grade")
@@ -176,8 +165,52 @@ def run(
         return episode
     # A cut y could not be re-emitted within the segmenter's limit; one that can't be graded is not learnt from.
     wanted = np.asarray(rollout.finished).reshape(-1) & grades.gradable & [bool(r.ids) for r in reasonings]
-    episode = _segment(helper_params, episode, wanted, segment_key, config, tokenizer, clock, wait)
-    return _score(helper_params, episode, score_key, config, tokenizer, clock, wait)
+    return ask_helpers(helper_params, episode, wanted, key, config, tokenizer, clock, wait)
+
+
+def _reason_in_batches(
+    params, problems: Sequence[Problem], key: jax.Array, config: Config, tokenizer: Tokenizer, wait
+) -> tuple[PromptBatch, Rollout]:
+    """`reason` on sampling.rollout_batches shares of the problems, one after the other."""
+    sampling = config.sampling
+    shares, found = mini_batches(len(problems), sampling.rollout_batches), []
+    for b, share in enumerate(shares):
+        asked, rollout = reason(
+            params,
+            problems[share],
+            key if len(shares) == 1 else jax.random.fold_in(key, b),
+            config,
+            tokenizer,
+            num_generations=sampling.num_generations,
+            temperature=sampling.temperature,
+            method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
+        )
+        # Waited for here: batches that queue up would each hold a cache.
+        found.append((asked, wait(rollout)))
+    if len(found) == 1:
+        return found[0]
+    return jax.tree.map(lambda *parts: np.concatenate(jax.device_get(parts)), *found)
+
+
+def ask_helpers(
+    params: Params,
+    episode: Episode,
+    wanted: np.ndarray,
+    key: jax.Array,
+    config: Config,
+    tokenizer: Tokenizer,
+    clock: Clock,
+    wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
+) -> Episode:
+    """Let the segmenter split each y, and the scorer score the chunks.
+
+    Args:
+      wanted: bool [P*G]; other rows are not asked about.
+      key, wait: as in `run`.
+    """
+    segment_key, score_key = (jax.random.fold_in(key, role.id) for role in (SEGMENT, SCORE))
+    episode = _segment(params, episode, wanted, segment_key, config, tokenizer, clock, wait)
+    return _score(params, episode, score_key, config, tokenizer, clock, wait)
 
 
 def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock, wait) -> Episode:

@@ -38,6 +38,7 @@ __all__ = [
     "SamplingConfig",
     "TokenizerConfig",
     "WarmupConfig",
+    "given",
     "load",
     "parser",
     "save",
@@ -81,6 +82,14 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
         return Config(**{field.name: sections[field.name] for field in dataclasses.fields(Config)})
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
         raise ValueError(explain(str(error))) from None
+
+
+def given(path: str | Path | None, overrides: Sequence[str] = ()) -> frozenset[str]:
+    """Which keys, as `section.field`, the file and the overrides that `load` accepted set, if only to the default."""
+    names = {override.lstrip("-").split("=")[0] for override in overrides}
+    for section, fields in (read_yaml(Path(path)) if path is not None else {}).items():
+        names |= {f"{section}.{key}" for key in fields} if isinstance(fields, dict) else {section}
+    return frozenset(names)
 
 
 def to_dict(config: Config) -> dict:

@@ -14,6 +14,9 @@ class SamplingConfig:
     """rollouts G a problem"""
     max_completion_length: int = 160
     """token limit of the reasoner"""
+    rollout_batches: int = 1
+    """equal batches of problems that a step's rollouts are decoded in, as agents.helper_batches for the helpers; more
+    need less memory, and their number decides which tokens are drawn"""
     temperature: float = 1.0
     """softmax temperature; the trainer's log-probabilities use the same"""
     top_p: float = 1.0
@@ -33,6 +36,7 @@ class SamplingConfig:
         require(
             self.max_completion_length >= 2, "sampling.max_completion_length", "at least 2", self.max_completion_length
         )
+        require(self.rollout_batches >= 1, "sampling.rollout_batches", "at least 1", self.rollout_batches)
         require(self.temperature > 0, "sampling.temperature", "above 0 (evaluation can be greedy)", self.temperature)
         require(0 < self.top_p <= 1, "sampling.top_p", "in (0, 1]", self.top_p)
         require(self.top_k >= 0, "sampling.top_k", "at least 0", self.top_k)

@@ -22,8 +22,13 @@ class LayerRun(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The policy's shape, in the names of a Hugging Face config.json."""
+    """The policy: a released checkpoint, or a shape in the names of a Hugging Face config.json."""
 
+    path: str = ""
+    """checkpoint to start from, which brings its shape and its tokenizer: a folder, or an id of the Hugging Face hub;
+    empty: random weights of the shape below"""
+    revision: str = ""
+    """branch, tag or commit of a hub id; empty: its newest"""
     vocab_size: int = 0
     """entries of the embedding; 0: the tokenizer's size, rounded up to a multiple of 64"""
     hidden_size: int = 128
@@ -200,7 +205,8 @@ class TokenizerConfig:
     """The tokenizer."""
 
     path: str = ""
-    """folder of a tokenizer; empty: train a sentencepiece model on the training data, inside the run folder"""
+    """folder of a tokenizer; empty: the one of model.path, or else a sentencepiece model trained on the training data,
+    inside the run folder"""
     vocab_size: int = 420
     """pieces of a trained sentencepiece model, 256 of them byte fallbacks"""
 

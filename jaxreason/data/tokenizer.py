@@ -46,6 +46,11 @@ class Tokenizer:
     _chat: Any = dataclasses.field(repr=False, compare=False)  # the transformers tokenizer, for its template
     _bytes: tuple[bytes, ...] = dataclasses.field(repr=False, compare=False)  # id -> bytes; b"" in holes
 
+    @property
+    def has_template(self) -> bool:
+        """Whether `render_chat` has a template to render by."""
+        return bool(self._chat.chat_template)
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, nothing added; of an empty text none.
 

@@ -1,4 +1,4 @@
-"""Evaluate the policy that a run folder holds, on its own held-out problems or on others.
+"""Open and evaluate a policy on disk: a run's, or a checkpoint in the form of the Hugging Face hub.
 
 Reads beside a training that is still writing; what it found goes into files of its own.
 """
@@ -10,19 +10,78 @@ from pathlib import Path
 
 import jax
 
-from jaxreason import experiment, runstate, train
+from jaxreason import basemodel, experiment, runstate, train
+from jaxreason.basemodel import BaseModel
 from jaxreason.checkpoint import open_checkpoints
-from jaxreason.config import Config, load
+from jaxreason.config import Config, given, load
 from jaxreason.data import tokenizer
+from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation import loop
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
+from jaxreason.policy import huggingface
 from jaxreason.progress import Display
 from jaxreason.runfolder import write_json_atomic
 from jaxreason.types import Params
 
 MAY_CHANGE = ("evaluation.", "grading.", "mesh.", "run.compilation_cache_dir", "data.max_prompt_length")
 """What of a run's configuration an evaluation may override; the rest made the policy what it is."""
+
+
+RECIPE = "jaxreason.yaml"
+"""In an exported checkpoint: the configuration of the run it came from."""
+UNKNOWN = (
+    "--data.max_prompt_length=1024",
+    "--sampling.max_completion_length=2048",
+    "--evaluation.temperature=0.6",
+    "--evaluation.top_p=0.95",
+)
+"""Settings for a checkpoint that says nothing of how it was trained."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A policy on disk and how it is talked to."""
+
+    path: Path
+    config: Config  # with model.vocab_size filled in
+    tokenizer: Tokenizer
+    released: BaseModel | None  # None for a run's folder
+
+
+def open_place(place: str, overrides: Sequence[str] = ()) -> Place:
+    """Find a policy and its configuration; no weights are read yet.
+
+    Args:
+      place: a run's folder, a checkpoint's, or an id of the Hugging Face hub.
+      overrides: of evaluation, grading and the like for a run; anything for a checkpoint. A checkpoint that was
+        exported from a run has that run's settings, another the ones in UNKNOWN and its own chat template.
+
+    Raises:
+      ValueError: nothing of the kind there, or an override of what made a run's policy what it is.
+    """
+    path = Path(place).expanduser()
+    if (path / "config.yaml").is_file():
+        config = load_config(path, overrides)
+        tok = tokenizer.load(config.tokenizer.path or path / "tokenizer")
+        return Place(path, experiment.with_vocabulary(config, tok), tok, None)
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise ValueError(
+            f"{place}: expected the folder of a run (with config.yaml) or of a checkpoint (with config.json), "
+            "got neither"
+        )
+    asked = load(None, overrides)
+    folder = huggingface.resolve(place, asked.model.revision or None)
+    tok = tokenizer.load(folder)
+    if (folder / RECIPE).is_file():
+        config = load(folder / RECIPE, overrides)
+    else:
+        form = "chat" if tok.has_template else "plain"
+        config = load(None, [f"--agents.prompts={form}", *UNKNOWN, *overrides])
+    bare = dataclasses.replace(asked.model, path=place, dtype=config.model.dtype, param_dtype=config.model.param_dtype)
+    config = dataclasses.replace(config, model=bare, tokenizer=asked.tokenizer)
+    config, released = basemodel.find(config, given(None, overrides))
+    return Place(folder, experiment.with_vocabulary(config, tok), tok, released)
 
 
 def load_config(run: Path, overrides: Sequence[str] = ()) -> Config:
@@ -46,9 +105,8 @@ def load_config(run: Path, overrides: Sequence[str] = ()) -> Config:
     return load(run / "config.yaml", overrides)
 
 
-def evaluate_run(
-    run: Path,
-    config: Config,
+def evaluate(
+    place: Place,
     *,
     data: str | None = None,
     step: int | None = None,
@@ -58,11 +116,10 @@ def evaluate_run(
     """Evaluate a stored policy, draw for draw as its training did.
 
     Args:
-      run: the folder.
-      config: as `load_config` gives it.
       data: JSONL file or prepared folder of problems, all of which are asked; None for the run's own held-out ones.
-      step: training steps done; 0 is the policy before training; None the newest there is.
-      output: JSON file to write; None for one in the run's evaluation/. Every answer goes to the .jsonl beside it.
+      step: training steps done, of a run; 0 is the policy before training; None the newest there is.
+      output: JSON file to write; None for one in the run's evaluation/, or for a checkpoint in ./evaluation. Every
+        answer goes to the .jsonl beside it.
 
     Returns:
       The file written, and what is in it.
@@ -74,8 +131,9 @@ def evaluate_run(
     if output and (output.suffix == ".jsonl" or output.is_dir()):
         raise ValueError(f"--output: expected a .json file (the answers go to the .jsonl beside it), got {output}")
     display = display or Display()
-    tok = tokenizer.load(config.tokenizer.path or run / "tokenizer")
-    config = experiment.with_vocabulary(config, tok)
+    config, tok = place.config, place.tokenizer
+    if place.released and not data and not (place.path / RECIPE).is_file():
+        raise ValueError(f"{place.path}: expected --data FILE with problems, since a checkpoint brings none of its own")
     asked = experiment.read(data) if data else experiment.held_out(config.data)
     problems = [problem for problem in asked if experiment.fits(problem, config, tok)]
     if not problems:
@@ -85,7 +143,7 @@ def evaluate_run(
     modes = 1 + config.evaluation.greedy
     with on_mesh(config, display.warn), Pool(config.grading.num_workers, config.grading.timeout_s) as pool:
         refuse_vocabulary(config)
-        params, number = load_policy(run, config, step)
+        params, number = open_policy(place, step, display)
         with display.bar(f"evaluate at {number}", modes * len(problems), every=0) as advance:
             answers = loop.evaluate(
                 params,
@@ -97,9 +155,12 @@ def evaluate_run(
                 pool=pool,
                 advance=advance,
             )
-    output = output or run / "evaluation" / f"again_step_{number:06d}_{Path(data).stem if data else 'heldout'}.json"
+    stem = Path(data).stem if data else "heldout"
+    if place.released:
+        output = output or Path("evaluation") / f"{Path(place.released.name).name}_{stem}.json"
+    output = output or place.path / "evaluation" / f"again_step_{number:06d}_{stem}.json"
     found = {
-        "run": str(run),
+        "run": str(place.path),
         "step": number,
         "data": data or config.data.test,
         "dropped_problems": len(asked) - len(problems),
@@ -111,6 +172,19 @@ def evaluate_run(
     rows = [{"mode": mode} | row for mode, a in answers.items() for row in a.samples]
     output.with_suffix(".jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return output, found
+
+
+def open_policy(place: Place, step: int | None = None, display: Display | None = None) -> tuple[Params, int]:
+    """Parameters of a policy on disk and the step they are of, 0 for a checkpoint.
+
+    Raises:
+      ValueError: no such step, or damaged files.
+    """
+    if place.released is None:
+        return load_policy(place.path, place.config, step)
+    if step is not None:
+        raise ValueError(f"--step: expected with the folder of a run only, got {step} for {place.path}; leave it out")
+    return basemodel.load(place.released, place.config.model, display or Display()), 0
 
 
 def load_policy(run: Path, config: Config, step: int | None = None) -> tuple[Params, int]:
@@ -128,5 +202,10 @@ def load_policy(run: Path, config: Config, step: int | None = None) -> tuple[Par
             if step is not None or checkpoints.latest_step() is not None:
                 found, _, number = checkpoints.restore(step, runstate.shape_of_state(config))
                 return found.train.params, number
+    base = basemodel.recorded(run)
+    if base and not config.warmup.max_steps:
+        if basemodel.fingerprint(base.folder) != base.fingerprint:
+            raise ValueError(f"{base.folder}: expected the checkpoint that {run} began from, got another; restore it")
+        return basemodel.load(base, config.model, Display(quiet=True)), 0
     with open_checkpoints(run / "start", None) as starts:
         return starts.restore(None, runstate.shape_of_start(config))[0], 0

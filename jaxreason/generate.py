@@ -1,0 +1,190 @@
+"""One question to a policy, answered while one watches, and then taken apart by its own helpers."""
+
+import codecs
+import dataclasses
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from rich.text import Text
+
+from jaxreason.agents import episode, prompts
+from jaxreason.agents.episode import Clock, Episode
+from jaxreason.agents.roles import REASON
+from jaxreason.config import Config
+from jaxreason.data.problems import Problem
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.evaluation import stored
+from jaxreason.interrupt import Interrupt, Stopped
+from jaxreason.policy import api
+from jaxreason.progress import Display
+from jaxreason.sampling.methods import Method
+from jaxreason.sampling.stream import stream
+from jaxreason.types import Params, Rollout
+
+PROMPT_STEP = 64
+"""Prompts are padded to a multiple of this, so that the next question finds its program compiled."""
+
+
+IMPORTANCE = {5: "bold green", 4: "green", 3: "yellow", 2: "red", 1: "dim red"}
+"""Colours of a chunk on a terminal."""
+
+
+def adjust(
+    place: stored.Place, temperature: float | None, top_p: float | None, max_completion_length: int | None
+) -> stored.Place:
+    """The same policy asked otherwise; None leaves a setting as it is.
+
+    Raises:
+      ValueError: a setting out of range.
+    """
+    config = place.config
+    chosen = {"temperature": temperature, "top_p": top_p}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    limit = {} if max_completion_length is None else {"max_completion_length": max_completion_length}
+    try:
+        config = dataclasses.replace(
+            config,
+            evaluation=dataclasses.replace(config.evaluation, **chosen),
+            sampling=dataclasses.replace(config.sampling, **limit),
+        )
+    except ValueError as error:  # in the words of the configuration
+        raise ValueError(str(error).replace("evaluation.", "--").replace("sampling.", "--")) from None
+    return dataclasses.replace(place, config=config)
+
+
+def show(place: stored.Place, question: str, *, seed: int, step: int | None, explained: bool, display: Display) -> None:
+    """Print an answer as it comes and, if asked, what it is made of.
+
+    Raises:
+      ValueError: as `answer` does, or no such step.
+      Stopped: interrupted; what was written stands.
+    """
+    config, tok, console = place.config, place.tokenizer, display.console
+    params, _ = stored.open_policy(place, step, display)
+    written, began = Answer(), time.monotonic()
+    with Interrupt() as interrupt:
+        for text in answer(params, question, config, tok, seed=seed, written=written):
+            console.print(Text(text), end="")
+            console.file.flush()
+            if interrupt:
+                break
+        console.print()
+        if interrupt:
+            raise Stopped(f"stopped after {len(written.ids)} tokens", interrupt.exit_code)
+        seconds = time.monotonic() - began
+        end = "" if written.finished else ", cut at the limit (--max_completion_length)"
+        console.print(f"{len(written.ids)} tokens in {seconds:.1f} s{end}", style="dim", markup=False)
+        if explained:
+            _print(explain(params, question, written, config, tok, seed=seed), display)
+
+
+def _print(found: "Explanation", display: Display) -> None:
+    display.say("")
+    for chunk, score, tokens in zip(found.chunks, found.scores or [0] * len(found.chunks), found.tokens, strict=True):
+        line = Text(f"[{score or '?'}] {tokens:4d}  ")
+        line.append(prompts.readable(chunk).strip(), style=IMPORTANCE.get(score, ""))
+        display.console.print(line)
+    if found.scores:
+        total = sum(found.tokens)
+        low = sum(n for n, score in zip(found.tokens, found.scores, strict=True) if score <= 2)
+        display.say(f"importance 1 to 5 and tokens of each chunk; {low} of {total} tokens score 2 or less")
+    if found.cause != "ok":
+        display.say(f"nothing to explain: {found.cause}" if not found.chunks else found.cause)
+
+
+@dataclasses.dataclass
+class Answer:
+    """What has been written so far."""
+
+    ids: list[int] = dataclasses.field(default_factory=list)
+    """tokens, the end token left out"""
+    finished: bool = False
+    """whether it ended by itself"""
+
+
+def answer(
+    params: Params, question: str, config: Config, tokenizer: Tokenizer, *, seed: int, written: Answer
+) -> Iterator[str]:
+    """Ask the reasoner once, at evaluation.temperature and evaluation.top_p.
+
+    Args:
+      written: is filled in as it goes.
+
+    Yields:
+      Text as it comes; a character cut by tokens is held back until it is whole.
+
+    Raises:
+      ValueError: prompt and completion can be longer than the model is made for.
+    """
+    (text,) = prompts.render_reason([question], config.agents, tokenizer)
+    (ids,) = tokenizer.encode_batch([text])
+    limit, most = config.sampling.max_completion_length, config.model.max_position_embeddings
+    if most and len(ids) + limit > most:
+        raise ValueError(
+            f"the prompt has {len(ids)} tokens and the answer up to {limit}, but the model is made for {most} in all; "
+            "lower --max_completion_length"
+        )
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    pieces = stream(
+        api.unstack(params, config.model),
+        episode.left_pad([ids], -(-len(ids) // PROMPT_STEP) * PROMPT_STEP, tokenizer.pad_id),
+        jax.random.key(seed),
+        config.evaluation.temperature,
+        config=config.model,
+        max_completion_length=limit,
+        eos_ids=tokenizer.eos_ids,
+        pad_id=tokenizer.pad_id,
+        method=Method(top_p=config.evaluation.top_p),
+    )
+    for piece in pieces:
+        written.finished = piece[-1] in tokenizer.eos_ids
+        new = piece[:-1] if written.finished else piece
+        written.ids += new
+        yield decoder.decode(b"".join(map(tokenizer.token_bytes, new)))
+    yield decoder.decode(b"", final=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """An answer's reasoning as the model itself takes it apart."""
+
+    chunks: list[str]
+    scores: list[int]
+    """importance 1 to 5 of each chunk; empty where the scorer's answer was not valid"""
+    tokens: list[int]
+    """of each chunk"""
+    cause: str
+    """`ok`, or why there are no chunks or no scores"""
+
+
+def explain(
+    params: Params, question: str, written: Answer, config: Config, tokenizer: Tokenizer, *, seed: int
+) -> Explanation:
+    """Let the same parameters split the reasoning of an answer and score its chunks, as in training."""
+    T = config.sampling.max_completion_length
+    row = np.full((1, 1, T), tokenizer.pad_id, np.int32)
+    row[0, 0, : len(written.ids)] = written.ids
+    length: Any = np.full((1, 1), len(written.ids), np.int32)
+    arrays: dict[str, Any] = {"tokens": row, "length": length, "logp": np.zeros((1, 1, T), np.float32)}
+    rollout = Rollout(**arrays, finished=np.zeros((1, 1), bool), candidates=None)  # pyright: ignore[reportArgumentType]
+    problem = Problem("question", question, "unknown")
+    reasonings, grades = episode.read_answers(rollout, [problem], tokenizer, None)
+    if not reasonings[0].ids:
+        return Explanation([], [], [], "the answer was given at once")
+    played = Episode(
+        problems=[problem], prompts={}, rollouts={REASON.name: rollout}, reasonings=reasonings, grades=grades
+    )
+    wanted = np.ones(1, bool)
+    played = episode.ask_helpers(params, played, wanted, jax.random.key(seed), config, tokenizer, Clock())
+    assert played.segmentation is not None
+    assert played.scoring is not None
+    if not (chunks := played.segmentation.texts[0]):
+        return Explanation([], [], [], f"the split was not valid ({played.segmentation.causes[0] or 'not asked'})")
+    tokens = np.asarray(played.segmentation.chunks.length)[0, 0, : len(chunks)].tolist()
+    scores = np.asarray(played.scoring.scores.value)[0, 0, : len(chunks)].tolist()
+    if not played.scoring.scores.valid[0, 0]:
+        return Explanation(chunks, [], tokens, f"the scores were not valid ({played.scoring.causes[0] or 'not asked'})")
+    return Explanation(chunks, scores, tokens, "ok")
