@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import difflib
 import errno
+import json
 import logging
 import os
 import sys
@@ -176,6 +177,13 @@ def _parser() -> argparse.ArgumentParser:
         "--dtype", choices=("bfloat16", "float32"), help="of the tensors; default: the checkpoint's it began from"
     )
 
+    plan = add(commands, "plan", _plan, "compile a step for TPUs that are not here: memory, FLOPs, bounds", sections)
+    plan.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
+    plan.add_argument("--topology", metavar="NAME", required=True, help="v5p:2x2x4, or a product such as v5litepod-16")
+    plan.add_argument("--slices", type=int, default=1, help="slices of this topology; default: 1")
+    plan.add_argument("--search", action="store_true", help="try sizes of mesh.tensor, the quickest that fits first")
+    plan.add_argument("--json", action="store_true", help="print JSON")
+
     data = commands.add_parser("data", help="convert, prepare or split problems", description="problems as files")
     data = data.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     prepare = add(data, "prepare", _prepare, "check a JSONL file and build its dataset, or write the built-in task")
@@ -213,14 +221,19 @@ def _train_and_show(args: argparse.Namespace) -> None:
 
     _refuse_misspelt(args.overrides, ("--resume", "--debug", "--help"))
     conf = config.load(args.config, args.overrides)
-    display = Display(every=conf.run.logging_steps)
     _cache_compilations(conf.run.compilation_cache_dir)
+    from jaxreason.parallel import hosts
+
+    hosts.join(conf.distributed)
+    display = Display(quiet=not hosts.first(), every=conf.run.logging_steps)
     from jaxreason import basemodel
     from jaxreason.evaluation import show
     from jaxreason.train import train
 
     basemodel.find(conf, config.given(args.config, args.overrides))  # only here it is known what was written
     results = train(conf, display=display)
+    if not hosts.first():
+        return
     display.say("")
     show.results(results, display.console)
     folder = Path(conf.run.output_dir).expanduser()
@@ -271,6 +284,29 @@ def _generate(args: argparse.Namespace) -> None:
     )
     _cache_compilations(place.config.run.compilation_cache_dir)
     generate.show(place, question.strip(), seed=args.seed, step=args.step, explained=args.explain, display=Display())
+
+
+def _plan(args: argparse.Namespace) -> None:
+    from jaxreason import config
+    from jaxreason.plan.topology import parse
+
+    _refuse_misspelt(args.overrides, ("--topology", "--slices", "--search", "--json", "--debug", "--help"))
+    conf = config.load(args.config, args.overrides)
+    topology = parse(args.topology, args.slices)
+    os.environ["JAX_PLATFORMS"] = "cpu"  # what compiles is not what computes, and must not claim a chip
+    from jaxreason import plan
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    found = (plan.search if args.search else plan.plan)(conf, topology, say)
+    if args.json:
+        print(json.dumps(found, indent=2))
+        return
+    from jaxreason.plan import show
+
+    for one in found if isinstance(found, list) else [found]:
+        print("\n".join(show.lines(one)))
 
 
 def _report(args: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -11,10 +12,19 @@ POLL_S = 0.05
 
 
 class Interrupt:
-    """A context manager under which the first signal is noted and a second Ctrl-C stops at once."""
+    """A context manager under which the first signal is noted and a second Ctrl-C stops at once.
 
-    def __init__(self):
+    Of several processes, one that gets a signal tells the others where they all `check`, so that they stop together.
+    """
+
+    def __init__(self, gather: Callable[[int], list[int]] = lambda number: [number]):
+        """Note nothing yet.
+
+        Args:
+          gather: passes a number on to all processes, and returns all of theirs.
+        """
         self.signal: Any = None  # signal.Signals, once one came
+        self._gather = gather
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupt":
@@ -36,9 +46,16 @@ class Interrupt:
         self.signal = signal.Signals(number)
 
     def check(self) -> None:
-        """Raise Abandoned once a signal came."""
-        if self:
+        """Raise Abandoned once a signal came to any of the processes, all of which must ask."""
+        if self.noticed():
             raise Abandoned
+
+    def noticed(self) -> bool:
+        """Whether a signal came to any of the processes, all of which must ask."""
+        numbers = self._gather(0 if self.signal is None else int(self.signal))
+        if self.signal is None and any(numbers):
+            self.signal = signal.Signals(max(numbers))
+        return any(numbers)
 
     def wait(self, arrays: T) -> T:
         """`jax.block_until_ready` that a signal ends; what the device was making is then thrown away.
@@ -54,11 +71,15 @@ class Interrupt:
             leaves: list[Any] = [x for x in jax.tree.leaves(arrays) if isinstance(x, jax.Array)]
             pause_s = 0.001
             while not all(leaf.is_ready() for leaf in leaves):
-                self.check()
+                self._check_mine()
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, POLL_S)
-            self.check()
+            self._check_mine()
         return jax.block_until_ready(arrays)
+
+    def _check_mine(self) -> None:
+        if self:
+            raise Abandoned
 
     def __bool__(self) -> bool:
         return self.signal is not None

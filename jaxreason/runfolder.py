@@ -197,6 +197,16 @@ def steps_done(path: str | Path) -> int:
     return max([0, *logged, *_saved(Path(path) / CHECKPOINTS)])
 
 
+def launch_identity(config: Config) -> dict[str, Any]:
+    """What all processes of a launch must share: the configuration, the code and the packages."""
+    shared = {name: section for name, section in to_dict(config).items() if name != "distributed"}
+    return {
+        "configuration": json.dumps(shared),
+        "code": _git(Path(__file__).parent),
+        "versions": {name: _version(name) for name in _PACKAGES},
+    }
+
+
 def begun(path: str | Path) -> bool:
     """Whether a folder holds a policy or steps, so that only the configuration that made them may go on."""
     return bool(_saved(Path(path) / START)) or (Path(path) / MODEL).is_file() or steps_done(path) > 0
@@ -289,7 +299,9 @@ def _refuse_another(held: dict, asked: dict, path: Path) -> None:
     differing = [
         f"{key} ({_show(old, key)} -> {_show(new, key)})"
         for key in [*new, *(k for k in old if k not in new)]
-        if key not in may_change and not key.startswith("mesh.") and old.get(key, absent) != new.get(key, absent)
+        if key not in may_change
+        and not key.startswith(("mesh.", "distributed."))
+        and old.get(key, absent) != new.get(key, absent)
     ]
     if differing:
         raise ValueError(

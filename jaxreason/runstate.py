@@ -1,21 +1,24 @@
 """The changing half of a run: how it begins, is saved, is found again, and is kept when something breaks."""
 
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason import basemodel, warmup
+from jaxreason import basemodel, runfolder, warmup
 from jaxreason.checkpoint import Checkpoints
 from jaxreason.config import Config, RewardConfig
 from jaxreason.data.problems import to_json
 from jaxreason.experiment import Experiment
 from jaxreason.grpo import optimizer
 from jaxreason.interrupt import Interrupt, Stopped
+from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import describe
 from jaxreason.parallel.rules import abstract, place
 from jaxreason.policy import api
@@ -82,7 +85,7 @@ def starting_policy(
     display.say(f"policy of {api.num_params(params) / 1e6:.2f}M parameters on {describe()}")
     if config.warmup.max_steps:
         with display.bar("warm-up", config.warmup.max_steps, every=config.warmup.max_steps // 5) as advance:
-            params = warmup.run(params, config, exp.tokenizer, advance, lambda: bool(interrupt))
+            params = warmup.run(params, config, exp.tokenizer, advance, interrupt.noticed)
         if interrupt:
             raise Stopped(f"{interrupt.signal.name}: stopped in the warm-up, which begins anew", interrupt.exit_code)
     if exp.base:
@@ -112,6 +115,35 @@ def begin_budget(state: RunState, base: dict, config: RewardConfig, warn: Callab
     return dataclasses.replace(state, budget=place(budget.initial(target, tokens)))
 
 
+@contextlib.contextmanager
+def open_folder(config: Config) -> Iterator[RunFolder]:
+    """The run's folder, which process 0 writes and all processes see.
+
+    Raises:
+      ValueError: on every process, what `runfolder.create_or_open` says on the first, or that a process sees another
+        folder.
+    """
+    path, mark = Path(config.run.output_dir).expanduser(), ".seen"
+    folder, refusal = None, None
+    if hosts.first():
+        try:
+            folder = runfolder.create_or_open(path, config)
+            (path / mark).write_text(secrets.token_hex(8))
+        except ValueError as error:
+            refusal = str(error)
+    if refusal := hosts.agree(refusal):
+        raise ValueError(refusal)
+    seen = hosts.gather((path / mark).read_text() if (path / mark).is_file() else "nothing")
+    with folder or runfolder.create_or_open(path, config, writer=False) as opened:
+        for process, text in enumerate(seen):
+            if text != seen[0]:
+                raise ValueError(
+                    f"run.output_dir: process {process} does not see the folder {path} of process 0; expected one that "
+                    "all hosts share (NFS, Filestore, a mounted bucket)"
+                )
+        yield opened
+
+
 def open_state(
     exp: Experiment, start: Params, checkpoints: Checkpoints, folder: RunFolder
 ) -> tuple[RunState, int, dict]:
@@ -124,7 +156,7 @@ def open_state(
         copy = jax.jit(lambda p: new_state(jax.tree.map(jnp.copy, p), config), out_shardings=placement(shapes))
         return copy(start), 0, {}
     state, meta, number = checkpoints.restore(None, shapes)
-    for name, now in _identity(exp).items():
+    for name, now in identity(exp).items():
         if meta[name] != now:
             raise ValueError(
                 f"{folder.path}: checkpoint {number} belongs to another {name} ({meta[name]}, now {now}); "
@@ -134,14 +166,15 @@ def open_state(
     return state, number, meta["monitor"]
 
 
-def _identity(exp: Experiment) -> dict[str, str]:
+def identity(exp: Experiment) -> dict[str, str]:
+    """What a resumed run, and every process of a run, must agree on."""
     held_out = hashlib.sha256("\n".join(map(to_json, exp.test)).encode()).hexdigest()[:16]
     return {"data": exp.stream.fingerprint, "held-out data": held_out, "tokenizer": exp.tokenizer.fingerprint}
 
 
 def save(checkpoints: Checkpoints, number: int, state: RunState, memory: dict, exp: Experiment) -> None:
     """Save the state after `number` steps, with what a resumed run must agree on."""
-    checkpoints.save(number, state, {"monitor": memory} | _identity(exp))
+    checkpoints.save(number, state, {"monitor": memory} | identity(exp))
 
 
 def refuse_broken(
@@ -170,7 +203,8 @@ def refuse_broken(
         return
     file = folder.path / f"bad_batch_step_{number:06d}.npz"
     arrays = {f"{i}/{k}": v for i, b in enumerate(batches) for k, v in vars(b).items() if v is not None}
-    np.savez(file, **jax.device_get(arrays))
+    if hosts.first():
+        np.savez(file, **jax.device_get(arrays))
     if checkpoints.latest_step() != number - 1:
         save(checkpoints, number - 1, state, memory, exp)
     checkpoints.wait()

@@ -34,6 +34,7 @@ from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import optimizer
 from jaxreason.interrupt import Abandoned, Interrupt, Stopped
+from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.progress import Display
 from jaxreason.rewards import budget
@@ -146,20 +147,23 @@ def train(config: Config, *, display: Display | None = None) -> dict:
     """
     display = display or Display(every=config.run.logging_steps)
     config, released = basemodel.find(config)
-    if found := runfolder.finished(config.run.output_dir, config):
+    hosts.refuse_difference(runfolder.launch_identity(config))
+    if found := hosts.agree(runfolder.finished(config.run.output_dir, config)):
         display.say(f"{config.run.output_dir}: finished before; raise run.max_steps to go on, or set another folder")
         return found
     began = time.monotonic()
     with (
-        Interrupt() as interrupt,
+        Interrupt(hosts.gather) as interrupt,
         on_mesh(config, display.warn),
-        runfolder.create_or_open(config.run.output_dir, config) as folder,
+        runstate.open_folder(config) as folder,
         Pool(config.grading.num_workers, config.grading.timeout_s) as pool,
         open_checkpoints(folder.checkpoints, config.run.save_total_limit) as checkpoints,
         open_checkpoints(folder.path / "start", 1) as starts,
     ):
         begun = runfolder.begun(folder.path)
-        exp = experiment.prepare(config, folder.path, display.say, released)
+        own = folder.path if hosts.first() else folder.path / "hosts" / str(jax.process_index())
+        exp = experiment.prepare(config, own, display.say, released)
+        hosts.refuse_difference(runstate.identity(exp))
         refuse_vocabulary(exp.config)
         tools = make_tools(exp, pool)
         evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)

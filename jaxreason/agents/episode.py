@@ -20,6 +20,7 @@ from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grading.pool import Grades, Pool, grade_batch
 from jaxreason.grpo.batch import mini_batches
+from jaxreason.parallel.hosts import share
 from jaxreason.parallel.rules import place, whole_batch
 from jaxreason.sampling.generate import generate
 from jaxreason.sampling.methods import Method
@@ -122,11 +123,19 @@ def reason(
 def read_answers(
     rollout: Rollout, problems: Sequence[Problem], tokenizer: Tokenizer, pool: Pool | None
 ) -> tuple[list[Reasoning], Grades]:
-    """Find y and the answer in every completion, and grade it. A completion cut at the limit is graded by its text."""
+    """Find y and the answer in every completion, and grade it, each host its own rows. A completion cut at the limit
+    is graded by its text."""
     G = rollout.length.shape[1]
-    found = [alignment.find_reasoning(ids, tokenizer) for ids in alignment.completion_ids(rollout)]
+    all_ids = alignment.completion_ids(rollout)
     golds = [problem.answer for problem in problems for _ in range(G)]
-    return found, grade_batch([r.answer for r in found], golds, pool=pool)
+
+    def read(part: slice):
+        found = [alignment.find_reasoning(ids, tokenizer) for ids in all_ids[part]]
+        grades = grade_batch([r.answer for r in found], golds[part], pool=pool)
+        return list(zip(found, grades.correct, grades.gradable, grades.status, strict=True))
+
+    found, correct, gradable, status = map(list, zip(*share(len(all_ids), read), strict=True))
+    return found, Grades(np.array(correct, bool), np.array(gradable, bool), status)
 
 
 def run(
@@ -219,7 +228,8 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
     longest = config.sampling.max_completion_length
     ys = [r if want else None for r, want in zip(episode.reasonings, wanted, strict=True)]
     texts = prompts.render_segment([y.text if y else "" for y in ys], config.agents, tokenizer)
-    rows = [ids if y else [] for y, ids in zip(ys, tokenizer.encode_batch(texts), strict=True)]
+    encoded = share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
+    rows = [ids if y else [] for y, ids in zip(ys, encoded, strict=True)]
     tags = constraints.tag_tokens(tokenizer)
     lengths = [len(y.ids) if y else 0 for y in ys]
     constraint = None
@@ -239,9 +249,16 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
         wait,
     )
     clock.lap("segment")
-    answers, ended = _texts(rollout, lengths, tokenizer)
     T = episode.rollouts[REASON.name].tokens.shape[2]
-    segmentation = alignment.build_chunks(episode.reasonings, answers, ended, tokenizer, config.agents, shape=(P, G, T))
+
+    def read(part: slice):
+        answers, ended = _texts(rollout, lengths, tokenizer, part)
+        split = alignment.build_chunks(
+            episode.reasonings[part], answers, ended, tokenizer, config.agents, shape=(len(answers), 1, T)
+        )
+        return [split]
+
+    segmentation = _one_segmentation(share(P * G, read), (P, G))
     clock.lap("parse")
     return dataclasses.replace(
         episode,
@@ -257,7 +274,8 @@ def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Cloc
     P, G = episode.shape
     texts = score_prompts(episode, config, tokenizer)
     counts = [len(chunks) for chunks in episode.segmentation.texts]
-    rows = [ids if n else [] for n, ids in zip(counts, tokenizer.encode_batch(texts), strict=True)]
+    encoded = share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
+    rows = [ids if n else [] for n, ids in zip(counts, encoded, strict=True)]
     constraint = None
     if config.agents.decoding == "constrained":
         constraint = constraints.score_constraint(counts, tokenizer, config.agents)
@@ -275,7 +293,8 @@ def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Cloc
         wait,
     )
     clock.lap("score")
-    answers, ended = _texts(rollout, counts, tokenizer)
+    read = share(P * G, lambda part: list(zip(*_texts(rollout, counts, tokenizer, part), strict=True)))
+    answers, ended = map(list, zip(*read, strict=True))
     scoring = alignment.build_scores(episode.segmentation.chunks, answers, ended)
     clock.lap("parse")
     return dataclasses.replace(
@@ -383,14 +402,25 @@ def _joined(asked: Sequence[PromptBatch], order: np.ndarray, pad_id: int) -> Pro
     return PromptBatch(**arrays)
 
 
-def _texts(rollout: Rollout, asked: Sequence[int], tokenizer: Tokenizer) -> tuple[list[str | None], list[bool]]:
-    """What was written, None where nothing was asked, and whether it ended by itself.
+def _texts(
+    rollout: Rollout, asked: Sequence[int], tokenizer: Tokenizer, part: slice
+) -> tuple[list[str | None], list[bool]]:
+    """What was written in some of the rows, None where nothing was asked, and whether it ended by itself.
 
     A row that was asked wrote at least one token; one that wrote none had a prompt too long to be asked.
     """
     ids, length_N = alignment.completion_ids(rollout), np.asarray(rollout.length).reshape(-1)
     texts = [
         alignment.text_of(row, tokenizer) if n and written else None
-        for row, n, written in zip(ids, asked, length_N, strict=True)
+        for row, n, written in zip(ids[part], asked[part], length_N[part], strict=True)
     ]
-    return texts, np.asarray(rollout.finished).reshape(-1).tolist()
+    return texts, np.asarray(rollout.finished).reshape(-1)[part].tolist()
+
+
+def _one_segmentation(parts: Sequence[Segmentation], shape: tuple[int, int]) -> Segmentation:
+    """The splits of all hosts' rows [n 1 ...], as rows [P G ...]."""
+    chunks = jax.tree.map(
+        lambda *x: np.concatenate(x).reshape(*shape, *x[0].shape[2:]), *(part.chunks for part in parts)
+    )
+    lists = [[row for part in parts for row in getattr(part, name)] for name in Segmentation._fields[1:]]
+    return Segmentation(chunks, *lists)

@@ -15,7 +15,7 @@ from jaxreason.config.agents import AgentsConfig, SamplingConfig
 from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, WarmupConfig
 from jaxreason.config.explain import explain, read_yaml, refuse_unknown_keys
 from jaxreason.config.learning import GRPOConfig, OptimizerConfig, Preset, RewardConfig
-from jaxreason.config.mesh import MeshConfig
+from jaxreason.config.mesh import DistributedConfig, MeshConfig
 from jaxreason.config.model import ModelConfig, TokenizerConfig
 from jaxreason.config.run import MonitorConfig, RunConfig
 from jaxreason.config.whole import Config
@@ -25,6 +25,7 @@ __all__ = [
     "AgentsConfig",
     "Config",
     "DataConfig",
+    "DistributedConfig",
     "EvaluationConfig",
     "GRPOConfig",
     "GradingConfig",

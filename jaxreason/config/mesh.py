@@ -42,3 +42,26 @@ class MeshConfig:
         for field in dataclasses.fields(self)[3:]:
             axes = getattr(self, field.name)
             require(len(set(axes)) == len(axes), f"mesh.{field.name}", "each axis at most once", axes)
+
+
+@dataclasses.dataclass(frozen=True)
+class DistributedConfig:
+    """The processes of a run on several hosts, the same command on each."""
+
+    coordinator_address: str = ""
+    """host:port of process 0; empty: what the TPU machines say, or a process of its own elsewhere"""
+    num_processes: int = 0
+    """processes there are; 0: as the TPU machines say; 1: this one alone"""
+    process_id: int = -1
+    """number of this process, from 0; -1: as the TPU machines say"""
+
+    def __post_init__(self):
+        require(self.num_processes >= 0, "distributed.num_processes", "at least 0", self.num_processes)
+        if self.coordinator_address:
+            require(self.num_processes >= 1, "distributed.num_processes", "at least 1 with an address", 0)
+            require(
+                0 <= self.process_id < self.num_processes,
+                "distributed.process_id",
+                f"in 0..{self.num_processes - 1}",
+                self.process_id,
+            )

@@ -5,7 +5,7 @@ import dataclasses
 from jaxreason.config.agents import AgentsConfig, SamplingConfig
 from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, WarmupConfig
 from jaxreason.config.learning import GRPOConfig, OptimizerConfig, RewardConfig
-from jaxreason.config.mesh import MeshConfig
+from jaxreason.config.mesh import DistributedConfig, MeshConfig
 from jaxreason.config.model import ModelConfig, TokenizerConfig
 from jaxreason.config.run import MonitorConfig, RunConfig
 
@@ -36,6 +36,8 @@ class Config:
     """the optimiser"""
     mesh: MeshConfig = MeshConfig()
     """how devices are arranged, and what is split over them"""
+    distributed: DistributedConfig = DistributedConfig()
+    """the processes of a run on several hosts"""
     evaluation: EvaluationConfig = EvaluationConfig()
     """evaluation"""
     grading: GradingConfig = GradingConfig()

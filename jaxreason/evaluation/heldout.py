@@ -12,6 +12,7 @@ from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation import loop, metrics
 from jaxreason.grading.pool import Pool
+from jaxreason.parallel import hosts
 from jaxreason.progress import Display
 from jaxreason.runfolder import RunFolder
 from jaxreason.types import Params, Rollout
@@ -39,8 +40,8 @@ def evaluate_once(
       {"table": see `loop.table`, "answers": mode -> {"correct", "length"}, [Q k] lists}.
     """
     file = folder.path / "evaluation" / f"step_{number:06d}.json"
-    if file.is_file():
-        return json.loads(file.read_text())
+    if done := hosts.agree(json.loads(file.read_text()) if file.is_file() else None):
+        return done
     modes = 1 + config.evaluation.greedy
     with display.bar(f"evaluate at {number}", modes * len(problems), every=0) as advance:
         answers = loop.evaluate(
@@ -50,9 +51,10 @@ def evaluate_once(
         "table": loop.table(answers, problems, config),
         "answers": {m: {"correct": a.correct.tolist(), "length": a.length.tolist()} for m, a in answers.items()},
     }
-    file.parent.mkdir(exist_ok=True)
-    rows = [{"mode": mode} | row for mode, a in answers.items() for row in a.samples]
-    file.with_suffix(".jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    if hosts.first():
+        file.parent.mkdir(exist_ok=True)
+        rows = [{"mode": mode} | row for mode, a in answers.items() for row in a.samples]
+        file.with_suffix(".jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     folder.write_json(f"evaluation/{file.name}", found)
     return found
 

@@ -1,0 +1,145 @@
+"""Two processes of four devices each against one of eight: the same run, stopped and gone on with together."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests import runs
+from tests.helpers import TOLERANCE
+
+SETTINGS = [
+    "--model.num_key_value_heads=2",
+    "--data.prompts_per_step=8",
+    "--grpo.micro_batch_rows=8",
+    "--sampling.num_generations=4",
+    "--sampling.max_completion_length=32",
+    "--warmup.max_steps=0",
+    "--warmup.drill_steps=0",
+    "--evaluation.greedy=false",
+    "--data.demonstrations=100",
+    "--reward.preset=scma",
+    "--mesh.fsdp=4",
+    "--mesh.tensor=2",
+]
+TIMEOUT_S = 500
+
+
+def _start(folder, devices: int, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "jaxreason", "train", runs.TINY, runs.NO_CACHE, f"--run.output_dir={folder}"]
+        + [*SETTINGS, *arguments],
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=runs.ROOT,
+        start_new_session=True,
+    )
+
+
+def _two(folder, *arguments: str, second: tuple[str, ...] = ()) -> list[subprocess.Popen]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    join = [f"--distributed.coordinator_address={address}", "--distributed.num_processes=2"]
+    return [
+        _start(folder, 4, *join, f"--distributed.process_id={n}", *arguments, *(second if n else ())) for n in (0, 1)
+    ]
+
+
+def _end(*processes) -> list[tuple[int, str, str]]:
+    try:
+        return [(p.returncode, *said) for p in processes for said in [p.communicate(timeout=TIMEOUT_S)]]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """Two steps in one process."""
+    folder = tmp_path_factory.mktemp("one") / "run"
+    ((code, _, said),) = _end(_start(folder, 8, "--run.max_steps=2"))
+    assert code == 0, said
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The same in two."""
+    folder = tmp_path_factory.mktemp("two") / "run"
+    (code, _, said), (other_code, screen, other_said) = _end(*_two(folder, "--run.max_steps=2"))
+    assert (code, other_code) == (0, 0), said + other_said
+    assert screen == "", "a process that is not the first has nothing to say"
+    return folder
+
+
+def _compare(rows, expected_rows):
+    assert [row["step"] for row in rows] == [row["step"] for row in expected_rows]
+    for row, expected in zip(rows, expected_rows, strict=True):
+        assert row.keys() == expected.keys()
+        for name, value in expected.items():
+            if isinstance(value, int | float):
+                np.testing.assert_allclose(
+                    row[name], value, rtol=TOLERANCE["mesh"], atol=TOLERANCE["mesh"], err_msg=name
+                )
+            else:
+                assert row[name] == value, name
+
+
+def test_two_processes_train_what_one_trains(one, two):
+    """Catches rows that a host reads in another order, that are graded by nobody or twice, a batch that differs between
+    hosts, and a host that hangs in a collective the other never enters. One set of files is written."""
+    assert runs.rows(one)[0]["grad_norm"] > 0
+    _compare(runs.rows(two), runs.rows(one))
+    assert runs.results(two)["trained"]["mean_tokens"] == runs.results(one)["trained"]["mean_tokens"]
+    samples = "samples/step_000002.jsonl"
+    texts = [[json.loads(line)["resps"] for line in (f / samples).read_text().splitlines()] for f in (one, two)]
+    assert texts[0] == texts[1]
+
+
+def test_a_signal_to_one_stops_both_at_the_same_step_and_one_process_goes_on(one, two, tmp_path):
+    """Catches a signal that only its own process heeds (the other would wait forever), and a checkpoint of two
+    processes that another number of processes, on another mesh, cannot read."""
+    folder = tmp_path / "run"
+    shutil.copytree(two, folder, ignore=shutil.ignore_patterns("results.json", "checkpoints", "hosts"))
+    shutil.rmtree(folder / "samples")
+    (folder / "metrics.jsonl").unlink()
+    processes = _two(folder, "--run.max_steps=400")
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline and not (folder / "metrics.jsonl").is_file():
+        assert all(p.poll() is None for p in processes), _end(*processes)
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)
+    ended = _end(*processes)
+    assert [code for code, *_ in ended] == [143, 143], ended
+    stopped = {said.split("stopped ")[1].split(" and saved")[0] for *_, said in ended}
+    assert len(stopped) == 1, stopped
+    done = len(runs.rows(folder))
+    assert stopped == {f"after step {done}"}
+    saved = [int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit()]
+    assert max(saved) == done
+    ((code, _, said),) = _end(
+        _start(folder, 8, f"--run.max_steps={done + 1}", "--mesh.replica=2", "--mesh.fsdp=4", "--mesh.tensor=1")
+    )
+    assert code == 0, said
+    assert len(runs.rows(folder)) == done + 1
+    _compare(runs.rows(folder)[:1], runs.rows(one)[:1])
+
+
+def test_processes_that_differ_are_refused(tmp_path):
+    """Both say so in one line; otherwise they would train on different batches, or hang."""
+    ended = _end(*_two(tmp_path / "run", "--run.max_steps=2", second=("--grpo.epsilon=0.1",)))
+    for code, _, said in ended:
+        assert code == 2
+        (line,) = [line for line in said.splitlines() if line.startswith("jaxreason: ")]
+        assert "process 1 has another configuration than process 0" in line
+    assert not (tmp_path / "run").exists()
