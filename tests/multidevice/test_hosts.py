@@ -34,8 +34,10 @@ TIMEOUT_S = 500
 
 def _start(folder, devices: int, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "jaxreason", "train", runs.TINY, runs.NO_CACHE, f"--run.output_dir={folder}"]
-        + [*SETTINGS, *arguments],
+        [
+            *[sys.executable, "-m", "jaxreason", "train", runs.TINY, runs.NO_CACHE],
+            *[f"--run.output_dir={folder}", *SETTINGS, *arguments],
+        ],
         env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -78,7 +80,8 @@ def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two") / "run"
     (code, _, said), (other_code, screen, other_said) = _end(*_two(folder, "--run.max_steps=2"))
     assert (code, other_code) == (0, 0), said + other_said
-    assert screen == "", "a process that is not the first has nothing to say"
+    own = [line for line in screen.splitlines() if not line.startswith("[Gloo]")]
+    assert not own, "a process that is not the first has nothing to say"
     return folder
 
 

@@ -107,7 +107,7 @@ def test_ten_updates_of_a_split_state_are_one_program_that_reuses_its_memory(pre
             lambda key: runstate.new_state(api.init(key, exp.config.model), exp.config).train, out_shardings=places
         )
         state = build(jax.random.key(0))
-        shape = batch.Shape(max_micro=2, micro_batch_rows=8, row_length=16)
+        shape = batch.Shape(max_micro=3, micro_batch_rows=8, row_length=16)
         for seed in range(10):
             packed = place(batch.pack(_sequences(seed, 2 * seed), shape, with_ref=True), None, "batch")
             if seed == 0:
