@@ -86,10 +86,11 @@ def starting_policy(
     if config.warmup.max_steps:
         with display.bar("warm-up", config.warmup.max_steps, every=config.warmup.max_steps // 5) as advance:
             params = warmup.run(params, config, exp.tokenizer, advance, interrupt.noticed)
-        if interrupt:
+        if interrupt.noticed():
             raise Stopped(f"{interrupt.signal.name}: stopped in the warm-up, which begins anew", interrupt.exit_code)
     if exp.base:
-        basemodel.record(exp.base, folder)
+        if hosts.first():
+            basemodel.record(exp.base, folder)
         if not config.warmup.max_steps:
             return params
     starts.save(0, params, {})

@@ -76,7 +76,12 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
 
 def _placed(compiled: Callable) -> Callable:
     """A function of something on the mesh and of a packed batch, which is NumPy until here."""
-    return lambda held, packed: compiled(held, place(packed, None, "batch"))
+
+    def call(held, packed):
+        return compiled(held, place(packed, None, "batch"))
+
+    call.compiled = compiled  # for `plan`, which has no arrays
+    return call
 
 
 def _expected(config: Config, *args) -> jax.Array:

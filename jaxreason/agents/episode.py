@@ -20,7 +20,7 @@ from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grading.pool import Grades, Pool, grade_batch
 from jaxreason.grpo.batch import mini_batches
-from jaxreason.parallel.hosts import share
+from jaxreason.parallel import hosts
 from jaxreason.parallel.rules import place, whole_batch
 from jaxreason.sampling.generate import generate
 from jaxreason.sampling.methods import Method
@@ -134,7 +134,7 @@ def read_answers(
         grades = grade_batch([r.answer for r in found], golds[part], pool=pool)
         return list(zip(found, grades.correct, grades.gradable, grades.status, strict=True))
 
-    found, correct, gradable, status = map(list, zip(*share(len(all_ids), read), strict=True))
+    found, correct, gradable, status = map(list, zip(*hosts.share(len(all_ids), read), strict=True))
     return found, Grades(np.array(correct, bool), np.array(gradable, bool), status)
 
 
@@ -228,7 +228,7 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
     longest = config.sampling.max_completion_length
     ys = [r if want else None for r, want in zip(episode.reasonings, wanted, strict=True)]
     texts = prompts.render_segment([y.text if y else "" for y in ys], config.agents, tokenizer)
-    encoded = share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
+    encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
     rows = [ids if y else [] for y, ids in zip(ys, encoded, strict=True)]
     tags = constraints.tag_tokens(tokenizer)
     lengths = [len(y.ids) if y else 0 for y in ys]
@@ -258,7 +258,7 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
         )
         return [split]
 
-    segmentation = _one_segmentation(share(P * G, read), (P, G))
+    segmentation = _one_segmentation(hosts.share(P * G, read), (P, G))
     clock.lap("parse")
     return dataclasses.replace(
         episode,
@@ -274,7 +274,7 @@ def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Cloc
     P, G = episode.shape
     texts = score_prompts(episode, config, tokenizer)
     counts = [len(chunks) for chunks in episode.segmentation.texts]
-    encoded = share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
+    encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
     rows = [ids if n else [] for n, ids in zip(counts, encoded, strict=True)]
     constraint = None
     if config.agents.decoding == "constrained":
@@ -293,7 +293,7 @@ def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Cloc
         wait,
     )
     clock.lap("score")
-    read = share(P * G, lambda part: list(zip(*_texts(rollout, counts, tokenizer, part), strict=True)))
+    read = hosts.share(P * G, lambda part: list(zip(*_texts(rollout, counts, tokenizer, part), strict=True)))
     answers, ended = map(list, zip(*read, strict=True))
     scoring = alignment.build_scores(episode.segmentation.chunks, answers, ended)
     clock.lap("parse")

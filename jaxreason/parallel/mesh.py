@@ -29,9 +29,10 @@ def refuse_indivisible(config: Config) -> None:
     Raises:
       ValueError: naming the field, the number it must be a multiple of, and what to change.
     """
-    data, grpo, model = config.data, config.grpo, config.model
+    data, grpo, model, batches = config.data, config.grpo, config.model, config.sampling.rollout_batches
     sizes = [
         ("data.prompts_per_step", data.prompts_per_step, "batch"),
+        ("data.prompts_per_step / sampling.rollout_batches", data.prompts_per_step // batches, "batch"),
         ("grpo.micro_batch_rows", grpo.micro_batch_rows, "batch"),
         ("model.hidden_size", model.hidden_size, "embed"),
         ("model.num_attention_heads", model.num_attention_heads, "heads"),

@@ -173,6 +173,22 @@ def shardings(tree: Any) -> Any:
     return jax.tree_util.tree_map_with_path(one, tree)
 
 
+def abstract_rows(shapes: Any, *names: str | None) -> Any:
+    """Shapes with the shardings that `place` would give arrays of these shapes."""
+    rules = RULES.value
+    if rules is None:
+        return shapes
+    mesh = jax.sharding.get_mesh()
+
+    def one(x):
+        known = (*names, *(None,) * x.ndim)[: x.ndim]
+        return jax.ShapeDtypeStruct(
+            x.shape, x.dtype, sharding=NamedSharding(mesh, spec(known, x.shape, rules, dict(mesh.shape)))
+        )
+
+    return jax.tree.map(one, shapes)
+
+
 def abstract(shapes: Any) -> Any:
     """Shapes with their shardings, as a restore wants them."""
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings(shapes))
