@@ -67,7 +67,7 @@ def on_topology(config: Config, topology: Topology) -> Iterator[Config]:
         options["chip_config_name"] = "megacore"
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology.name, **options).devices
     sizes, _ = meshes.fit(config, devices, processes=2)  # as in training, every device has its part
-    cached = jax.config.jax_enable_compilation_cache
+    cached = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
     try:
         # What is compiled for devices that are not here can be written to the cache, not read from it.
         jax.config.update("jax_enable_compilation_cache", False)
