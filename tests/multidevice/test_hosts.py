@@ -30,6 +30,7 @@ SETTINGS = [
     "--mesh.tensor=2",
 ]
 TIMEOUT_S = 500
+pytestmark = pytest.mark.slow
 
 
 def _start(folder, devices: int, *arguments: str) -> subprocess.Popen:

@@ -20,6 +20,7 @@ from tests.runs import TINY
 
 MESHES = [(8, 1), (4, 2), (2, 2, 2)]
 """fsdp x tensor, or replica x fsdp x tensor."""
+pytestmark = pytest.mark.slow
 SETTINGS = [
     "--reward.preset=scma",
     "--model.num_key_value_heads=2",
