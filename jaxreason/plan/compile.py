@@ -5,8 +5,11 @@ import dataclasses
 import math
 import os
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -42,6 +45,7 @@ class Finding:
     arguments_gib: float | None = None
     temporaries_gib: float | None = None
     peak_gib: float | None = None
+    largest: list[tuple[float, str]] = dataclasses.field(default_factory=list)  # GiB and type of the largest buffers
     state_aliased: bool | None = None
     flops: float | None = None  # all devices together, as traced
     flops_compiled: float | None = None  # the same, from the compiled program
@@ -83,8 +87,11 @@ def compile_for(program: Program, topology: Topology) -> Finding:
     """Compile, and read what came out; a program that needs too much memory is a finding, not an error."""
     began = time.monotonic()
     counted = flops.traced(program.traced.jaxpr.jaxpr, program.trips)
+    dump = Path(tempfile.mkdtemp())
     try:
-        compiled = program.traced.lower().compile()
+        options = {"xla_dump_to": str(dump), "xla_dump_hlo_as_text": True}
+        compiled = program.traced.lower().compile(compiler_options=options)
+        buffers = largest("".join(file.read_text() for file in dump.glob("*memory-usage-report.txt")))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -93,6 +100,8 @@ def compile_for(program: Program, topology: Topology) -> Finding:
             program.name, False, said[0] if said else "out of memory", flops=counted, tokens=program.tokens,
             seconds=time.monotonic() - began,
         )  # fmt: skip
+    finally:
+        shutil.rmtree(dump)
     memory = compiled.memory_analysis()
     alias = memory.alias_size_in_bytes
     total = memory.argument_size_in_bytes + memory.output_size_in_bytes - alias + memory.temp_size_in_bytes
@@ -108,6 +117,7 @@ def compile_for(program: Program, topology: Topology) -> Finding:
         arguments_gib=memory.argument_size_in_bytes / GIB,
         temporaries_gib=memory.temp_size_in_bytes / GIB,
         peak_gib=peak / GIB,
+        largest=buffers,
         state_aliased=None if held is None else alias >= held,
         flops=counted,
         flops_compiled=read.flops * topology.devices,
@@ -115,3 +125,15 @@ def compile_for(program: Program, topology: Topology) -> Finding:
         tokens=program.tokens,
         seconds=time.monotonic() - began,
     )
+
+
+def largest(report: str, count: int = 3) -> list[tuple[float, str]]:
+    """The largest buffers of XLA's memory usage report: GiB, and the arrays that live there, one after the other.
+
+    >>> largest("  4.00MiB(100%);    4.00MiB;            0;                1; f32[512,2048]")
+    [(0.00390625, 'f32[512,2048]')]
+    """
+    units = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": GIB}
+    row = re.compile(r"^ *[\d.]+\w+\( *\d+%\); +([\d.]+)(\w+); +\d+; +\d+; (.*)$", re.M)
+    found = {(float(size) * units[unit] / GIB, held[:80]) for size, unit, held in row.findall(report) if unit in units}
+    return sorted(found, reverse=True)[:count]

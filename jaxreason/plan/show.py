@@ -24,6 +24,8 @@ def lines(found: dict) -> list[str]:
         )
         sent = [f"{kind} {size / 1e9:.3g} GB in {count:.0f}" for kind, (count, size) in program["collectives"].items()]
         result.append(f"{'':16}  {', '.join(sent) or 'no collectives'}")
+        buffers = ", ".join(f"{gib:.2g} {held}" for gib, held in program["largest"])
+        result.append(f"{'':16}  largest: {buffers or 'not said'}")
         if program["state_aliased"] is False:
             result.append(f"{'':16}  the state is held twice: its donation was refused")
         if warning := repeated(program):

@@ -13,8 +13,8 @@ from jaxreason.policy import api
 from tests.helpers import TOLERANCE
 
 MODEL = ModelConfig(
-    vocab_size=64, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, head_dim=8, num_experts=8, num_experts_per_tok=2,
-    moe_intermediate_size=16, initializer_range=0.2,
+    vocab_size=64, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, head_dim=8,
+    num_experts=8, num_experts_per_tok=2, moe_intermediate_size=16, initializer_range=0.2,
 )  # fmt: skip
 
 
