@@ -165,6 +165,13 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--step", type=int, help="checkpoint of a run, 0 for the start; default: the newest")
     generate.add_argument("--explain", action="store_true", help="then show its chunks and how important it finds each")
 
+    compare = add(commands, "compare", _compare, "run methods, alphas and seeds side by side", sections)
+    compare.add_argument("grid", metavar="GRID", help="YAML file, such as configs/compare_arithmetic.yaml")
+    compare.add_argument(
+        "--only", metavar="CELLS", action="append", default=[], help="run a part, such as method=lp,alpha=2"
+    )
+    compare.add_argument("--to", metavar="DIR", type=Path, help="folder of all runs; default: the file's output_dir")
+
     report = add(commands, "report", _report, "write a page with the figures and curves of runs")
     report.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
     report.add_argument("--output", metavar="FILE", type=Path, help="HTML file to write; default: in the first run")
@@ -251,6 +258,25 @@ def _report_of(folder: Path, warn: Callable[[str], None]) -> Path | None:
     except Exception as error:
         warn(f"no report was written: {' '.join(str(error).split()) or type(error).__name__}")
         return None
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from jaxreason.compare.grid import load_grid
+    from jaxreason.progress import Display
+
+    _refuse_misspelt(args.overrides, ("--only", "--to", "--debug", "--help"))
+    grid = load_grid(args.grid, args.overrides, args.to)
+    _cache_compilations(grid.cells[0].config.run.compilation_cache_dir)
+    from jaxreason.compare import PAGE, RESULTS, TABLES, compare, words
+
+    display = Display()
+    try:
+        found = compare(grid, only=args.only, display=display)
+    except KeyboardInterrupt:
+        raise Stopped("stopped; what was saved before stays, the same command goes on from there", CTRL_C) from None
+    display.say("\n" + words.markdown(found))
+    for name in (TABLES, RESULTS, PAGE):
+        display.say(f"written to {grid.folder / name}")
 
 
 def _evaluate(args: argparse.Namespace) -> None:

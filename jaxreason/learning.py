@@ -53,7 +53,6 @@ def outcome(episode: Episode, frozen_value_PGK: np.ndarray | None) -> Outcome:
     return place(Outcome(**seen), "batch")
 
 
-@functools.partial(jax.jit, static_argnames=("reward", "grpo", "preset", "max_length", "widths"))
 def signal(
     seen: Outcome,
     alpha: jax.Array,
@@ -75,6 +74,21 @@ def signal(
       max_length: the reasoner's token limit.
       widths: (role, T) of the rollouts.
     """
+    # Compiled once for all alphas and phis: the configuration's own are not read behind this line.
+    same = RewardConfig()
+    fixed = dataclasses.replace(
+        reward, alpha=same.alpha, alpha_warmup_steps=0, target_tokens=0.0, target_reduction=0.0, phi=same.phi
+    )
+    phi = jnp.asarray(reward.phi, jnp.float32)
+    return _signal(
+        seen, alpha, phi, ratio, key, reward=fixed, grpo=grpo, preset=preset, max_length=max_length, widths=widths
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("reward", "grpo", "preset", "max_length", "widths"))
+def _signal(
+    seen: Outcome, alpha, phi, ratio: RatioState, key, *, reward: RewardConfig, grpo, preset, max_length, widths
+):
     rewards, ratio, keep = score(
         correct_PG=seen.correct,
         gradable_PG=seen.gradable,
@@ -85,6 +99,7 @@ def signal(
         scores=seen.scores,
         frozen_value_PGK=seen.frozen_value,
         alpha=alpha,
+        phi=phi,
         ratio=ratio,
         config=reward,
         preset=preset,

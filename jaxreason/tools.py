@@ -3,15 +3,17 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import optax
+from jax.sharding import Mesh
 
 from jaxreason import runstate
 from jaxreason.agents import episode, frozen
 from jaxreason.agents.constraints import tag_tokens
 from jaxreason.agents.roles import token_limits
-from jaxreason.config import Config
+from jaxreason.config import Config, GRPOConfig
 from jaxreason.experiment import Experiment
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch, optimizer, reference, update
@@ -41,8 +43,6 @@ class Tools:
 def make_tools(exp: Experiment, pool: Pool) -> Tools:
     """Build what a step needs; nothing is compiled before it is used."""
     config, preset = exp.config, PRESETS[exp.config.reward.preset]
-    method = methods.Method(config.sampling.top_p, config.sampling.top_k, config.sampling.min_p)
-    logp_fn = api.logp_fn(config.model, config.sampling.temperature, methods.transform(method))
     steps = config.run.max_steps * config.grpo.num_mini_batches
     batch.mini_batches(config.data.prompts_per_step, config.grpo.num_mini_batches)  # refuses shares that are not equal
     if config.data.prompts_per_step % config.sampling.rollout_batches:
@@ -50,18 +50,18 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
             f"sampling.rollout_batches: expected a divisor of data.prompts_per_step={config.data.prompts_per_step}, "
             f"got {config.sampling.rollout_batches}"
         )
-    transformation, schedule = optimizer.make_optimizer(config.optimizer, steps)
+    _, schedule = optimizer.make_optimizer(config.optimizer, steps)
     rows = config.data.prompts_per_step * config.sampling.num_generations
     lengths = episode.row_limits(config, exp.tokenizer)
     shape = {"row_length": config.grpo.row_length, "micro_batch_rows": config.grpo.micro_batch_rows}
     learners = [(rows, lengths[role]) for role in preset.terms]
     constrained = config.agents.decoding == "constrained" and preset.helpers == "train"
-    state = runstate.placement(runstate.shape_of_state(config).train)
+    compiled = programs(compiled_for(config), steps, jax.sharding.get_mesh())
     return Tools(
         exp=exp,
-        update=_placed(update.make_update(logp_fn, transformation, config.grpo, state_shardings=state)),
-        reference=_placed(reference.make_reference(lambda *args: logp_fn(*args)[0], out_sharding=replicated())),
-        expect=_placed(reference.make_reference(functools.partial(_expected, config), out_sharding=replicated())),
+        update=_placed(compiled.update),
+        reference=_placed(compiled.reference),
+        expect=_placed(compiled.expect),
         schedule=schedule,
         packing=Packing(
             shapes=batch.shapes(learners, **shape),
@@ -71,6 +71,46 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
         frozen_shapes=batch.shapes([(rows, lengths["score"])], **shape) if preset.helpers == "train" else (),
         limits=token_limits(config, tag_tokens=tag_tokens(exp.tokenizer)),
         pool=pool,
+    )
+
+
+class Programs(NamedTuple):
+    """Jitted functions that every run with the same policy, optimiser and clip can use."""
+
+    update: Callable[[TrainState, UpdateBatch], tuple[TrainState, Metrics]]
+    reference: Callable[[Params, UpdateBatch], jax.Array]
+    expect: Callable[[Params, UpdateBatch], jax.Array]
+
+
+def compiled_for(config: Config) -> Config:
+    """What `programs` read of a configuration, all else at its default, so that other differences do not matter."""
+    grpo = config.grpo
+    return Config(
+        model=config.model,
+        mesh=config.mesh,
+        sampling=config.sampling,
+        optimizer=config.optimizer,
+        grpo=GRPOConfig(epsilon=grpo.epsilon, epsilon_high=grpo.epsilon_high, beta=grpo.beta),
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def programs(config: Config, steps: int, mesh: Mesh) -> Programs:
+    """Build the functions once for all runs of a process that can share them.
+
+    Args:
+      config: from `compiled_for`.
+      steps: optimiser updates of a run, for the schedule.
+      mesh: the one in force, where the functions leave their results.
+    """
+    method = methods.Method(config.sampling.top_p, config.sampling.top_k, config.sampling.min_p)
+    logp_fn = api.logp_fn(config.model, config.sampling.temperature, methods.transform(method))
+    transformation, _ = optimizer.make_optimizer(config.optimizer, steps)
+    state = runstate.placement(runstate.shape_of_state(config).train)
+    return Programs(
+        update=update.make_update(logp_fn, transformation, config.grpo, state_shardings=state),
+        reference=reference.make_reference(lambda *args: logp_fn(*args)[0], out_sharding=replicated()),
+        expect=reference.make_reference(functools.partial(_expected, config), out_sharding=replicated()),
     )
 
 

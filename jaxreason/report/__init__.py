@@ -44,11 +44,20 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
 
 def render(runs: Sequence[Run]) -> str:
     """The page's text."""
+    title = runs[0].label if len(runs) == 1 else f"{len(runs)} runs"
+    sections = [one for one in _sections(runs) if one is not None]
+    top = headline(runs[0])
+    if len(runs) > 1:
+        top = join(el("h1", title), [headline(run, alone=False) for run in runs], comparison_note(runs))
+    links = [el("a", name, href=f"#{anchor}") for anchor, name, _ in sections]
+    return document(title, join(top, el("nav", *links), [section for _, _, section in sections]))
+
+
+def document(title: str, content: Markup) -> str:
+    """A whole page around its content: style, the script of the filters, and leave for nothing else."""
     assets = resources.files(__name__)
     style, script = ((assets / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     sha = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    title = runs[0].label if len(runs) == 1 else f"{len(runs)} runs"
-    sections = [one for one in _sections(runs) if one is not None]
     head = el(
         "head",
         el("meta", charset="utf-8"),
@@ -63,12 +72,8 @@ def render(runs: Sequence[Run]) -> str:
         el("title", f"{title} · jaxreason"),
         el("style", Markup(style)),
     )
-    top = headline(runs[0])
-    if len(runs) > 1:
-        top = join(el("h1", title), [headline(run, alone=False) for run in runs], comparison_note(runs))
-    links = [el("a", name, href=f"#{anchor}") for anchor, name, _ in sections]
-    parts = [el("p", "jaxreason", class_="brand"), top, el("nav", *links), *[section for _, _, section in sections]]
-    body = el("body", el("main", *parts), el("script", Markup(script)))
+    main = el("main", el("p", "jaxreason", class_="brand"), content)
+    body = el("body", main, el("script", Markup(script)))
     return f'<!doctype html>\n<html lang="en">{head}{body}</html>\n'
 
 

@@ -30,6 +30,7 @@ def score(
     preset: PresetSpec,
     max_length: int,
     key: jax.Array | None = None,
+    phi: jax.Array | None = None,
 ) -> tuple[Rewards, importance.RatioState, dict[str, jax.Array]]:
     """Combine the outcome, the length penalty, the formats and the agreement as the preset says.
 
@@ -49,6 +50,7 @@ def score(
       ratio: running state for rows whose helpers failed.
       config, preset, max_length: static; max_length is the reasoner's limit in tokens, L_max.
       key: for a preset that shuffles scores.
+      phi: float32 [5], in place of the configuration's, so that one program serves them all.
 
     Returns:
       Rewards (totals for the roles in `preset.terms`; parts: accuracy, and, where the preset has them, penalty,
@@ -105,7 +107,7 @@ def score(
             if preset.shuffle_scores:
                 assert key is not None
                 value_PGK = importance.shuffle_scores(key, value_PGK, value_PGK > 0)
-            phi_PGK = importance.phi_of(value_PGK, config.phi, centred=config.centred_phi)
+            phi_PGK = importance.phi_of(value_PGK, config.phi if phi is None else phi, centred=config.centred_phi)
             chunk_length_PGK, y_PG = importance.measure(chunks, length_y_PG, usable_PG, config.unit)
             charged_PGK = chunk_length_PGK * phi_PGK
             weighted_PG = importance.weighted_length(chunk_length_PGK, phi_PGK)

@@ -48,7 +48,7 @@ def update_ratio(state: RatioState, ratio_PG: jax.Array, mask_PG: jax.Array) -> 
     return RatioState(sum=state.sum * decay + total, count=state.count * decay + count)
 
 
-def phi_of(value_PGK: jax.Array, phi: Sequence[float], *, centred: bool = False) -> jax.Array:
+def phi_of(value_PGK: jax.Array, phi: Sequence[float] | jax.Array, *, centred: bool = False) -> jax.Array:
     """Penalty weight of each chunk, from its score.
 
     Args:
@@ -62,7 +62,8 @@ def phi_of(value_PGK: jax.Array, phi: Sequence[float], *, centred: bool = False)
     """
     chex.assert_rank(value_PGK, 3)
     chex.assert_type(value_PGK, int)
-    phi_PGK = jnp.take(jnp.asarray((0.0, *phi), jnp.float32), value_PGK, mode="fill")
+    table = jnp.concatenate([jnp.zeros(1, jnp.float32), jnp.asarray(phi, jnp.float32)])
+    phi_PGK = jnp.take(table, value_PGK, mode="fill")
     if not centred:
         return phi_PGK
     scored_PGK = value_PGK > 0

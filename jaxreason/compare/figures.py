@@ -1,0 +1,160 @@
+"""What a comparison found, as plain numbers: a row a cell, a row a method and alpha over its seeds, and the choice.
+
+Alphas are chosen on the problems held out for tuning; what is reported of the chosen ones is measured on the final
+problems, where there are any. Everything is read from the cells' folders.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxreason import runfolder
+from jaxreason.compare.grid import Cell
+from jaxreason.compare.run import FAILED, final_file
+from jaxreason.report.wording import number
+
+COLLAPSE = 0.05
+"""A cell that ends this much below the accuracy it began with has collapsed."""
+WITHIN = 0.02
+"""Accuracy that is given away for fewer tokens when an alpha is chosen, and that a usable alpha may lose."""
+FIGURES = ("accuracy", "mean_tokens")
+MODES = ("sampled", "greedy")
+
+
+def collect(cells: Sequence[Cell], final: Path | None) -> dict[str, Any]:
+    """Everything that results.json of a comparison holds.
+
+    Args:
+      cells: those looked at.
+      final: the file of final problems; None where tuning and final problems are the same.
+
+    Returns:
+      `cells`: what each run came to. `rows`: means and standard deviations over the seeds of a method and alpha, for
+      the `tuning` and `final` problems. `methods`: name -> the alpha chosen (fewest tokens within 2 points of the
+      method's best sampled accuracy on the tuning problems, no seed collapsed), and which alphas are within 2 points.
+    """
+    found = [one_cell(cell, final) for cell in cells]
+    keys = list(dict.fromkeys((cell["method"], cell["alpha"]) for cell in found))
+    order = {name: place for place, name in enumerate(dict.fromkeys(method for method, _ in keys))}
+    keys.sort(key=lambda key: (order[key[0]], -1.0 if key[1] is None else key[1]))
+    rows = [_row([cell for cell in found if (cell["method"], cell["alpha"]) == key]) for key in keys]
+    return {
+        "cells": found,
+        "rows": rows,
+        "methods": {name: choice([row for row in rows if row["method"] == name]) for name in order},
+        "final_problems": None if final is None else str(final),
+        "collapse_points": 100 * COLLAPSE,
+        "within_points": 100 * WITHIN,
+    }
+
+
+def one_cell(cell: Cell, final: Path | None) -> dict[str, Any]:
+    """One run: its figures, whether it collapsed, and what a step cost."""
+    results = _read(cell.folder / runfolder.RESULTS)
+    failure = _read(cell.folder / FAILED).get("error")
+    status = "failed" if failure else "finished" if results else "unfinished"
+    on_final = _read(final_file(cell, final)).get("table") if final else results.get("trained")
+    start, end = (number(results, when, "accuracy") for when in ("base", "trained"))
+    fell = start is not None and end is not None and end < start - COLLAPSE
+    # The first step compiles, and its time is that of the compiler.
+    times = [t for row in runfolder.read_metrics(cell.folder)[1:] if (t := number(row, "step_time")) is not None]
+    return {
+        "name": cell.name,
+        "method": cell.method,
+        "alpha": cell.alpha,
+        "seed": cell.seed,
+        "folder": str(cell.folder),
+        "status": status,
+        "error": failure,
+        "collapsed": status == "failed" or fell,
+        "start": _parts(results.get("base")),
+        "tuning": _parts(results.get("trained")),
+        "final": _parts(on_final),
+        "step_seconds": statistics.median(times) if times else None,
+        "seconds": results.get("seconds"),
+    }
+
+
+def _parts(table: Any) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Mode -> `all` and each source -> accuracy and mean tokens; {} where nothing was evaluated."""
+    parts = {}
+    for mode in MODES:
+        at = table if mode == "sampled" else table.get(mode) if isinstance(table, Mapping) else None
+        if number(at, "accuracy") is None or not isinstance(at, Mapping):
+            continue
+        sources = {"all": at, **at.get("by_source", {})}
+        parts[mode] = {name: {f: number(one, f) for f in FIGURES} for name, one in sources.items()}
+    return parts
+
+
+def _row(cells: Sequence[dict]) -> dict[str, Any]:
+    """A method and alpha over its seeds."""
+    return {
+        "method": cells[0]["method"],
+        "alpha": cells[0]["alpha"],
+        "seeds": [cell["seed"] for cell in cells],
+        **{status: sum(cell["status"] == status for cell in cells) for status in ("finished", "failed", "unfinished")},
+        "collapsed": sum(cell["collapsed"] for cell in cells),
+        "tuning": _over_seeds([cell["tuning"] for cell in cells]),
+        "final": _over_seeds([cell["final"] for cell in cells]),
+        "step_seconds": spread([cell["step_seconds"] for cell in cells]),
+    }
+
+
+def _over_seeds(tables: Sequence[dict]) -> dict[str, dict[str, dict[str, dict | None]]]:
+    tables = [table for table in tables if table]
+    if not tables:
+        return {}
+    return {
+        mode: {
+            source: {f: spread([number(table, mode, source, f) for table in tables]) for f in FIGURES}
+            for source in sources
+        }
+        for mode, sources in tables[0].items()
+    }
+
+
+def spread(values: Sequence[float | None]) -> dict[str, float | int | None] | None:
+    """Mean, standard deviation over seeds (None of one) and how many; None where there is none.
+
+    >>> spread([1.0, None, 3.0])
+    {'mean': 2.0, 'deviation': 1.4142135623730951, 'count': 2}
+    """
+    there = [value for value in values if value is not None]
+    if not there:
+        return None
+    deviation = statistics.stdev(there) if len(there) > 1 else None
+    return {"mean": statistics.mean(there), "deviation": deviation, "count": len(there)}
+
+
+def choice(rows: Sequence[dict]) -> dict[str, Any]:
+    """Which of a method's rows to report, and how wide the range of alphas is that would have done."""
+    usable = [row for row in rows if not row["collapsed"] and not row["unfinished"] and _accuracy(row) is not None]
+    if not usable:
+        return {"chosen": None, "row": None, "best_accuracy": None, "within": [], "range": None}
+    best = max(_accuracy(row) for row in usable)
+    within = [row for row in usable if _accuracy(row) >= best - WITHIN]
+    shortest = min(within, key=lambda row: number(row, "tuning", "sampled", "all", "mean_tokens", "mean") or math.inf)
+    alphas = [row["alpha"] for row in within if row["alpha"] is not None]
+    return {
+        "chosen": shortest["alpha"],
+        "row": rows.index(shortest),
+        "best_accuracy": best,
+        "within": alphas,
+        "range": max(alphas) / min(alphas) if alphas and min(alphas) > 0 else None,
+    }
+
+
+def _accuracy(row: dict) -> Any:
+    return number(row, "tuning", "sampled", "all", "accuracy", "mean")
+
+
+def _read(file: Path) -> dict:
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

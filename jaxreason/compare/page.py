@@ -1,0 +1,132 @@
+"""A comparison as one self-contained page: tables, accuracy against tokens, and where methods collapse."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxreason.compare.words import notes, tables
+from jaxreason.report import chart, document
+from jaxreason.report.curves import figure, tone
+from jaxreason.report.markup import Markup, el, join
+from jaxreason.report.tables import in_box
+from jaxreason.report.wording import number, percent
+
+ROW, NAME, TOP = 30, 92, 24
+"""Of the map, in units of the drawing: height of a row, width of the names, height of the heading."""
+
+
+def page(found: dict[str, Any], title: str) -> str:
+    """The page's text."""
+    plots = [plot for mode in ("sampled", "greedy") if (plot := pareto(found, mode)) is not None]
+    plots += [drawn] if (drawn := collapse_map(found)) is not None else []
+    states = [cell["status"] for cell in found["cells"]]
+    counted = ", ".join(f"{states.count(s)} {s}" for s in ("finished", "failed", "unfinished") if states.count(s))
+    failed = [el("li", el("b", cell["name"]), f": {cell['error']}") for cell in found["cells"] if cell["error"]]
+    parts = [
+        el("h1", title),
+        el("p", f"{len(states)} runs: {counted}.", class_="lead"),
+        el("p", notes(found), class_="note"),
+        el("div", *plots, class_="charts wide") if plots else None,
+        [
+            el("section", el("h2", name), in_box([_row("th", head)], [_row("td", row) for row in rows]))
+            for name, head, rows in tables(found)
+            if rows
+        ],
+        el("div", el("b", "Failed"), el("ul", *failed), class_="warnings") if failed else None,
+    ]
+    return document(title, join(*parts))
+
+
+def _row(tag: str, cells: Sequence[str]) -> Markup:
+    first = el("th", cells[0], scope="row" if tag == "td" else "col")
+    return el("tr", first, *[el(tag, cell) for cell in cells[1:]])
+
+
+def pareto(found: dict[str, Any], mode: str) -> Markup | None:
+    """Accuracy against tokens: a point a method and alpha, those of one method joined, the chosen one named."""
+    which = "final" if any(row["final"] for row in found["rows"]) else "tuning"
+    points, links = [], []
+    for i, (name, choice) in enumerate(found["methods"].items()):
+        mine = [row for row in found["rows"] if row["method"] == name]
+        before = None
+        for n, row in enumerate(mine):
+            at = row[which].get(mode, {}).get("all", {})
+            x, y = number(at, "mean_tokens", "mean"), number(at, "accuracy", "mean")
+            if x is None or y is None:
+                continue
+            alpha = "" if row["alpha"] is None else f" {row['alpha']:g}"
+            chosen = choice["row"] == n
+            dx, dy = number(at, "mean_tokens", "deviation"), number(at, "accuracy", "deviation")
+            bars = (None, None) if dy is None or not chosen else (y - dy, y + dy)
+            sides = (None, None) if dx is None or not chosen else (x - dx, x + dx)
+            label = f"{name}{alpha}" if chosen else ""
+            point = chart.Point(label, tone(i), x, y, *bars, *sides, hollow=not chosen)
+            points.append(point)
+            if before is not None:
+                links.append((before, point))
+            before = point
+    if not points:
+        return None
+    low, high = min(p.y for p in points), max(p.y_high or p.y for p in points)
+    room = 0.1 * max(high - low, 0.05)
+    right = chart.round_up(max(p.x_high or p.x for p in points))
+    frame = chart.Frame(0, right, max(0.0, low - room), min(1.0, high + room), height=300)
+    drawing = chart.scatter(
+        f"Accuracy against tokens, {mode}", points, frame, x_name="tokens", write=lambda v: percent(v, 0), links=links
+    )
+    where = "final problems" if which == "final" and found["final_problems"] else "tuning problems"
+    note = f"Means over seeds on the {where}; a ring an alpha, the chosen one filled, named and with its spread."
+    return figure(mode.capitalize(), note, drawing)
+
+
+def collapse_map(found: dict[str, Any]) -> Markup | None:
+    """Method by alpha: final sampled accuracy as depth of colour, and how many seeds collapsed."""
+    alphas = sorted({row["alpha"] for row in found["rows"] if row["alpha"] is not None})
+    names = [m for m in found["methods"] if any(r["method"] == m and r["alpha"] is not None for r in found["rows"])]
+    if not alphas:
+        return None
+    wide = (chart.WIDTH - NAME) / len(alphas)
+    body = [
+        el("text", f"{alpha:g}", x=round(NAME + (n + 0.5) * wide, 1), y=TOP - 8, class_="tick", text_anchor="middle")
+        for n, alpha in enumerate(alphas)
+    ]
+    for i, name in enumerate(names):
+        y = TOP + i * ROW
+        body.append(el("text", chart.short(name), x=0, y=y + ROW / 2 + 4, class_="end ink"))
+        for row in [row for row in found["rows"] if row["method"] == name]:
+            body += _square(row, round(NAME + alphas.index(row["alpha"]) * wide, 1), y, round(wide - 2, 1))
+    drawing = el(
+        "svg",
+        *body,
+        viewBox=f"0 0 {chart.WIDTH} {TOP + len(names) * ROW}",
+        role="img",
+        aria_label="Where methods collapse",
+    )
+    note = (
+        "Sampled accuracy in percent after training, by method and alpha, on the tuning problems; deeper is higher. "
+        "A cross and a number: seeds that collapsed."
+    )
+    return figure("Where methods collapse", note, drawing)
+
+
+def _square(row: dict[str, Any], x: float, y: float, wide: float) -> list[Markup]:
+    accuracy = number(row, "tuning", "sampled", "all", "accuracy", "mean")
+    bad = row["collapsed"]
+    shown = "–" if accuracy is None else f"{100 * accuracy:.0f}"
+    words = [
+        f"{row['method']}, alpha {row['alpha']:g}: {percent(accuracy)}, {bad} of {len(row['seeds'])} seeds collapsed"
+    ]
+    depth = 0.12 + 0.6 * (accuracy or 0.0)
+    square = el(
+        "rect",
+        el("title", *words),
+        x=x,
+        y=y,
+        width=wide,
+        height=ROW - 2,
+        rx=3,
+        class_="area warm" if bad else "area accent",
+        opacity=round(depth, 2),
+    )
+    text = f"{shown} ✕{bad}" if bad else shown
+    middle = {"x": round(x + wide / 2, 1), "y": y + ROW / 2 + 3, "class_": "end ink", "text_anchor": "middle"}
+    return [square, el("text", text, **middle)]

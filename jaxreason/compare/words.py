@@ -1,0 +1,110 @@
+"""A comparison as Markdown. Knows the names in its results.json, nothing of how they came."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxreason.report.wording import DASH, number
+
+Tables = Sequence[tuple[str, list[str], list[list[str]]]]
+"""Title and note, head, rows."""
+
+
+def tables(found: dict[str, Any]) -> Tables:
+    """The tables of a comparison: chosen alphas on the final problems, robustness, and every row on the tuning ones."""
+    where = "final problems" if found["final_problems"] else "problems that alphas were chosen on, too"
+    sources = _sources(found["rows"])
+    few = f"{found['within_points']:g} points"
+    chosen = []
+    for name, choice in found["methods"].items():
+        mine = [row for row in found["rows"] if row["method"] == name]
+        if choice["row"] is None:
+            states = ", ".join(f"{sum(r[s] for r in mine)} {s}" for s in ("failed", "collapsed", "unfinished"))
+            chosen.append([name, f"none ({states})", *[DASH] * (5 + 2 * len(sources))])
+        else:
+            chosen.append([name, *_cells(mine[choice["row"]], "final", sources)])
+    robust = [
+        [
+            name,
+            percent(choice["best_accuracy"]),
+            ", ".join(f"{alpha:g}" for alpha in choice["within"]) or DASH,
+            DASH if choice["range"] is None else f"{choice['range']:g} x",
+        ]
+        for name, choice in found["methods"].items()
+        if any(row["alpha"] is not None for row in found["rows"] if row["method"] == name)
+    ]
+    every = [
+        [row["method"], *_cells(row, "tuning", sources), f"{row['collapsed']} of {len(row['seeds'])}"]
+        for row in found["rows"]
+    ]
+    head = ["method", "alpha", "sampled %", "tokens", "greedy %", "tokens", "s a step"]
+    head += [f"{source}{what}" for source in sources for what in (" %", " tokens")]
+    return [
+        (f"Each method at its chosen alpha, on the {where}", head, chosen),
+        (
+            f"Alphas within {few} of each method's best sampled accuracy",
+            ["method", "best %", "alphas", "range"],
+            robust,
+        ),
+        ("Every alpha, on the problems held out for tuning", [*head, "collapsed"], every),
+    ]
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """All tables, and what failed."""
+    lines = []
+    for title, head, rows in tables(found):
+        lines += [f"**{title}**", "", _line(head), _line(["---"] * len(head)), *map(_line, rows), ""]
+    lines += [notes(found), ""]
+    lines += [f"- {cell['name']}: {cell['error']}" for cell in found["cells"] if cell["error"]]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def notes(found: dict[str, Any]) -> str:
+    """What the figures are."""
+    few, fall = f"{found['within_points']:g}", f"{found['collapse_points']:g}"
+    return (
+        "Means over seeds ± their standard deviation. Chosen: the fewest tokens among the alphas within "
+        f"{few} points of the method's best sampled accuracy, no seed collapsed. Collapsed: a seed that ended more "
+        f"than {fall} points below the accuracy it began with, or whose loss became no number."
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cells(row: dict, problems: str, sources: Sequence[str]) -> list[str]:
+    cells = [DASH if row["alpha"] is None else f"{row['alpha']:g}"]
+    for mode in ("sampled", "greedy"):
+        cells += _pair(row, problems, mode, "all")
+    seconds = row["step_seconds"]
+    cells.append(plus_minus(seconds, 1, 2))
+    for source in sources:
+        cells += _pair(row, problems, "sampled", source)
+    return cells
+
+
+def _pair(row: dict, problems: str, mode: str, source: str) -> list[str]:
+    at = row[problems].get(mode, {}).get(source, {})
+    return [plus_minus(at.get("accuracy"), 100, 1), plus_minus(at.get("mean_tokens"), 1, 1)]
+
+
+def plus_minus(found: dict | None, scale: float, digits: int) -> str:
+    """Mean and spread of seeds, `93.3 ± 1.9`; a dash where there is nothing."""
+    mean, deviation = number(found, "mean"), number(found, "deviation")
+    if mean is None:
+        return DASH
+    shown = f"{scale * mean:.{digits}f}"
+    return shown if deviation is None else f"{shown} ± {scale * deviation:.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    """A share in percent, without the sign."""
+    return DASH if value is None else f"{100 * value:.1f}"
+
+
+def _sources(rows: Sequence[dict]) -> list[str]:
+    """Sources beside `all`, where there are several."""
+    names = [s for row in rows for s in row["tuning"].get("sampled", {}) if s != "all"]
+    names = list(dict.fromkeys(names))
+    return names if len(names) > 1 else []
