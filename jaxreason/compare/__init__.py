@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxreason.compare import figures, page, words
 from jaxreason.compare.grid import Grid, select
-from jaxreason.compare.run import final_problems, run_grid
+from jaxreason.compare.run import final_problems, run_grid, with_models
 from jaxreason.progress import Display
 from jaxreason.runfolder import write_json_atomic
 
@@ -27,6 +27,7 @@ def compare(grid: Grid, *, only: Sequence[str] = (), display: Display | None = N
       Stopped: interrupted and saved; the files show what there is.
     """
     display = display or Display()
+    grid = with_models(grid)
     chosen = select(grid, only) if only else grid
     try:
         run_grid(grid, chosen.cells, display)

@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxreason import experiment, runfolder
+from jaxreason import basemodel, experiment, runfolder
 from jaxreason.compare.grid import Cell, Final, Grid
-from jaxreason.config import Config, RewardConfig
+from jaxreason.config import Config, ModelConfig, RewardConfig
 from jaxreason.data import arithmetic, problems
 from jaxreason.data.problems import Problem
 from jaxreason.evaluation import stored
@@ -27,8 +27,24 @@ from jaxreason.train import train
 
 FAILED = "failed.json"
 """In the folder of a cell whose loss became no number; delete it to try again."""
-_LINKED = ("data", "tokenizer", "evaluation", runfolder.START)
+_LINKED = ("data", "tokenizer", runfolder.EVALUATION, runfolder.MODEL, runfolder.START)
 """Parts of a start that a cell takes over; the policy last, since a folder with one has begun."""
+
+
+def with_models(grid: Grid) -> Grid:
+    """The grid with the shapes that released checkpoints bring, as their runs write them down.
+
+    Raises:
+      ValueError: no such checkpoint, or a field that disagrees with it.
+    """
+    models: dict[ModelConfig, ModelConfig] = {}
+    cells = []
+    for cell in grid.cells:
+        asked = cell.config.model
+        if asked not in models:
+            models[asked] = basemodel.find(cell.config)[0].model
+        cells.append(dataclasses.replace(cell, config=dataclasses.replace(cell.config, model=models[asked])))
+    return dataclasses.replace(grid, cells=tuple(cells))
 
 
 def run_grid(grid: Grid, cells: Sequence[Cell], display: Display) -> None:
@@ -116,13 +132,15 @@ def begin(cell: Cell, grid: Grid, display: Display) -> None:
         (folder / runfolder.CONFIG).unlink(missing_ok=True)
         train(config, display=display)
     cell.folder.mkdir(parents=True, exist_ok=True)
-    for name in _LINKED:
+    for name in [name for name in _LINKED if (folder / name).exists()]:
+        part = cell.folder / f".{name}.part"
+        for leftover in (part, cell.folder / name):
+            shutil.rmtree(leftover, ignore_errors=True)
         if (folder / name).is_dir():
-            part = cell.folder / f".{name}.part"
-            for leftover in (part, cell.folder / name):
-                shutil.rmtree(leftover, ignore_errors=True)
             shutil.copytree(folder / name, part, copy_function=_link)
-            part.rename(cell.folder / name)
+        else:
+            shutil.copy2(folder / name, part)
+        part.rename(cell.folder / name)
 
 
 def _link(source: str, target: str) -> None:
@@ -178,8 +196,8 @@ def evaluate_final(cell: Cell, file: Path) -> None:
     if found.get("step") == cell.config.run.max_steps:
         return
     began = time.monotonic()
-    config = stored.load_config(cell.folder)
-    stored.evaluate_run(cell.folder, config, data=str(file), output=output, display=Display(quiet=True))
+    place = stored.open_place(str(cell.folder))
+    stored.evaluate(place, data=str(file), output=output, display=Display(quiet=True))
     Display().say(f"{cell.name}: final problems in {time.monotonic() - began:.0f} s")
 
 
