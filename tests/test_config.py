@@ -126,6 +126,7 @@ def test_every_field_has_a_help_line():
         ("- 1\n", "x.yaml: expected sections of settings, got list; see configs/"),
         ("a: [\n", "x.yaml: not valid YAML"),
         ("grpo:\n\tepsilon: 1\n", "x.yaml: not valid YAML"),
+        ("experiment: a.yaml\nmethods: {}\n", "x.yaml: is a comparison, expected an experiment; run it by `jaxreason"),
         ("1: 2\n", "x.yaml: 1: no such configuration key"),
     ],
 )

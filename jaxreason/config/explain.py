@@ -63,6 +63,8 @@ def _first_key(section: str) -> str:
 
 def refuse_unknown_keys(path: Path, content: dict) -> None:
     """Said here rather than by the parser, which names no file and does not look for the right section."""
+    if {"experiment", "methods"} <= content.keys():
+        raise ValueError(f"{path}: is a comparison, expected an experiment; run it by `jaxreason compare {path}`")
     for section, fields in content.items():
         if section in _keys():  # `grpo.epsilon: 0.1` at the top is as good as the section
             fields, section = {section.split(".")[1]: fields}, section.split(".")[0]
