@@ -105,6 +105,10 @@ def load_grid(path: str | Path, overrides: Sequence[str] = (), folder: Path | No
                 run = dataclasses.replace(base.run, seed=seed, output_dir=str(folder / "cells" / cell.name))
                 reward = base.reward if alpha is None else dataclasses.replace(base.reward, alpha=float(alpha))
                 cells.append(dataclasses.replace(cell, config=dataclasses.replace(base, run=run, reward=reward)))
+    if (processes := max(base.distributed.num_processes for base in bases.values())) > 1:
+        raise ValueError(
+            f"distributed.num_processes: expected one process for a comparison, got {processes}; train cells one by one"
+        )
     if any(map(priced, bases.values())) and not alphas:
         raise ValueError(f"{path}: alphas: expected at least one number, for the methods that pay for length, got none")
     return Grid(folder.expanduser(), tuple(cells), _final(content.get("final"), path))

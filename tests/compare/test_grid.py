@@ -122,6 +122,11 @@ def test_a_bad_selection(tmp_path, only, message):
         ("seeds:", "final: {sise: 3}\nseeds:", "mine.yaml: final: sise: no such key; did you mean size?"),
         ("seeds:", "final: {data: builtin}\nseeds:", "final.size: expected how many problems of the built-in task"),
         ("seeds:", "final: {size: -3}\nseeds:", "final.size: expected a whole number of at least 0, got -3"),
+        (
+            "{reward.preset: lp}",
+            "{distributed.num_processes: 2}",
+            "distributed.num_processes: expected one process for a comparison, got 2",
+        ),
         ("methods:", "methods: {}\nseeds:", "stands twice"),
     ],
 )
