@@ -8,9 +8,13 @@ other numbers), so each array's shape, type and sum of bits are stored beside it
 Typed PRNG keys do not belong in the state: keys are derived from the seed and the step.
 """
 
+import contextlib
+import errno
 import json
 import logging
+import math
 import os
+import pathlib
 import warnings
 from typing import Any
 
@@ -19,6 +23,8 @@ import jax.numpy as jnp
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
+from jaxreason.storage import ATTEMPTS, Unwritable, probe
+
 _FORMAT = 1
 
 
@@ -26,13 +32,19 @@ class Damaged(Exception):
     """A checkpoint whose files are there but cannot be trusted."""
 
 
+class NoneWhole(ValueError):
+    """There are checkpoints, and all that may be used are damaged."""
+
+
 class Checkpoints:
     """The checkpoints of one folder, `<folder>/<step>`. A context manager that waits for the last save."""
 
-    def __init__(self, folder: str | epath.Path, orbax: ocp.training.Checkpointer, keep: int | None):
-        self.folder = epath.Path(folder)
+    def __init__(self, folder: epath.Path, keep: int | None):
+        self.folder = folder
         self.keep = keep
-        self._orbax = orbax
+        self._orbax = _open(folder, keep)
+        self._damaged: set[int] = set()  # found so by `restore`
+        self._failures = 0
 
     def save(self, step: int, state: Any, meta: dict) -> None:
         """Save in the background: returns once the arrays are copied off the devices, so they may be donated.
@@ -46,7 +58,8 @@ class Checkpoints:
           meta: what JSON can hold; NaN and infinity are refused, since other readers cannot read them.
 
         Raises:
-          ValueError: meta is not JSON, the folder was opened for reading, or the *previous* save failed.
+          ValueError: meta is not JSON, or the folder was opened for reading.
+          Unwritable: this save or the *previous* one failed.
         """
         if self.keep is None:
             raise ValueError(f"{self.folder}: opened for reading; expected open_checkpoints(folder, keep=...) to save")
@@ -55,12 +68,43 @@ class Checkpoints:
         except (TypeError, ValueError) as error:
             raise ValueError(f"meta of checkpoint {step}: expected plain JSON without NaN, got {error}") from None
         self.wait()
-        for old in self.steps():
-            if old >= step:
-                self._orbax.delete(old)
         record = {"format": _FORMAT, "arrays": fingerprint(state), "meta": meta}
         with _one_line(f"{self.folder}: checkpoint {step} could not be written"):
+            for found in self._orbax.checkpoints:
+                if found.step >= step:
+                    self._orbax.delete(found.step)
+            self._damaged = {found for found in self._damaged if found < step}
             self._orbax.save_async(step, state, force=True, custom_metadata=record)
+
+    def try_save(self, step: int, state: Any, meta: dict) -> str | None:
+        """`save` for the middle of a run, which a disk that is full for a while shall not end.
+
+        Returns:
+          What went wrong with this save or the one before it; None if nothing did.
+
+        Raises:
+          ValueError: as `save`.
+          Unwritable: it went wrong ATTEMPTS times in a row.
+        """
+        problem = None
+        try:
+            self.wait()
+        except Unwritable as error:
+            problem = error
+        newest = self.latest_step()  # before this one is listed, which is not whole yet
+        try:
+            self.save(step, state, meta)
+        except Unwritable as error:
+            problem = error
+            self._reopen()
+        if problem is None:
+            self._failures = 0
+            return None
+        self._failures += 1
+        stands = "there is no checkpoint" if newest is None else f"checkpoint {newest} stands"
+        if self._failures >= ATTEMPTS:
+            raise Unwritable(f"{problem}, {self._failures} saves in a row; {stands}, free some space and go on from it")
+        return f"{problem}; {stands}, the next save tries again"
 
     def restore(self, step: int | None, abstract_state: Any) -> tuple[Any, dict, int]:
         """Load a checkpoint onto the shardings given.
@@ -73,8 +117,9 @@ class Checkpoints:
           state, meta, step.
 
         Raises:
-          ValueError: there is none, the step is not there, all are damaged, or the arrays have other names, shapes or
-            types than asked for (another model, or another optimiser).
+          NoneWhole: the step is damaged, or all are.
+          ValueError: there is none, the step is not there, or the arrays have other names, shapes or types than asked
+            for (another model, or another optimiser).
         """
         self.wait()
         steps = self.steps()
@@ -87,14 +132,15 @@ class Checkpoints:
             try:
                 return *self._load(candidate, abstract_state), candidate
             except Damaged as damage:
+                self._damaged.add(candidate)
                 reasons.append(f"checkpoint {candidate} is damaged ({damage})")
-                if step is None:
+                if step is None and candidate != steps[0]:
                     warnings.warn(f"{self.folder}: {reasons[-1]}; trying the one before it", stacklevel=2)
-        raise ValueError(f"{self.folder}: {'; '.join(reasons)}; delete it to start anew")
+        raise NoneWhole(f"{self.folder}: {'; '.join(reasons)}; delete it to start anew")
 
     def steps(self) -> list[int]:
-        """Steps of the committed checkpoints, ascending; whether they are whole shows in `restore`."""
-        return [found.step for found in self._orbax.checkpoints]
+        """Steps of the committed checkpoints, ascending; which of them are damaged shows in `restore`."""
+        return [found.step for found in self._orbax.checkpoints if found.step not in self._damaged]
 
     def latest_step(self) -> int | None:
         """Step of the newest committed checkpoint; None where there is none."""
@@ -104,10 +150,14 @@ class Checkpoints:
         """Return when the save in progress is on disk.
 
         Raises:
-          ValueError: it failed (a full disk, a folder that went away).
+          Unwritable: it failed (a full disk, a folder that went away). What it left is cleared.
         """
-        with _one_line(f"{self.folder}: the last checkpoint could not be written"):
-            self._orbax.wait()
+        try:
+            with _one_line(f"{self.folder}: the last checkpoint could not be written"):
+                self._orbax.wait()
+        except Unwritable:
+            self._reopen()
+            raise
 
     def close(self) -> None:
         """Wait and let go of the background threads. Raises what `wait` raises."""
@@ -119,8 +169,18 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        self.close()
+    def __exit__(self, kind, *_) -> None:
+        with (
+            contextlib.suppress(Unwritable) if kind else contextlib.nullcontext()
+        ):  # the first error is the one to tell
+            self.close()
+
+    def _reopen(self) -> None:
+        """A Checkpointer whose save failed says so again at every call, and leaves half a checkpoint on a full disk."""
+        with contextlib.suppress(Exception):
+            self._orbax.close()
+        with _one_line(f"{self.folder}: cannot be opened again"):
+            self._orbax = _open(self.folder, self.keep)
 
     def _load(self, step: int, abstract_state: Any) -> tuple[Any, dict]:
         with _damaged("its description"):
@@ -144,7 +204,7 @@ def open_checkpoints(folder: str | os.PathLike, keep: int | None) -> Checkpoints
         save are cleared. None: for reading only, which changes nothing and is safe beside a running training.
 
     Raises:
-      ValueError: keep out of range, a folder that cannot be written, or (for reading) is not there.
+      ValueError: keep out of range, a folder that cannot be written (a full disk), or (for reading) is not there.
     """
     path = epath.Path(folder)
     if "://" not in str(folder):
@@ -152,20 +212,29 @@ def open_checkpoints(folder: str | os.PathLike, keep: int | None) -> Checkpoints
     if keep is None:
         if not path.is_dir():
             raise ValueError(f"{path}: no such folder of checkpoints")
-        return Checkpoints(path, ocp.training.Checkpointer(path), keep)
+        return Checkpoints(path, keep)
     if keep < 1:
         raise ValueError(f"keep: expected at least 1, got {keep}")
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".writable"
-        probe.write_text("")
-        probe.unlink()
+        if "://" in str(path):
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            probe(pathlib.Path(path))
     except OSError as error:
         raise ValueError(f"{path}: cannot write checkpoints there ({error}); set run.output_dir to another") from None
+    return Checkpoints(path, keep)
+
+
+def size(abstract_state: Any) -> int:
+    """Bytes of a state's arrays, which is what a checkpoint of it takes at most."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract_state))
+
+
+def _open(folder: epath.Path, keep: int | None) -> ocp.training.Checkpointer:
+    if keep is None:
+        return ocp.training.Checkpointer(folder)
     policy: Any = ocp.training.preservation_policies.LatestN(keep)  # Orbax's own type for it does not check
-    return Checkpoints(
-        path, ocp.training.Checkpointer(path, preservation_policy=policy, cleanup_tmp_directories=True), keep
-    )
+    return ocp.training.Checkpointer(folder, preservation_policy=policy, cleanup_tmp_directories=True)
 
 
 def fingerprint(state: Any) -> dict[str, list]:
@@ -214,7 +283,7 @@ def _refuse_other_arrays(saved: dict[str, list], asked: dict[str, tuple[list[int
 
 
 class _one_line:
-    """Turn whatever Orbax raises into one ValueError."""
+    """Turn whatever Orbax raises while writing into one Unwritable."""
 
     def __init__(self, where: str):
         self.where = where
@@ -224,7 +293,7 @@ class _one_line:
 
     def __exit__(self, kind, error, trace):
         if isinstance(error, Exception):
-            raise ValueError(f"{self.where} ({_first_line(error)})") from error
+            raise Unwritable(f"{self.where} ({_first_line(error)})") from error
 
 
 class _damaged:
@@ -248,6 +317,9 @@ def _first_line(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     text = " ".join(str(error).split()) or type(error).__name__
+    for code in (errno.ENOSPC, errno.EDQUOT):  # said by tensorstore behind a long path
+        if os.strerror(code) in text:
+            return os.strerror(code)
     return text if len(text) <= 160 else text[:157] + "..."
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from jaxreason import __version__
 from jaxreason.interrupt import Stopped
+from jaxreason.storage import Unwritable
 
 MISTAKE, FAILURE, CTRL_C = 2, 1, 130
 AUDIT_SHOWN = 5
@@ -78,7 +79,7 @@ def _say(error: BaseException) -> tuple[int, str]:
         return CTRL_C, "stopped; give the same command again to start over"
     if isinstance(error, ValueError) and _ours(error):
         return MISTAKE, f"error: {line}"
-    if isinstance(error, FloatingPointError):
+    if isinstance(error, FloatingPointError | Unwritable):
         return FAILURE, f"error: {line}"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
@@ -152,7 +153,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = add(commands, "evaluate", _evaluate, "evaluate a policy", ["evaluation", "grading"])
     evaluate.add_argument("place", metavar="RUN_OR_MODEL", help=PLACE)
     evaluate.add_argument("--data", metavar="FILE", help="problems to ask, JSONL or prepared; default: the run's own")
-    evaluate.add_argument("--step", type=int, help="checkpoint to load, 0 for the start; default: the newest")
+    evaluate.add_argument(
+        "--step", type=_step, help="checkpoint to load, 0 for the start, or best; default: the newest"
+    )
     evaluate.add_argument("--output", metavar="FILE", type=Path, help="JSON file to write; default: in RUN/evaluation")
 
     generate = add(commands, "generate", _generate, "answer a question while you watch", ["agents", "model"])
@@ -179,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     export = add(commands, "export", _export, "write the policy of a run as a Hugging Face checkpoint")
     export.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
     export.add_argument("--to", metavar="DIR", type=Path, required=True, help="folder to make")
-    export.add_argument("--step", type=int, help="checkpoint to write, 0 for the start; default: the newest")
+    export.add_argument("--step", type=_step, help="checkpoint to write, 0 for the start, or best; default: the newest")
     export.add_argument(
         "--dtype", choices=("bfloat16", "float32"), help="of the tensors; default: the checkpoint's it began from"
     )
@@ -429,6 +432,16 @@ def _refuse_existing(file: Path) -> None:
         raise ValueError(f"{file}: is there already; move it away or choose another name")
 
 
+def _step(word: str) -> int | str:
+    """`best`, or a number of steps."""
+    if word == "best":
+        return word
+    try:
+        return int(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number of steps or best, got {word}") from None
+
+
 def _join_overrides(argv: Sequence[str]) -> list[str]:
     """`--section.field value` as one word, so that the value is not taken for an argument of its own."""
     joined: list[str] = []
@@ -469,8 +482,17 @@ def _quiet():
     ):
         os.environ.setdefault(name, value)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # of a failed save Orbax logs every traceback there
+    hook = sys.unraisablehook
+
+    def unraisable(about) -> None:
+        """What tensorstore has to say of the other files when one could not be read or written is not for a user."""
+        if "Event loop is closed" not in str(about.exc_value):
+            hook(about)
+
+    sys.unraisablehook = unraisable
+    with warnings.catch_warnings(), contextlib.ExitStack() as after:
+        after.callback(setattr, sys, "unraisablehook", hook)
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
             warnings.filterwarnings("default", module=r"jaxreason\b")

@@ -57,6 +57,11 @@ class Interrupt:
             self.signal = signal.Signals(max(numbers))
         return any(numbers)
 
+    def stopped(self, where: str) -> "Stopped":
+        """What to raise when the run is saved."""
+        said = f"{self.signal.name}: stopped {where} and saved; the same command goes on from there"
+        return Stopped(said, self.exit_code)
+
     def wait(self, arrays: T) -> T:
         """`jax.block_until_ready` that a signal ends; what the device was making is then thrown away.
 

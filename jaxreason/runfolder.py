@@ -6,9 +6,11 @@ One process writes, under a lock that the kernel releases when the process ends,
 metric by name.
 """
 
+import collections
 import contextlib
 import datetime
 import fcntl
+import functools
 import importlib.metadata
 import json
 import math
@@ -16,24 +18,32 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from jaxreason.config import Config, to_dict
+from jaxreason.storage import ATTEMPTS, Unwritable, probe
+
+if TYPE_CHECKING:
+    from tensorboardX.event_file_writer import EventsWriter
 
 CONFIG, ENV, METRICS, RESULTS = "config.yaml", "env.json", "metrics.jsonl", "results.json"
 SAMPLES, EVALUATION, TENSORBOARD, CHECKPOINTS = "samples", "evaluation", "tb", "checkpoints"
-START, MODEL = "start", "model.json"
+START, BEST, MODEL = "start", "best", "model.json"
 _MAY_CHANGE = {
     "run.max_steps",
     "run.output_dir",
     "run.compilation_cache_dir",
+    "run.save_steps",
+    "run.save_total_limit",
+    "run.keep_best",
 }
-"""What a resumed run may change: how far it goes, where it lies and, beside these, its mesh. Nothing in the numbers, of
-which a mesh moves the last digits."""
+"""What a resumed run may change: how far it goes, where it lies, what it keeps and, beside these, its mesh. Nothing in
+the numbers, of which a mesh moves the last digits."""
 _PACKAGES = ("jaxreason", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "transformers", "math-verify")
 
 
@@ -44,9 +54,12 @@ class RunFolder:
         self.path = path
         self.launches = launches
         self._lock = lock  # None: another process writes this run, and every write below does nothing
-        self._metrics = None
-        self._tensorboard = None
+        self._events: EventsWriter | None = None
+        self._event_files = 0
         self._purge_step: int | None = None
+        self._late: collections.deque[Callable[[], None]] = collections.deque()
+        self._failures = 0
+        self.trouble: str | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -58,26 +71,62 @@ class RunFolder:
         if self._lock is None:
             return
         row = _plain({"step": int(step), **metrics})
-        if self._metrics is None:
-            self._metrics = (self.path / METRICS).open("a")
-        self._metrics.write(json.dumps(row, allow_nan=False) + "\n")
-        self._metrics.flush()
-        writer = self._scalars()
-        for name, value in row.items():
-            if name != "step" and isinstance(value, int | float) and not isinstance(value, bool):
-                writer.add_scalar(name, value, step)
+        self._do(functools.partial(_append, self.path / METRICS, json.dumps(row, allow_nan=False) + "\n"))
+        self._do(functools.partial(self._write_event, row, time.time()))
+        self._failures = self._failures + 1 if self._late else 0
+        if self._failures >= ATTEMPTS:
+            raise Unwritable(
+                f"{self._reason()}, {ATTEMPTS} steps in a row; make room, and the same command goes on from the newest "
+                "checkpoint"
+            )
 
     def write_samples(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write samples/step_000010.jsonl, one row a completion, in place of what was there."""
+        self.write_rows(f"{SAMPLES}/step_{step:06d}.jsonl", rows)
+
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write a JSONL file of the run, whole or not at all."""
         if self._lock is None:
             return
         text = "".join(json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-        _write_atomic(self.path / SAMPLES / f"step_{step:06d}.jsonl", text)
+        self._do(functools.partial(_write_atomic, self.path / name, text))
 
     def write_json(self, name: str, data: Any) -> None:
         """Write a JSON file of the run, whole or not at all."""
         if self._lock is not None:
-            write_json_atomic(self.path / name, data)
+            self._do(functools.partial(write_json_atomic, self.path / name, data))
+
+    def settle(self) -> None:
+        """Write what was held back.
+
+        Raises:
+          Unwritable: it still cannot be written.
+        """
+        if self._late:
+            self._try()
+        if self._late:
+            raise Unwritable(f"{self._reason()}; make room, and the same command goes on")
+
+    def _do(self, write: Callable[[], None]) -> None:
+        """Write, in order after what was held back; a disk that refuses is tried again with the next write.
+
+        `trouble` says what is wrong as long as anything is held back.
+        """
+        self._late.append(write)
+        self._try()
+
+    def _reason(self) -> str:
+        return (self.trouble or "").partition(";")[0]
+
+    def _try(self) -> None:
+        try:
+            while self._late:
+                self._late[0]()
+                self._late.popleft()
+            self.trouble = None
+        except OSError as error:
+            where = error.filename or self.path
+            self.trouble = f"{where}: cannot be written ({error.strerror or error}); tried again at the next step"
 
     def truncate_after(self, step: int) -> list[dict]:
         """Forget what a restored run will do again: metrics, samples and evaluations of steps beyond `step`.
@@ -87,9 +136,6 @@ class RunFolder:
         rows = [row for row in read_metrics(self.path) if row["step"] <= step]
         if self._lock is None:
             return rows
-        if self._metrics is not None:
-            self._metrics.close()
-            self._metrics = None
         _write_atomic(self.path / METRICS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
         for file in [*(self.path / SAMPLES).glob("step_*"), *(self.path / EVALUATION).glob("step_*")]:
             number = file.stem.removeprefix("step_")
@@ -100,10 +146,12 @@ class RunFolder:
 
     def close(self) -> None:
         """Flush and give the lock back."""
-        for file in (self._metrics, self._tensorboard):
-            if file is not None:
-                file.close()
-        self._metrics = self._tensorboard = None
+        if self._late:
+            self._try()
+        if self._events is not None:
+            with contextlib.suppress(OSError):
+                self._events.close()
+        self._events = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -114,12 +162,41 @@ class RunFolder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _scalars(self):
-        if self._tensorboard is None:
-            from tensorboardX import SummaryWriter
+    def _write_event(self, row: Mapping[str, Any], wall_time: float) -> None:
+        """One event a step, written through: a SummaryWriter loses steps to a kill and hangs on a full disk."""
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2, summary_pb2
 
-            self._tensorboard = SummaryWriter(str(self.path / TENSORBOARD), purge_step=self._purge_step)
-        return self._tensorboard
+        events: Any = event_pb2  # protobuf makes its classes when it is imported
+        summaries: Any = summary_pb2
+        step = row["step"]
+        values = [
+            summaries.Summary.Value(tag=name, simple_value=value)
+            for name, value in row.items()
+            if name != "step" and isinstance(value, int | float) and not isinstance(value, bool)
+        ]
+        try:
+            if self._events is None:
+                folder = self.path / TENSORBOARD
+                folder.mkdir(exist_ok=True)
+                self._event_files += 1
+                self._events = EventsWriter(str(folder / "events"), f".{self.launches}.{self._event_files}")
+                again = events.SessionLog(status=events.SessionLog.START)  # what was written of it is void
+                self._events.write_event(
+                    events.Event(wall_time=wall_time, step=self._purge_step or step, session_log=again)
+                )
+                self._purge_step = None
+            self._events.write_event(
+                events.Event(wall_time=wall_time, step=step, summary=summaries.Summary(value=values))
+            )
+            self._events.flush()
+        except OSError:
+            # The file may end in half a record, behind which nothing would be read.
+            broken, self._events = self._events, None
+            if broken is not None:
+                with contextlib.suppress(OSError):
+                    broken.close()
+            raise
 
 
 def create_or_open(path: str | Path, config: Config, *, writer: bool = True) -> RunFolder:
@@ -141,6 +218,7 @@ def create_or_open(path: str | Path, config: Config, *, writer: bool = True) -> 
         raise ValueError(f"run.output_dir: expected a local folder, got {path}; write locally and copy it afterwards")
     try:
         (path / SAMPLES).mkdir(parents=True, exist_ok=True)
+        probe(path)
         lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise ValueError(f"run.output_dir: cannot write to {path} ({error.strerror}); choose another folder") from None
@@ -236,6 +314,23 @@ def environment() -> dict:
 def write_json_atomic(path: str | Path, data: Any) -> None:
     """Write JSON so that a reader, or a kill, never meets half a file. NaN and infinity become null."""
     _write_atomic(Path(path), json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _append(path: Path, line: str) -> None:
+    """Append a whole line or nothing, and see it to the disk."""
+    content, written = line.encode(), 0
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        before = os.fstat(file).st_size
+        try:
+            while written < len(content):
+                written += os.write(file, content[written:])
+            os.fsync(file)
+        except OSError:
+            os.ftruncate(file, before)
+            raise
+    finally:
+        os.close(file)
 
 
 def _write_atomic(path: Path, text: str) -> None:

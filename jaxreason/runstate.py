@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason import basemodel, runfolder, warmup
-from jaxreason.checkpoint import Checkpoints
+from jaxreason import basemodel, runfolder, storage, warmup
+from jaxreason.checkpoint import Checkpoints, NoneWhole, size
 from jaxreason.config import Config, RewardConfig
 from jaxreason.data.problems import to_json
+from jaxreason.evaluation.best import best_step
 from jaxreason.experiment import Experiment
 from jaxreason.grpo import optimizer
 from jaxreason.interrupt import Interrupt, Stopped
@@ -76,7 +77,10 @@ def starting_policy(
     config = exp.config
     shapes = shape_of_start(config)
     if starts.latest_step() is not None:
-        return starts.restore(None, shapes)[0]
+        try:
+            return starts.restore(None, shapes)[0]
+        except NoneWhole as damage:
+            display.warn(f"{damage.args[0].removesuffix('; delete it to start anew')}; the start is made again")
     if exp.base:
         params = basemodel.load(exp.base, config.model, display)
     else:
@@ -176,6 +180,73 @@ def identity(exp: Experiment) -> dict[str, str]:
 def save(checkpoints: Checkpoints, number: int, state: RunState, memory: dict, exp: Experiment) -> None:
     """Save the state after `number` steps, with what a resumed run must agree on."""
     checkpoints.save(number, state, {"monitor": memory} | identity(exp))
+
+
+def try_save(
+    checkpoints: Checkpoints,
+    number: int,
+    state: RunState,
+    memory: dict,
+    exp: Experiment,
+    folder: RunFolder,
+    display: Display,
+) -> None:
+    """`save` in mid-run. A disk that is full for a while is warned of and does not end the run.
+
+    Not before the rows of these steps are on disk: a run resumed from here would never write them. Of several processes
+    one cannot try again without the others: there a save that fails ends the run.
+    """
+    if trouble := hosts.agree(folder.trouble):
+        display.warn(f"checkpoint {number} was not written, since the metrics before it are not: {trouble}")
+    elif jax.process_count() > 1:
+        save(checkpoints, number, state, memory, exp)
+    elif problem := checkpoints.try_save(number, state, {"monitor": memory} | identity(exp)):
+        display.warn(problem)
+
+
+def save_last(
+    checkpoints: Checkpoints, number: int, state: RunState, memory: dict, exp: Experiment, folder: RunFolder
+) -> None:
+    """See everything up to `number` steps to the disk, also what failed before.
+
+    Raises:
+      Unwritable: it cannot be written; the checkpoint before it stands.
+    """
+    folder.settle()
+    with contextlib.suppress(storage.Unwritable):
+        checkpoints.wait()
+    if checkpoints.latest_step() != number:
+        save(checkpoints, number, state, memory, exp)
+    checkpoints.wait()
+
+
+def keep_best(bests: Checkpoints, number: int, params: Params, folder: RunFolder, display: Display) -> None:
+    """Save the policy just evaluated where no evaluation before it was better; a full disk is only warned of.
+
+    Waits for the disk, so that no checkpoint of a later step can be there without it. The start is kept anyhow.
+    """
+    if not number or not hosts.agree(best_step(folder.path) == number and number not in bests.steps()):
+        return
+    try:
+        bests.save(number, params, {})
+        bests.wait()
+    except storage.Unwritable as error:
+        display.warn(f"the best policy so far is not kept: {error}")
+
+
+def require_space(exp: Experiment, checkpoints: Checkpoints) -> None:
+    """Refuse a disk that this run's checkpoints will not fit on, before anything long begins.
+
+    Room for save_total_limit, one that is being written beside them, and one for the policies kept apart (start, best).
+    """
+    state = shape_of_state(exp.config)
+    keep = exp.config.run.save_total_limit
+    missing = keep + 2 - min(keep, len(checkpoints.steps()))
+    if "://" in str(checkpoints.folder):
+        return
+    needed = missing * size(state)
+    if refusal := hosts.agree(storage.lacks_space(Path(checkpoints.folder), needed, f"{keep + 2} checkpoints")):
+        raise ValueError(refusal)
 
 
 def refuse_broken(

@@ -33,7 +33,7 @@ from jaxreason.config import Config
 from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import optimizer
-from jaxreason.interrupt import Abandoned, Interrupt, Stopped
+from jaxreason.interrupt import Abandoned, Interrupt
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.progress import Display
@@ -135,7 +135,9 @@ def step(
 def train(config: Config, *, display: Display | None = None) -> dict:
     """Run an experiment to its end, from where the folder's run stands.
 
-    A finished run is left as it is.
+    A finished run is left as it is. SIGTERM and Ctrl-C give up a step until its update begins, an evaluation at any
+    time, also while the device is at work; the state of the last whole step is saved, from which the same step is done
+    again with the same key. What cannot be given up: a program being compiled, and an update. The warm-up is not saved.
 
     Returns:
       What results.json holds: `base` and `trained` tables, and their `change`.
@@ -158,7 +160,8 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         runstate.open_folder(config) as folder,
         Pool(config.grading.num_workers, config.grading.timeout_s) as pool,
         open_checkpoints(folder.checkpoints, config.run.save_total_limit) as checkpoints,
-        open_checkpoints(folder.path / "start", 1) as starts,
+        open_checkpoints(folder.path / runfolder.START, 1) as starts,
+        open_checkpoints(folder.path / runfolder.BEST, 1) as bests,
     ):
         begun = runfolder.begun(folder.path)
         own = folder.path if hosts.first() else folder.path / "hosts" / str(jax.process_index())
@@ -167,16 +170,20 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         refuse_vocabulary(exp.config)
         tools = make_tools(exp, pool)
         evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
+        runstate.require_space(exp, checkpoints)
         start = runstate.starting_policy(exp, starts, folder.path, display, interrupt)
         state, number, memory = runstate.open_state(exp, start, checkpoints, folder)
         if begun:
             display.say(f"{folder.path}: going on after step {number} of {config.run.max_steps}")
 
         def evaluation(params: Params, number: int) -> dict:
-            return heldout.evaluate_once(
+            found = heldout.evaluate_once(
                 params, number, exp.test, evaluation_key, exp.config, exp.tokenizer, pool, folder, display,
                 labelled=config.data.test == experiment.BUILTIN, wait=interrupt.wait,
             )  # fmt: skip
+            if config.run.keep_best:
+                runstate.keep_best(bests, number, params, folder, display)
+            return found
 
         first = number
         evaluates = config.run.eval_steps or config.run.max_steps
@@ -206,25 +213,21 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                     )
                     row["warnings"] = warnings
                     folder.write_metrics(number, row)
-                    advance(1, note=_note(row))
-                    for line in warnings:
+                    advance(1, note=_note(row) + (f"  {folder.trouble}" if folder.trouble else ""))
+                    for line in [*warnings, *([f"step {number}: {folder.trouble}"] if folder.trouble else [])]:
                         display.warn(line)
                     last = number == config.run.max_steps
                     if last or (config.run.save_steps and number % config.run.save_steps == 0):
-                        runstate.save(checkpoints, number, state, memory, exp)
+                        runstate.try_save(checkpoints, number, state, memory, exp, folder, display)
                     if number % evaluates == 0 and not last:
                         evaluation(state.train.params, number)
-            checkpoints.wait()
+            if number > first:
+                runstate.save_last(checkpoints, number, state, memory, exp, folder)
             trained = evaluation(state.train.params, number)
         except Abandoned:
-            if number > first and checkpoints.latest_step() != number:
-                runstate.save(checkpoints, number, state, memory, exp)
-            checkpoints.wait()
-            where = f"after step {number}" if number else "before the first step"
-            raise Stopped(
-                f"{interrupt.signal.name}: stopped {where} and saved; the same command goes on from there",
-                interrupt.exit_code,
-            ) from None
+            if number > first:
+                runstate.save_last(checkpoints, number, state, memory, exp, folder)
+            raise interrupt.stopped(f"after step {number}" if number else "before the first step") from None
         results = {
             "base": base["table"],
             "trained": trained["table"],
@@ -238,6 +241,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
             "steps_this_launch": number - first,
         }
         folder.write_json("results.json", results)
+        folder.settle()
         return results
 
 

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,3 +99,24 @@ def remove_checkpoint(folder: Path, step: int) -> None:
     """As if the run had been killed before it was written."""
     (folder / "results.json").unlink(missing_ok=True)
     shutil.rmtree(folder / "checkpoints" / str(step))
+
+
+def events(folder: Path) -> dict[str, dict[int, float]]:
+    """What TensorBoard would show of a run: scalar -> step -> value. A restart voids the steps it does again."""
+    from tensorboardX.proto import event_pb2
+
+    found: list[tuple[str, int, float]] = []
+    for file in sorted((folder / "tb").iterdir()):
+        content, at = file.read_bytes(), 0
+        while at + 12 <= len(content):
+            (length,) = struct.unpack_from("<Q", content, at)
+            event = event_pb2.Event.FromString(content[at + 12 : at + 12 + length])  # pyright: ignore
+            at += 12 + length + 4
+            if event.session_log.status:
+                found = [kept for kept in found if kept[1] < event.step]
+            found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+    shown: dict[str, dict[int, float]] = {}
+    for tag, step, value in found:
+        assert step not in shown.setdefault(tag, {}), f"{tag} stands twice at step {step}"
+        shown[tag][step] = value
+    return shown

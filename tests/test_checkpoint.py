@@ -156,6 +156,30 @@ def _recorded():
     return warnings.catch_warnings(record=True, action="always")
 
 
+@pytest.mark.parametrize("kind", ["empty folder", "garbage", "half a save", "a file"])
+def test_what_is_no_checkpoint_does_not_stop_a_restart(saved, tmp_path, kind):
+    """The one before it is used, and a save of that step takes its place."""
+    copy = tmp_path / "copy"
+    shutil.copytree(saved, copy)
+    if kind == "a file":
+        (copy / "3").write_bytes(b"x")
+    else:
+        (copy / ("3.orbax-checkpoint-tmp" if kind == "half a save" else "3")).mkdir()
+        if kind != "empty folder":
+            next(copy.glob("3*")).joinpath("_CHECKPOINT_METADATA").write_bytes(b"\x00garbage")
+    asked = _abstract(_state(), _mesh(1, 1))
+    with _recorded() as warned, checkpoint.open_checkpoints(copy, keep=3) as checkpoints:
+        back, _, step = checkpoints.restore(None, asked)
+        assert step == 2
+        chex.assert_trees_all_equal(back, _state(2))
+        assert checkpoints.latest_step() == 2
+        if kind != "a file":
+            checkpoints.save(3, _state(3), {})
+            assert checkpoints.restore(None, asked)[2] == 3
+    if kind in ("empty folder", "garbage"):
+        assert any("checkpoint 3 is damaged" in str(w.message) for w in warned)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_when_all_are_damaged_the_error_names_each(saved, tmp_path):
     shutil.copytree(saved, tmp_path / "copy")
@@ -217,16 +241,30 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 _SAVER = """
-    import os, resource, sys
+    import os, resource, sys, time
     os.environ.update(JAX_PLATFORMS="cpu")
     import jax
     from jaxreason import checkpoint
     noise = jax.random.uniform(jax.random.key(0), (300_000,))  # incompressible
     folder, mode = sys.argv[1:]
     checkpoints = checkpoint.open_checkpoints(folder, keep=2)
+    if mode == "while":
+        for step in range(1, 7):
+            full = 3 <= step <= 4
+            checkpoints.wait() if step == 3 else None
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if full else -1, -1))
+            print(step, checkpoints.try_save(step, {"w": noise / 2 + step}, {"step": step}), flush=True)
+            time.sleep(0.5)
+        checkpoints.close()
+        sys.exit(0)
     if mode == "full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-    for step in range(1, 10 if mode == "full" else 1000):
+        for step in range(1, 20):
+            checkpoints.try_save(step, {"w": noise / 2 + step}, {"step": step})
+            print(step, flush=True)
+    if mode == "full at once":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    for step in range(1, 10 if mode == "full at once" else 1000):
         checkpoints.save(step, {"w": noise / 2 + step}, {"step": step})
         print(step, flush=True)
     checkpoints.close()
@@ -236,11 +274,33 @@ _SAVER = """
 def test_a_full_disk_is_an_error_and_not_a_lost_checkpoint(tmp_path):
     """The write runs in the background; were its error dropped, a run would end without anything to resume from."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(_SAVER), str(tmp_path), "full"], capture_output=True, text=True
+        [sys.executable, "-c", textwrap.dedent(_SAVER), str(tmp_path), "full at once"], capture_output=True, text=True
     )
     assert done.returncode != 0
     assert "could not be written" in done.stderr
     assert len(done.stdout.split()) <= 2
+
+
+def test_saves_that_fail_for_a_while_leave_what_was_saved_and_are_tried_again(tmp_path):
+    """A Checkpointer whose save failed fails for good, and what it left half-written keeps the disk full."""
+    command = [sys.executable, "-c", textwrap.dedent(_SAVER), str(tmp_path), "while"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert [step for step, problem in said.items() if problem == "None"] == ["1", "2", "3", "6"], said
+    for step in ("4", "5"):
+        assert "could not be written" in said[step]
+        assert "checkpoint 2 stands" in said[step]
+    with checkpoint.open_checkpoints(tmp_path, None) as reader:
+        assert reader.steps() == [5, 6]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["5", "6"]
+
+
+def test_after_five_failed_saves_in_a_row_the_run_ends(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(_SAVER), str(tmp_path), "full"], capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["1", "2", "3", "4", "5"]
+    assert "5 saves in a row; there is no checkpoint" in done.stderr
 
 
 def test_kill_in_mid_save_leaves_the_checkpoint_before_it(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "jaxreason"
 LAYERS = (
     ("types", "config"),
-    ("ops", "parallel"),
+    ("ops", "parallel", "storage"),
     ("policy",),
     ("sampling", "rewards", "grpo", "grading", "data", "checkpoint", "runfolder", "monitor", "progress", "interrupt"),
     ("agents",),
@@ -36,7 +36,7 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 FREE_INSIDE = LEVEL["train"]
 NEVER = {"rewards": {"policy", "sampling"}, "grpo": {"policy", "sampling"}}
 """Their log-probability function is handed in."""
-HOST_ROOMS = ("grading", "runfolder", "monitor", "progress", "interrupt")
+HOST_ROOMS = ("storage", "grading", "runfolder", "monitor", "progress", "interrupt")
 """What must be importable without starting JAX."""
 
 

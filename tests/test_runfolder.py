@@ -1,7 +1,9 @@
 """The run folder: nothing torn, nothing mixed up, nothing overwritten."""
 
 import dataclasses
+import errno
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -10,9 +12,10 @@ import numpy as np
 import pytest
 
 from jaxreason import config as config_module
-from jaxreason import runfolder
+from jaxreason import runfolder, storage
 from jaxreason.config import Config
 from jaxreason.runfolder import create_or_open
+from tests import runs
 
 
 def _changed(section, **fields):
@@ -63,6 +66,86 @@ def test_scalars_reach_tensorboard(tmp_path):
     events = b"".join(file.read_bytes() for file in (tmp_path / "tb").iterdir())
     assert b"loss" in events
     assert b"nan" not in events
+
+
+def _full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_rows_that_a_full_disk_refused_are_written_whole_and_in_order_when_there_is_room(tmp_path, monkeypatch):
+    """Half a line would swallow the next row; a row that is dropped would be missing for ever."""
+    write, fsync = os.write, os.fsync
+    with create_or_open(tmp_path, Config()) as run:
+        run.write_metrics(1, {"a": 1.0})
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", lambda file, content: write(file, content[:7]))  # what still fits
+            patch.setattr(os, "fsync", _full)
+            run.write_samples(2, [{"text": "b"}])
+            run.write_metrics(2, {"a": 2.0})
+            assert (
+                run.trouble == f"{tmp_path}: cannot be written (No space left on device); tried again at the next step"
+            )
+        assert _rows(tmp_path) == [{"step": 1, "a": 1.0}]
+        assert not (tmp_path / "samples" / "step_000002.jsonl").exists()
+        assert os.fsync is fsync
+        run.write_metrics(3, {"a": 3.0})
+        assert run.trouble is None
+    assert _rows(tmp_path) == [{"step": n, "a": float(n)} for n in (1, 2, 3)]
+    assert (tmp_path / "samples" / "step_000002.jsonl").exists()
+    assert runs.events(tmp_path) == {"a": {1: 1.0, 2: 2.0, 3: 3.0}}
+
+
+def test_a_line_that_does_not_fit_is_taken_back(tmp_path, monkeypatch):
+    write, calls = os.write, []
+
+    def half(file, content):
+        calls.append(content)
+        return write(file, content[:7]) if len(calls) == 1 else _full()
+
+    with create_or_open(tmp_path, Config()) as run:
+        run.write_metrics(1, {"a": 1.0})
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", half)
+            run.write_metrics(2, {"a": 2.0})
+        assert len(calls) == 3  # the half, the rest, and once more with the next write
+        assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "a": 1.0}\n'
+
+
+def test_a_disk_that_stays_full_ends_the_run(tmp_path, monkeypatch):
+    run = create_or_open(tmp_path, Config())
+    monkeypatch.setattr(runfolder, "_append", _full)
+    for step in range(1, storage.ATTEMPTS):
+        run.write_metrics(step, {})
+    with pytest.raises(storage.Unwritable, match=r"No space left on device\), 5 steps in a row; make room"):
+        run.write_metrics(storage.ATTEMPTS, {})
+    with pytest.raises(storage.Unwritable, match="No space left"):
+        run.settle()
+    run.close()
+
+
+def test_a_disk_that_is_full_at_the_start_is_refused(tmp_path, monkeypatch):
+    """An empty file can be made on a full disk; the run would end after its first step."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", _full)
+        with pytest.raises(ValueError, match=r"run.output_dir: cannot write to .*No space left on device"):
+            create_or_open(tmp_path / "run", Config())
+    assert storage.lacks_space(tmp_path, 1, "4 checkpoints") is None
+    said = storage.lacks_space(tmp_path, 10**19, "4 checkpoints")
+    assert said
+    assert f"{tmp_path}: 4 checkpoints of this model need 10000000000.0 GB, " in said
+    assert " are free; free some space" in said
+
+
+def test_tensorboard_holds_every_step_once_after_a_kill(tmp_path):
+    """Events once waited in a queue: a kill took steps that were not done again."""
+    with create_or_open(tmp_path, Config()) as run:
+        for step in (1, 2, 3):
+            run.write_metrics(step, {"a": float(step)})
+        assert runs.events(tmp_path) == {"a": {1: 1.0, 2: 2.0, 3: 3.0}}  # before it is closed
+    with create_or_open(tmp_path, Config()) as run:
+        run.truncate_after(1)
+        run.write_metrics(2, {"a": 9.0})
+    assert runs.events(tmp_path) == {"a": {1: 1.0, 2: 9.0}}
 
 
 def test_resuming_drops_what_will_be_done_again_and_a_torn_line(tmp_path):
@@ -167,7 +250,7 @@ def test_a_killed_process_leaves_no_lock_behind(tmp_path):
     """A lock file that outlives kill -9 would block the very restart it is for."""
     code = """
         import os, sys, signal
-        from jaxreason import runfolder
+        from jaxreason import runfolder, storage
         from jaxreason.config import Config
         run = runfolder.create_or_open(sys.argv[1], Config())
         run.write_metrics(1, {"a": 1.0})

@@ -1,11 +1,15 @@
 """Settings that change what a step does, each through two whole steps of a tiny run."""
 
+import itertools
 import json
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxreason import cli
+from jaxreason.evaluation import loop
+from jaxreason.evaluation.best import best_step
 from jaxreason.rewards import budget
 from tests import runs
 
@@ -70,6 +74,31 @@ def test_an_evaluation_in_mid_run_is_made_up_after_a_stop(warm, tmp_path):
     wanted.unlink()
     assert runs.train(folder, "--resume", *arguments) == 0
     assert wanted.read_text() == before
+
+
+def test_the_best_evaluation_s_policy_is_kept_beside_the_newest(warm, tmp_path, monkeypatch, capsys):
+    """With one checkpoint kept, the best of three evaluations would be gone when the run is over."""
+    folder, calls = runs.begin(warm, tmp_path / "run"), itertools.count()
+    table = loop.table
+    accuracies = [0.8, 0.7, 0.8]  # after steps 1, 2 and 3; the third takes more tokens than the first
+
+    def told(*arguments):
+        n = next(calls)
+        return table(*arguments) | {"accuracy": accuracies[n], "mean_tokens": 30.0 + n}
+
+    monkeypatch.setattr(loop, "table", told)
+    arguments = ["--run.max_steps=3", "--run.eval_steps=1", "--run.save_steps=1", "--run.save_total_limit=1"]
+    assert runs.train(folder, *arguments) == 0
+    monkeypatch.undo()
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"3"}
+    assert {p.name for p in (folder / "best").iterdir()} == {"1"}
+    assert best_step(folder) == 1
+    assert "after step 1" in (folder / "report.html").read_text()
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(folder), "--step", "best"]) == 0
+    assert json.loads((folder / "evaluation" / "again_step_000001_heldout.json").read_text())["step"] == 1
+    again = json.loads((folder / "evaluation" / "again_step_000001_heldout.json").read_text())["answers"]
+    assert again == json.loads((folder / "evaluation" / "step_000001.json").read_text())["answers"]
 
 
 def test_alpha_and_the_learning_rate_in_the_log_are_those_used(warm, tmp_path):

@@ -21,6 +21,8 @@ class RunConfig:
     """checkpoint every so many steps; 0: only at the end"""
     save_total_limit: int = 2
     """checkpoints to keep"""
+    keep_best: bool = True
+    """keep the policy of the best evaluation besides: highest sampled accuracy, then fewest tokens"""
     logging_steps: int = 1
     """a plain log line every so many steps where the output is no terminal"""
     log_completions: int = 2

@@ -51,10 +51,8 @@ def evaluate_once(
         "table": loop.table(answers, problems, config),
         "answers": {m: {"correct": a.correct.tolist(), "length": a.length.tolist()} for m, a in answers.items()},
     }
-    if hosts.first():
-        file.parent.mkdir(exist_ok=True)
-        rows = [{"mode": mode} | row for mode, a in answers.items() for row in a.samples]
-        file.with_suffix(".jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    rows = [{"mode": mode} | row for mode, a in answers.items() for row in a.samples]
+    folder.write_rows(f"evaluation/{file.stem}.jsonl", rows)
     folder.write_json(f"evaluation/{file.name}", found)
     return found
 

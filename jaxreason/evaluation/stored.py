@@ -17,11 +17,12 @@ from jaxreason.config import Config, given, load
 from jaxreason.data import tokenizer
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation import loop
+from jaxreason.evaluation.best import best_step
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.policy import huggingface
 from jaxreason.progress import Display
-from jaxreason.runfolder import write_json_atomic
+from jaxreason.runfolder import BEST, write_json_atomic
 from jaxreason.types import Params
 
 MAY_CHANGE = ("evaluation.", "grading.", "mesh.", "run.compilation_cache_dir", "data.max_prompt_length")
@@ -109,7 +110,7 @@ def evaluate(
     place: Place,
     *,
     data: str | None = None,
-    step: int | None = None,
+    step: int | str | None = None,
     output: Path | None = None,
     display: Display | None = None,
 ) -> tuple[Path, dict]:
@@ -117,7 +118,8 @@ def evaluate(
 
     Args:
       data: JSONL file or prepared folder of problems, all of which are asked; None for the run's own held-out ones.
-      step: training steps done, of a run; 0 is the policy before training; None the newest there is.
+      step: training steps done, of a run; 0 is the policy before training, "best" the best evaluation's; None the
+        newest there is.
       output: JSON file to write; None for one in the run's evaluation/, or for a checkpoint in ./evaluation. Every
         answer goes to the .jsonl beside it.
 
@@ -174,7 +176,7 @@ def evaluate(
     return output, found
 
 
-def open_policy(place: Place, step: int | None = None, display: Display | None = None) -> tuple[Params, int]:
+def open_policy(place: Place, step: int | str | None = None, display: Display | None = None) -> tuple[Params, int]:
     """Parameters of a policy on disk and the step they are of, 0 for a checkpoint.
 
     Raises:
@@ -187,16 +189,26 @@ def open_policy(place: Place, step: int | None = None, display: Display | None =
     return basemodel.load(place.released, place.config.model, display or Display()), 0
 
 
-def load_policy(run: Path, config: Config, step: int | None = None) -> tuple[Params, int]:
+def load_policy(run: Path, config: Config, step: int | str | None = None) -> tuple[Params, int]:
     """Parameters stored in a run folder and the step they are of.
 
     Args:
       config: with model.vocab_size filled in.
-      step: None for the newest checkpoint, or the start where there is none yet; 0 for the start.
+      step: None for the newest checkpoint, or the start where there is none yet; 0 for the start; "best" for the best
+        evaluation's.
 
     Raises:
       ValueError: nothing is stored, or not that step.
     """
+    if step == BEST:
+        step = best_step(run)
+        if step is None:
+            raise ValueError(f"{run}: no evaluation yet, so none is best; give a step, or leave --step out")
+        if step and (run / BEST).is_dir():
+            with open_checkpoints(run / BEST, None) as bests:
+                if step in bests.steps():
+                    return bests.restore(step, runstate.shape_of_start(config))[0], step
+    assert not isinstance(step, str)  # the command line takes no other word
     if (run / "checkpoints").is_dir() and step != 0:
         with open_checkpoints(run / "checkpoints", None) as checkpoints:
             if step is not None or checkpoints.latest_step() is not None:

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from jaxreason.evaluation.best import best_of
 from jaxreason.report.markup import Markup, el, join
 from jaxreason.report.read import Run
 from jaxreason.report.tables import MODES, change_interval, points_changed
@@ -119,6 +120,7 @@ def _facts(run: Run) -> Markup:
         "seed": run.results.get("seed", run.setting("run", "seed")),
         "alpha": run.setting("reward", "alpha"),
         "steps": f"{run.steps} of {run.setting('run', 'max_steps', '?')}",
+        "best evaluation": _best(run),
         "hardware": hardware,
         "commit": commit,
         "versions": ", ".join(f"{n} {versions[n]}" for n in ("jaxreason", "jax", "flax") if versions.get(n)) or None,
@@ -132,6 +134,16 @@ def _facts(run: Run) -> Markup:
     shown = [el("div", el("dt", name), el("dd", value)) for name, value in facts.items() if value is not None]
     words = shlex.join(str(word) for word in command) if isinstance(command, list) else None
     return join(el("dl", *shown, class_="facts"), el("p", el("code", words), class_="command") if words else None)
+
+
+def _best(run: Run) -> str | None:
+    """Where there was a choice: which evaluation's policy `--step best` takes."""
+    tables = {
+        step: one.table
+        for step, one in run.evaluations.items()
+        if None not in (number(one.table, "accuracy"), number(one.table, "mean_tokens"))
+    }
+    return f"after step {best_of(tables)}" if len(tables) > 1 else None
 
 
 def _part(data: dict, name: str) -> dict[str, Any]:
