@@ -48,6 +48,11 @@ def prepare(
     Raises:
       ValueError: bad data, an empty data set, a tokenizer that does not fit.
     """
+    if PRESETS[config.reward.preset].labelled and not is_builtin(config.data):
+        raise ValueError(
+            f"reward.preset: {config.reward.preset} reads the labels of the built-in task, expected data.train to be "
+            f"builtin, got {config.data.train}; take guarded"
+        )
     train, test = _training(config.data), held_out(config.data)
     if config.tokenizer.path:
         tok = tokenizer.load(config.tokenizer.path)

@@ -37,17 +37,26 @@ class Outcome:
     frozen_value: jax.Array | None  # float32 [P G K], expected scores of the frozen scorer
 
 
-def outcome(episode: Episode, frozen_value_PGK: np.ndarray | None) -> Outcome:
-    """The arrays of an episode, problems split over the mesh: a group's statistics need no communication."""
+def outcome(
+    episode: Episode, frozen_value_PGK: np.ndarray | None, truth: tuple[Chunks, Scores] | None = None
+) -> Outcome:
+    """The arrays of an episode, problems split over the mesh: a group's statistics need no communication.
+
+    `truth` stands in for the helpers' answers, see `agents.oracle`.
+    """
     shape = episode.shape
+    chunks = None if episode.segmentation is None else episode.segmentation.chunks
+    scores = None if episode.scoring is None else episode.scoring.scores
+    if truth is not None:
+        chunks, scores = truth
     seen: Any = {
         "correct": episode.grades.correct.reshape(shape),
         "gradable": episode.grades.gradable.reshape(shape),
         "length_y": np.array([len(r.ids) for r in episode.reasonings], np.int32).reshape(shape),
         "length": {role: rollout.length for role, rollout in episode.rollouts.items()},
         "finished": {role: rollout.finished for role, rollout in episode.rollouts.items()},
-        "chunks": None if episode.segmentation is None else episode.segmentation.chunks,
-        "scores": None if episode.scoring is None else episode.scoring.scores,
+        "chunks": chunks,
+        "scores": scores,
         "frozen_value": frozen_value_PGK,
     }
     return place(Outcome(**seen), "batch")

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason import basemodel, experiment, learning, monitor, runfolder, runstate, stepmetrics
-from jaxreason.agents import episode, frozen
+from jaxreason.agents import episode, frozen, oracle
 from jaxreason.checkpoint import open_checkpoints
 from jaxreason.config import Config
 from jaxreason.evaluation import heldout
@@ -82,8 +82,11 @@ def step(
 
     alpha = config.reward.alpha if state.budget is None else float(state.budget.alpha)
     alpha *= min(1.0, (number + 1) / max(1, config.reward.alpha_warmup_steps))
+    truth = None
+    if preset.labelled:
+        truth = oracle.true_chunks(problems, played.rollouts["reason"], played.reasonings, exp.tokenizer)
     rewards, advantages, ratio = learning.signal(
-        learning.outcome(played, frozen_PGK),
+        learning.outcome(played, frozen_PGK, truth),
         jnp.float32(alpha),
         state.ratio,
         jax.random.fold_in(key, 1),

@@ -36,6 +36,10 @@ def _one_line(capsys) -> str:
         ("--resum", "--resum: no such argument; did you mean --resume?"),
         ("--sampling.num_generations=1", "sampling.num_generations: expected at least 2"),
         ("--grpo.epsilon=2", "grpo.epsilon: expected in [0, 1), got 2.0"),
+        (
+            ["--reward.preset=oracle", "--data.train=mine.jsonl"],
+            "reward.preset: oracle reads the labels of the built-in task, expected data.train to be builtin, got mine.",
+        ),
         ("--reward.preset=scam", "reward.preset: expected one of scma, guarded"),
         ("--data.prompts_per_step=100000", "data.prompts_per_step: expected 1..64, the problems there are"),
         ("--data.test_size=100000", "data.test_size: expected at most"),
@@ -50,7 +54,7 @@ def _one_line(capsys) -> str:
 )
 def test_a_bad_setting(warm, tmp_path, capsys, argument, message):
     folder = runs.begin(warm, tmp_path / "run")
-    assert runs.train(folder, argument) == 2
+    assert runs.train(folder, *([argument] if isinstance(argument, str) else argument)) == 2
     assert message in _one_line(capsys)
 
 

@@ -1,6 +1,6 @@
 """Which terms of the reward reach which role: one table, a row a method.
 
-Sources: `scma`, `lp` arXiv:2601.21919; `truncation` arXiv:2602.20945 eq. 2; `guarded`, `frozen`, `shuffled` are ours.
+Sources: `scma`, `lp` arXiv:2601.21919; `truncation` arXiv:2602.20945 eq. 2; the others are ours.
 A shared reward invites the scorer to call everything important, which lowers everybody's penalty; `guarded` therefore
 keeps both the length term and the outcome away from the helpers.
 """
@@ -37,6 +37,11 @@ class PresetSpec:
     terms: Mapping[str, Terms] = dataclasses.field(hash=False)
     """role -> weights; a role that is not here is not updated"""
 
+    @property
+    def labelled(self) -> bool:
+        """Whether chunks come from the labels of the built-in task."""
+        return self.penalty == "chunks" and self.helpers == "none"
+
 
 _LENGTH_CONTROLLED = Terms(accuracy=1.0, penalty=1.0)
 _SHARED = Terms(accuracy=1.0, penalty=1.0, format=1.0)
@@ -52,6 +57,8 @@ PRESETS: dict[str, PresetSpec] = {
     "guarded": PresetSpec("chunks", "train", False, _GUARDED),
     "frozen": PresetSpec("chunks", "frozen", False, {"reason": _LENGTH_CONTROLLED}),
     "shuffled": PresetSpec("chunks", "train", True, _GUARDED),
+    # Chunks without helpers: the labels of the built-in task say which, see agents/oracle.py.
+    "oracle": PresetSpec("chunks", "none", False, {"reason": _LENGTH_CONTROLLED}),
     "lp": PresetSpec("length", "none", False, {"reason": _LENGTH_CONTROLLED}),
     "truncation": PresetSpec("truncation", "none", False, {"reason": Terms(accuracy=1.0)}),
     "grpo": PresetSpec("none", "none", False, {"reason": Terms(accuracy=1.0)}),

@@ -36,9 +36,9 @@ def test_cells(tmp_path):
 
 
 def test_the_comparison_that_ships():
-    """117 runs, and one start a seed: a method that changed the start would be compared from elsewhere."""
+    """135 runs, and one start a seed: a method that changed the start would be compared from elsewhere."""
     grid = load_grid(ROOT / "configs" / "compare_arithmetic.yaml")
-    assert len(grid.cells) == 3 * (3 + 6 * 6)
+    assert len(grid.cells) == 3 * (3 + 7 * 6)
     assert len({start_of(cell.config) for cell in grid.cells}) == 3
     assert len({cell.folder for cell in grid.cells}) == len(grid.cells)
 

@@ -30,7 +30,7 @@ def strict_promotion():
 
 def run(case, preset, config=None, *, ratio=None, alpha=0.5, function=jitted, seed=0):
     spec = PRESETS[preset]
-    helped = spec.helpers != "none"
+    helped = spec.penalty == "chunks"
     return function(
         correct_PG=jnp.asarray(case["correct"]),
         gradable_PG=jnp.asarray(case["gradable"]),

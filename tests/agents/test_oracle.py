@@ -1,0 +1,47 @@
+"""Chunks from the labels of the built-in task, against lines counted by hand."""
+
+import numpy as np
+
+from jaxreason.agents import alignment, oracle
+from jaxreason.data.demonstrate import IMPORTANCE, NEEDLESS, demonstrate
+from jaxreason.data.problems import Problem
+from jaxreason.types import Rollout
+
+
+class Bytes:
+    """A token a byte, and 0 for the end."""
+
+    eos_id, eos_ids, pad_id = 0, (0,), 1
+
+    def token_bytes(self, token):
+        return b"" if token < 2 else bytes([token])
+
+
+def _rollout(texts):
+    rows = [[*text.encode(), 0] for text in texts]
+    tokens = np.ones((1, len(rows), max(map(len, rows)) + 2), np.int32)
+    for g, row in enumerate(rows):
+        tokens[0, g, : len(row)] = row
+    length = np.array([[len(row) for row in rows]], np.int32)
+    flat = np.ones(length.shape, bool)
+    return Rollout(tokens=tokens, length=length, logp=tokens.astype(np.float32), finished=flat)
+
+
+def test_every_token_of_y_is_in_the_chunk_of_its_line():
+    """Catches tokens of the answer line charged, needless ones free, and lengths that do not sum to |y|."""
+    problem = Problem("a", "3;A+5;B*4+6-1;", "2")
+    rng = np.random.default_rng(0)
+    wordy, terse = demonstrate(problem, rng, verbosity=1.0), demonstrate(problem, rng, verbosity=0.0)
+    texts = ["".join(piece.text for piece in pieces) for pieces in (wordy, terse)]
+    rollout, tokenizer = _rollout(texts), Bytes()
+    reasonings = [alignment.find_reasoning(ids, tokenizer) for ids in alignment.completion_ids(rollout)]
+    chunks, scores = oracle.true_chunks([problem], rollout, reasonings, tokenizer)
+    for g, pieces in enumerate((wordy, terse)):
+        spare = sum(len(p.text) for p in pieces if p.kind in NEEDLESS)
+        assert chunks.length[0, g, oracle.SPARE] == spare
+        assert chunks.length[0, g].sum() == len(reasonings[g].ids) < len(texts[g])
+        assert (chunks.chunk_id[0, g] == oracle.SPARE).sum() == spare
+        assert (chunks.chunk_id[0, g, len(texts[g]) :] == 2).all()
+    assert chunks.length[0, 0, oracle.SPARE] > 0
+    assert scores.value[0].tolist() == [[5, 1], [5, 0 if chunks.length[0, 1, oracle.SPARE] == 0 else 1]]
+    assert IMPORTANCE.keys() >= NEEDLESS
