@@ -25,7 +25,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS)
 
 test-parity: $(VENV)/.torch
-	$(BIN)/python -m pytest -m torch tests/parity
+	$(BIN)/python -m pytest -n $(JOBS) -m torch tests/parity
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from jaxreason.parallel.mesh import on_mesh
 from jaxreason.parallel.rules import place
 from jaxreason.policy import api
 from jaxreason.tools import make_tools
-from tests.helpers import TOLERANCE
+from tests.helpers import TOLERANCE, assert_same_array
 from tests.runs import TINY
 
 MESHES = [(8, 1), (4, 2), (2, 2, 2)]
@@ -80,8 +80,10 @@ def test_a_step_on_a_mesh_is_the_step_on_one_device(prepared, alone, shape):
             assert row[name] is None, name
         else:
             np.testing.assert_allclose(row[name], value, rtol=TOLERANCE["mesh"], atol=TOLERANCE["mesh"], err_msg=name)
-    for got, expected in zip(jax.tree.leaves(state), jax.tree.leaves(expected_state), strict=True):
-        np.testing.assert_allclose(got, expected, rtol=TOLERANCE["mesh"], atol=TOLERANCE["mesh"])
+    for (path, got), expected in zip(
+        jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(expected_state), strict=True
+    ):
+        assert_same_array(got, expected, jax.tree_util.keystr(path))
     embedding = placed.train.params["embed_tokens"]
     *_, fsdp, tensor = shape
     V, D = embedding.shape
