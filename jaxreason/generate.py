@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from rich.text import Text
 
-from jaxreason.agents import episode, prompts
+from jaxreason.agents import asking, episode, prompts
 from jaxreason.agents.episode import Clock, Episode
 from jaxreason.agents.roles import REASON
 from jaxreason.config import Config
@@ -130,7 +130,7 @@ def answer(
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     pieces = stream(
         api.unstack(params, config.model),
-        episode.left_pad([ids], -(-len(ids) // PROMPT_STEP) * PROMPT_STEP, tokenizer.pad_id),
+        asking.left_pad([ids], -(-len(ids) // PROMPT_STEP) * PROMPT_STEP, tokenizer.pad_id),
         jax.random.key(seed),
         config.evaluation.temperature,
         config=config.model,

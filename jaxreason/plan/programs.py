@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason import runstate
-from jaxreason.agents import constraints, episode
+from jaxreason.agents import asking, constraints, episode
 from jaxreason.agents.roles import REASON, SCORE, SEGMENT, token_limits
 from jaxreason.experiment import Experiment
 from jaxreason.grading.pool import Pool
@@ -48,7 +48,7 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     if preset.helpers == "none":
         return found
     constrained = config.agents.decoding == "constrained"
-    N = P * G // episode.batch_count(P * G, config.agents)
+    N = P * G // asking.batch_count(P * G, config.agents)
     limits = token_limits(config, tag_tokens=constraints.tag_tokens(exp.tokenizer))
     lengths = episode.row_limits(config, exp.tokenizer)
 
