@@ -39,12 +39,13 @@ class BaseModel:
     """of its configuration, its tokenizer's files and its weights"""
 
 
-def find(config: Config, given: Collection[str] = ()) -> tuple[Config, BaseModel | None]:
+def find(config: Config, given: Collection[str] = (), *, weights: bool = True) -> tuple[Config, BaseModel | None]:
     """Take over the shape of the checkpoint in model.path; without one the configuration stays as it is.
 
     Args:
       given: keys that the user wrote, such as `model.hidden_size`. Others count as written if they are not at their
         default.
+      weights: whether more than config.json is fetched from a hub.
 
     Raises:
       ValueError: no such checkpoint, one of another kind, or a field of the shape that disagrees with it.
@@ -55,7 +56,8 @@ def find(config: Config, given: Collection[str] = ()) -> tuple[Config, BaseModel
                 f"model.revision: expected a model.path that it is a revision of, got {config.model.revision} alone"
             )
         return config, None
-    folder = huggingface.resolve(config.model.path, config.model.revision or None)
+    fetched = huggingface.FETCHED if weights else huggingface.SHAPE
+    folder = huggingface.resolve(config.model.path, config.model.revision or None, fetched)
     model = huggingface.model_config(folder, config.model)
     default = ModelConfig()
     for field in dataclasses.fields(ModelConfig):

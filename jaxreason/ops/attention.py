@@ -20,7 +20,7 @@ BLOCK, BLOCKS, LARGEST = 96, 16, 512
 make more than so many blocks, each of which is compiled; but never more than the last, since scores are memory."""
 
 WINDOW = 128
-"""Least step by which the part of the cache that decoding reads grows."""
+"""The part of the cache that decoding reads grows by a multiple of this, the places that lie side by side on a TPU."""
 
 WINDOWS = 8
 """Most sizes of that part; each is compiled."""
@@ -201,10 +201,19 @@ def with_prefix(
         )
 
     # A long cache is read up to a growing end, since what is behind the query is still empty.
-    size = max(WINDOW, -(-T // WINDOWS))
+    size = step_size(T)
     parts = [reading(first, min(first + size, T)) for first in range(0, T, size)]
     out_PGJHC = jax.lax.switch(step // size, parts) if len(parts) > 1 else parts[0]()
     return out_PGJHC.reshape(P, G, H, C)
+
+
+def step_size(T: int) -> int:
+    """By how many places the part of a cache of T places grows that decoding reads.
+
+    >>> step_size(160), step_size(2624)
+    (128, 384)
+    """
+    return -(-T // (WINDOWS * WINDOW)) * WINDOW
 
 
 def _prefix_and_own(q_PGJHC, prefix_k_PJCL, prefix_v_PJLC, k_PGJCT, v_PGJTC, prefix_length_P, step, start, window):

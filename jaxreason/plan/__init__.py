@@ -6,9 +6,7 @@ Memory, collectives and FLOPs are the compiler's facts; times are lower bounds f
 import dataclasses
 import importlib.metadata
 import importlib.util
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from jaxreason.config import Config
 from jaxreason.plan.topology import Topology
@@ -31,22 +29,22 @@ def plan(config: Config, topology: Topology, say: Callable[[str], None] = lambda
         raise ValueError(
             "plan: expected libtpu, which compiles for TPUs on any x86-64 Linux; pip install 'jaxreason[tpu]'"
         )
-    from jaxreason import basemodel, experiment
     from jaxreason.parallel.mesh import refuse_vocabulary
     from jaxreason.plan import programs, roofline
     from jaxreason.plan.compile import compile_for, on_topology
+    from jaxreason.plan.prepare import prepare
 
-    with tempfile.TemporaryDirectory() as folder:
-        config, released = basemodel.find(config)
-        exp = experiment.prepare(config, Path(folder), base=released)
-        found = []
-        with on_topology(exp.config, topology) as placed:
-            refuse_vocabulary(placed)
-            exp = dataclasses.replace(exp, config=placed)
-            for name, trace in programs.of_a_step(exp):
-                say(f"compiling {name} for {topology.name}")
-                finding = compile_for(trace(), topology)
-                found.append(dataclasses.asdict(finding) | roofline.bound(finding, placed, topology))
+    exp = prepare(config, say)
+    found = []
+    with on_topology(exp.config, topology) as placed:
+        refuse_vocabulary(placed)
+        exp = dataclasses.replace(exp, config=placed)
+        for name, trace in programs.of_a_step(exp):
+            say(f"compiling {name} for {topology.name}")
+            finding = compile_for(trace(), topology)
+            found.append(dataclasses.asdict(finding) | roofline.bound(finding, placed, topology))
+            outcome = f"{finding.peak_gib:.2f} GiB" if finding.peak_gib else finding.reason
+            say(f"{name}: {outcome}, compiled in {finding.seconds:.0f} s")
     return {
         "topology": topology.name,
         "slices": topology.slices,

@@ -3,14 +3,12 @@
 import contextlib
 import dataclasses
 import math
-import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -18,21 +16,11 @@ from jaxreason.config import Config
 from jaxreason.parallel import mesh as meshes
 from jaxreason.parallel import rules
 from jaxreason.plan import flops
-from jaxreason.plan.programs import Program
+from jaxreason.plan.absent import devices_of
+from jaxreason.plan.programs import Program, Work
 from jaxreason.plan.topology import Topology
 
 GIB = 2**30
-QUIET = {
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # else a second process aborts on the lock file of the first
-    "TPU_SKIP_MDS_QUERY": "1",  # no waiting for a cloud's metadata server
-    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_WORKER_ID": "0",
-    "TPU_LOG_DIR": "disabled",
-    "TPU_MIN_LOG_LEVEL": "3",
-    "TPU_STDERR_LOG_LEVEL": "3",
-}
-"""Environment of libtpu, read when the first topology is asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +28,8 @@ class Finding:
     """What the compiler said. Sizes are GiB a device, FLOPs and bytes a call with all its loops run to their limits."""
 
     name: str
+    work: Work
+    calls: int  # in a step
     fits: bool
     reason: str = ""  # why it does not fit
     arguments_gib: float | None = None
@@ -50,7 +40,6 @@ class Finding:
     flops: float | None = None  # all devices together, as traced
     flops_compiled: float | None = None  # the same, from the compiled program
     collectives: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)  # kind -> calls, bytes
-    tokens: int = 0
     seconds: float = 0.0  # that compiling took
 
 
@@ -61,32 +50,16 @@ def on_topology(config: Config, topology: Topology) -> Iterator[Config]:
     Raises:
       ValueError: the mesh does not fit the topology, the model or the batch.
     """
-    from jax.experimental import topologies
-    from jax.experimental.compilation_cache import compilation_cache
-
-    for variable, value in QUIET.items():
-        os.environ.setdefault(variable, value)
-    options: dict[str, Any] = {"num_slices": topology.slices} if topology.slices > 1 else {}
-    if topology.family == "v4":
-        options["chip_config_name"] = "megacore"
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology.name, **options).devices
-    sizes, _ = meshes.fit(config, devices, processes=2)  # as in training, every device has its part
-    cached = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        # What is compiled for devices that are not here can be written to the cache, not read from it.
-        jax.config.update("jax_enable_compilation_cache", False)
-        compilation_cache.reset_cache()
+    with devices_of(topology) as devices:
+        sizes, _ = meshes.fit(config, devices, processes=2)  # as in training, every device has its part
         with jax.set_mesh(meshes.arrange(sizes, devices)), rules.RULES(sizes):
             yield dataclasses.replace(config, mesh=sizes)
-    finally:
-        jax.config.update("jax_enable_compilation_cache", cached)
-        compilation_cache.reset_cache()
 
 
 def compile_for(program: Program, topology: Topology) -> Finding:
     """Compile, and read what came out; a program that needs too much memory is a finding, not an error."""
     began = time.monotonic()
-    counted = flops.traced(program.traced.jaxpr.jaxpr, program.trips)
+    counted = flops.traced(program.traced.jaxpr.jaxpr, program.work.trips)
     dump = Path(tempfile.mkdtemp())
     try:
         options = {"xla_dump_to": str(dump), "xla_dump_hlo_as_text": True}
@@ -97,9 +70,14 @@ def compile_for(program: Program, topology: Topology) -> Finding:
             raise
         said = re.search(r"Used [\d.]+\w* of [\d.]+\w* \w+", str(error))
         return Finding(
-            program.name, False, said[0] if said else "out of memory", flops=counted, tokens=program.tokens,
+            program.name,
+            program.work,
+            program.calls,
+            fits=False,
+            reason=said[0] if said else "out of memory",
+            flops=counted,
             seconds=time.monotonic() - began,
-        )  # fmt: skip
+        )
     finally:
         shutil.rmtree(dump)
     memory = compiled.memory_analysis()
@@ -109,9 +87,11 @@ def compile_for(program: Program, topology: Topology) -> Finding:
     held = program.state and sum(
         math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(program.state)
     )
-    read = flops.Compiled(compiled.as_text() or "", program.trips)
+    read = flops.Compiled(compiled.as_text() or "", program.work.trips)
     return Finding(
         program.name,
+        program.work,
+        program.calls,
         fits=peak <= topology.chip.memory_gib * GIB,
         reason="" if peak <= topology.chip.memory_gib * GIB else "above the chip's memory",
         arguments_gib=memory.argument_size_in_bytes / GIB,
@@ -122,7 +102,6 @@ def compile_for(program: Program, topology: Topology) -> Finding:
         flops=counted,
         flops_compiled=read.flops * topology.devices,
         collectives=read.collectives,
-        tokens=program.tokens,
         seconds=time.monotonic() - began,
     )
 

@@ -1,17 +1,40 @@
 """Matrix-product FLOPs of a program, counted twice: in what was traced (global), and in what was compiled (a device).
 
-Where both agree, no device repeats a product that another one makes. Kernels are in neither count.
+Where both agree, no device repeats a product that another one makes. What happens inside a kernel is in neither text;
+attention's is added to both by one formula.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8}
+from jaxreason.plan import hlo
+
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+KERNELS = {"splash_mha_fwd": 2, "splash_mha_dkv": 4, "splash_mha_dq": 3}
+"""Start of a kernel's name -> how many products of the size of the scores it makes for each query head. Both backward
+kernels of splash attention make the scores and their gradients again."""
+
+
+def kernel(name: str, operands: Sequence[Sequence[int]]) -> float:
+    """FLOPs of a kernel: of splash attention the half of the scores that the causal mask leaves; of others 0.
+
+    Args:
+      operands: their shapes; of splash attention two tables of blocks [.. q kv], which a sliding window makes narrower
+        on one side, queries [.. H S C], keys [.. J S C], and others.
+
+    >>> kernel("splash_mha_fwd_segmented", [(1, 2, 2), (1, 2, 2), (4, 1024, 128), (2, 1024, 128)])
+    1073741824.0
+    """
+    products = next((count for start, count in KERNELS.items() if name.startswith(start)), 0)
+    if not products:
+        return 0.0
+    _, table, queries, keys = operands[:4]
+    share = min(0.5, min(table[-2:]) / max(table[-2:]))
+    return 2.0 * products * math.prod(queries) * keys[-2] * share
 
 
 def traced(jaxpr: Any, trips: int) -> float:
@@ -31,7 +54,7 @@ def traced(jaxpr: Any, trips: int) -> float:
         elif name in ("ragged_dot", "ragged_dot_general"):
             total += 2.0 * eqn.invars[0].aval.shape[-1] * math.prod(eqn.outvars[0].aval.shape)
         elif name == "pallas_call":
-            continue
+            total += kernel(params["name"] or "", [v.aval.shape for v in eqn.invars])
         elif name == "cond":
             total += max(traced(branch.jaxpr, trips) for branch in params["branches"])
         elif name == "while":
@@ -60,114 +83,55 @@ def _inner(params: Mapping[str, Any]) -> list[Any]:
     return found
 
 
-_OP = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (.*?) ([\w\-]+)\((.*)$")
-_ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
-
-
 class Compiled:
-    """The text of a compiled program, one device's."""
+    """What a compiled program does on one device: its `flops`, and its `collectives`, kind -> (calls, bytes)."""
 
     def __init__(self, text: str, trips: int):
         """Read the text; `trips` as for `traced`."""
         self.trips, self.flops, self.collectives = trips, 0.0, {}
-        self._computations: dict[str, list[tuple[str, str, str, str]]] = {}
-        self._entry = ""
-        name = None
-        for line in text.splitlines():
-            head = re.match(r"^(ENTRY )?%?([\w.\-]+) .*\{\s*$", line)
-            if head and "->" in line and not line.startswith(" "):
-                name = head[2]
-                self._computations[name] = []
-                self._entry = name if head[1] else self._entry
-            elif name is not None and (op := _OP.match(line)):
-                self._computations[name].append((op[1], op[2], op[3], op[4]))
-        self._walk(self._entry, 1.0)
+        self._module = hlo.Module(text)
+        self._walk(self._module.entry, 1.0)
 
     def _walk(self, name: str, times: float) -> None:
-        ops = self._computations.get(name, [])
-        shapes = {op: shape for op, shape, _, _ in ops}
-        for _, shape, kind, rest in ops:
-            called = re.findall(r"(?:calls|to_apply|body|called_computations=\{)=?%?([\w.\-]+)", rest)
-            if kind == "while":
-                body = re.search(r"body=%?([\w.\-]+)", rest)
-                condition = re.search(r"condition=%?([\w.\-]+)", rest)
-                if body and condition:
-                    self._walk(body[1], times * self._rounds(condition[1], body[1], rest))
-                continue
-            if kind == "conditional":
-                before, best = (self.flops, dict(self.collectives)), None
-                branches = re.findall(r"%([\w.\-]+)", (re.search(r"branch_computations=\{(.*?)\}", rest) or [""])[0])
-                branches += re.findall(r"(?:true|false)_computation=%?([\w.\-]+)", rest)
-                for branch in branches:
-                    self.flops, self.collectives = before[0], dict(before[1])
-                    self._walk(branch, times)
-                    if best is None or self.flops > best[0]:
-                        best = (self.flops, dict(self.collectives))
-                self.flops, self.collectives = best or before
-                continue
-            if kind in ("dot", "convolution"):
-                self.flops += times * _product(shape, kind, rest, shapes)
-            base = kind.removesuffix("-start")
-            if base in COLLECTIVES and not kind.endswith("-done"):
-                count, size = self.collectives.get(base, (0.0, 0.0))
-                arrays = [_size(*found) for found in _ARRAY.findall(shape)]
-                self.collectives[base] = (count + times, size + times * max(arrays, default=0))
-                continue
-            if kind in ("fusion", "call", "custom-call", "async-start"):
-                for inner in called:
-                    if inner in self._computations:
-                        self._walk(inner, times)
+        ops = self._module.computations.get(name, {})
+        shapes = {op.name: op.shape for op in ops.values()}
+        for op in ops.values():
+            if op.kind == "while":
+                rounds = self._module.rounds(op)
+                self._walk(op.attribute("body"), times * (self.trips if rounds is None else rounds))
+            elif op.kind == "conditional":
+                self._walk_longest(op, times)
+            elif op.kind in ("dot", "convolution"):
+                self.flops += times * hlo.product(op, shapes)
+            elif op.kind.removesuffix("-start") in COLLECTIVES:
+                self._collective(op, name, times)
+            elif op.kind in ("fusion", "call", "custom-call", "async-start"):
+                if "tpu_custom_call" in op.rest:
+                    given = re.search(r"operand_layout_constraints=\{(.*?\})\}", op.rest)
+                    self.flops += times * kernel(op.name, [side for _, side in hlo.arrays(given[1] if given else "")])
+                for inner in op.called:
+                    self._walk(inner, times)
 
-    def _rounds(self, condition: str, body: str, rest: str) -> int:
-        if known := re.search(r"known_trip_count[^\d]*(\d+)", rest):
-            return int(known[1])
-        constants = [
-            int(number)
-            for _, shape, kind, text in self._computations.get(condition, [])
-            if kind == "constant" and shape.startswith(("s32[]", "u32[]")) and (number := text.split(")")[0]).isdigit()
-        ]
-        if len(constants) != 1:
-            return self.trips
-        steps = [
-            int(m[1])
-            for _, shape, kind, text in self._computations.get(body, [])
-            if kind == "constant" and shape.startswith("s32[]") and (m := re.match(r"(\d+)\)", text))
-        ]
-        step = 2 if steps and 1 not in steps and 2 in steps else 1
-        return max(1, constants[0] // step)
+    def _walk_longest(self, op: hlo.Op, times: float) -> None:
+        """Of several branches the one with the most FLOPs."""
+        before, best = (self.flops, dict(self.collectives)), None
+        branches = re.findall(r"%([\w.\-]+)", (re.search(r"branch_computations=\{(.*?)\}", op.rest) or [""])[0])
+        branches += re.findall(r"(?:true|false)_computation=%?([\w.\-]+)", op.rest)
+        for branch in branches:
+            self.flops, self.collectives = before[0], dict(before[1])
+            self._walk(branch, times)
+            if best is None or self.flops > best[0]:
+                best = (self.flops, dict(self.collectives))
+        self.flops, self.collectives = best or before
 
-
-def _size(kind: str, sides: str) -> int:
-    return BYTES.get(kind, 0) * math.prod(int(side) for side in sides.split(",") if side)
-
-
-def _sides(shape: str) -> list[int]:
-    found = _ARRAY.search(shape)
-    return [int(side) for side in found[2].split(",") if side] if found else []
-
-
-def _product(shape: str, kind: str, rest: str, shapes: Mapping[str, str]) -> float:
-    """2 x elements that come out x elements that each is summed over."""
-    out = math.prod(_sides(shape))
-    operands = re.findall(r"%([\w.\-]+)", rest.split("), ")[0])
-    if not operands:
-        return 0.0
-    if kind == "dot":
-        left = _sides(shapes.get(operands[0], ""))
-        inner = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", rest)
-        return 2.0 * out * math.prod(left[int(d)] for d in (inner[1].split(",") if inner and inner[1] else []))
-    labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", rest)
-    right = _sides(shapes.get(operands[1], "")) if len(operands) > 1 else []
-    if labels is None or len(right) != len(labels[2]):
-        return 0.0
-    # A window axis is summed over too, unless dilation or padding lets it hit one place only: then it is a batch axis.
-    inner = right[labels[2].index("i")]
-    window = re.search(r"window=\{([^}]*)\}", rest)
-    fields = dict(part.split("=") for part in window[1].split()) if window else {}
-    sizes = [int(n) for n in fields.get("size", "").split("x") if n]
-    dilations = fields.get("lhs_dilate", "x".join("1" * len(sizes))).split("x")
-    pads = fields.get("pad", "x".join(["0_0"] * len(sizes))).split("x")
-    for size, dilation, pad in zip(sizes, dilations, pads, strict=False):
-        if dilation == "1" and pad == "0_0":
-            inner *= size
-    return 2.0 * out * inner
+    def _collective(self, op: hlo.Op, computation: str, times: float) -> None:
+        """One that runs beside products is written down at its start, in each of these, and at its end: it counts at
+        its start. An all-reduce of which each device keeps a part is a reduce-scatter."""
+        ops = self._module.computations[computation].values()
+        if "chain_id=" in op.rest and not any('"AsyncCollectiveStart"' in other.rest for other in ops):
+            return
+        kind = op.kind.removesuffix("-start")
+        if kind == "all-reduce" and "all-reduce-scatter" in computation:
+            kind = "reduce-scatter"
+        count, size = self.collectives.get(kind, (0.0, 0.0))
+        self.collectives[kind] = (count + times, size + times * hlo.largest_bytes(op.shape))

@@ -11,9 +11,11 @@ import numpy as np
 from jaxreason import runstate
 from jaxreason.agents import asking, constraints, episode
 from jaxreason.agents.roles import REASON, SCORE, SEGMENT, token_limits
+from jaxreason.config import ModelConfig
 from jaxreason.experiment import Experiment
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch
+from jaxreason.ops import attention
 from jaxreason.parallel.rules import abstract_rows
 from jaxreason.rewards.presets import PRESETS
 from jaxreason.sampling.generate import generate
@@ -23,14 +25,26 @@ from jaxreason.types import PromptBatch, UpdateBatch
 
 
 @dataclasses.dataclass(frozen=True)
+class Work:
+    """What a call has to do, all devices together, with all its loops run to their limits."""
+
+    trips: int  # rounds of its loops whose number is data: micro-batches, or tokens of a completion
+    tokens: int  # that go through the layers
+    predicted: int  # that go through the head
+    pairs: float  # of a query and a key that it sees, of one head of one layer
+    passes: int  # over the weights, each of about the same products: 3 with a backward pass
+    cache_bytes: float = 0.0  # keys and values that are read again
+
+
+@dataclasses.dataclass(frozen=True)
 class Program:
     """One program, traced."""
 
     name: str
     traced: Any
-    trips: int  # rounds of its loops whose number is data: micro-batches, or tokens of a completion
-    state: Any  # shapes of what it is given and gives back in the same memory; None where nothing is
-    tokens: int  # that go through the model in a call, all devices together
+    work: Work
+    calls: int  # in a step, at most
+    state: Any = None  # shapes of what it is given and gives back in the same memory; None where nothing is
 
 
 def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
@@ -38,23 +52,25 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     config, preset = exp.config, PRESETS[exp.config.reward.preset]
     tools = make_tools(exp, Pool(0))
     P, G = config.data.prompts_per_step, config.sampling.num_generations
+    batches = config.sampling.rollout_batches
     L, T = config.data.max_prompt_length, config.sampling.max_completion_length
     found = [
         ("update", lambda: _update(exp, tools)),
-        ("sample reason", lambda: _sample(exp, REASON.name, P, G, L, T, None)),
+        ("sample reason", lambda: _sample(exp, REASON.name, P // batches, G, L, T, None, batches)),
     ]
     if any(config.grpo.beta):
         found.append(("reference", lambda: _forward("reference", tools.reference, exp, tools.packing.shapes[-1], 0)))
     if preset.helpers == "none":
         return found
     constrained = config.agents.decoding == "constrained"
-    N = P * G // asking.batch_count(P * G, config.agents)
+    batches = asking.batch_count(P * G, config.agents)
+    N = P * G // batches
     limits = token_limits(config, tag_tokens=constraints.tag_tokens(exp.tokenizer))
     lengths = episode.row_limits(config, exp.tokenizer)
 
     def helper(role: str, made: Callable[[], Any]):
         width = lengths[role] - limits[role]
-        return lambda: _sample(exp, role, N, 1, width, limits[role], made() if constrained else None)
+        return lambda: _sample(exp, role, N, 1, width, limits[role], made() if constrained else None, batches)
 
     segment = helper(SEGMENT.name, lambda: constraints.segment_constraint([[]] * N, exp.tokenizer, max_tokens=T))
     score = helper(SCORE.name, lambda: constraints.score_constraint([0] * N, exp.tokenizer, config.agents))
@@ -72,15 +88,21 @@ def _update(exp: Experiment, tools: Tools) -> Program:
     packed = _packed(shape, tools.packing.num_candidates, tools.packing.with_ref)
     state = runstate.shape_of_state(exp.config).train
     traced = tools.update.compiled.trace(state, packed)  # pyright: ignore[reportFunctionMemberAccess]
-    tokens = shape.max_micro * shape.micro_batch_rows * shape.row_length
-    return Program("update", traced, shape.max_micro, state, tokens)
+    return Program("update", traced, _packed_work(shape, 3), exp.config.grpo.num_mini_batches, state)
 
 
 def _forward(name: str, call: Any, exp: Experiment, shape: batch.Shape, width: int) -> Program:
     params = runstate.shape_of_start(exp.config)
     traced = call.compiled.trace(params, _packed(shape, width, False))
-    tokens = shape.max_micro * shape.micro_batch_rows * shape.row_length
-    return Program(name, traced, shape.max_micro, None, tokens)
+    calls = exp.config.grpo.num_mini_batches if name == "reference" else 1
+    return Program(name, traced, _packed_work(shape, 1, width == 0), calls)
+
+
+def _packed_work(shape: batch.Shape, passes: int, whole_head: bool = True) -> Work:
+    """Of rows that are one sequence each: more sequences in a row see fewer keys."""
+    rows, S = shape.max_micro * shape.micro_batch_rows, shape.row_length
+    pairs = rows * S * (S + 1) / 2
+    return Work(shape.max_micro, rows * S, rows * S if whole_head else 0, pairs, passes)
 
 
 def _packed(shape: batch.Shape, num_candidates: int, with_ref: bool) -> UpdateBatch:
@@ -90,7 +112,7 @@ def _packed(shape: batch.Shape, num_candidates: int, with_ref: bool) -> UpdateBa
     return abstract_rows(empty, None, "batch")
 
 
-def _sample(exp: Experiment, role: str, P: int, G: int, L: int, T: int, constraint: Any) -> Program:
+def _sample(exp: Experiment, role: str, P: int, G: int, L: int, T: int, constraint: Any, calls: int) -> Program:
     config, sampling = exp.config, exp.config.sampling
     shape: Any = jax.ShapeDtypeStruct
     prompts = PromptBatch(tokens=shape((P, L), jnp.int32), length=shape((P,), jnp.int32))
@@ -109,4 +131,25 @@ def _sample(exp: Experiment, role: str, P: int, G: int, L: int, T: int, constrai
         pad_id=exp.tokenizer.pad_id,
         method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
     )
-    return Program(f"sample {role}", traced, T, None, P * L + P * G * T)
+    predicted = 0 if constraint is not None else P * G * T  # a constrained draw needs few columns of the head
+    pairs = P * L * (L + 1) / 2 + P * G * T * (L + (T + 1) / 2)
+    work = Work(T, P * L + P * G * T, predicted, pairs, 1, cache_bytes(config.model, P, G, L, T))
+    return Program(f"sample {role}", traced, work, calls)
+
+
+def cache_bytes(model: ModelConfig, P: int, G: int, L: int, T: int) -> float:
+    """Bytes of keys and values read while G completions of T tokens are drawn for each of P prompts of L tokens.
+
+    Each token reads the prompt's once a group, and its own up to the end that `attention.with_prefix` reads to.
+
+    >>> cache_bytes(ModelConfig(num_hidden_layers=1, num_key_value_heads=1, head_dim=2), P=1, G=2, L=3, T=2)
+    224.0
+    """
+    size = attention.step_size(T)
+    ends = [min((t // size + 1) * size, T) for t in range(T)]
+    places = 0
+    for y in range(model.num_hidden_layers):
+        window = model.layer_kind(y)[1]
+        prompt = min(L, window) if window else L
+        places += P * prompt * T + P * G * sum(min(end, window + size) if window else end for end in ends)
+    return float(places * model.num_key_value_heads * model.head_dim * 2 * (2 if model.dtype == "bfloat16" else 4))

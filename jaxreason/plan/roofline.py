@@ -1,7 +1,10 @@
 """The least time a program can take on a topology, from what the compiler said: a prediction, not a measurement."""
 
-from jaxreason.config import Config
+import math
+
+from jaxreason.config import Config, MeshConfig
 from jaxreason.plan.compile import Finding
+from jaxreason.plan.programs import Work
 from jaxreason.plan.topology import Topology
 
 RING_LINKS = 2
@@ -13,12 +16,11 @@ PASSES = 2
 def bound(finding: Finding, config: Config, topology: Topology) -> dict[str, float | None]:
     """Seconds that the products, the memory and the links need at their peak, and the largest of them.
 
-    Memory is a formula: the weights a device computes with, once a forward or backward pass of each micro-batch, or
-    once a token when sampling. Links carry what the collectives carry, on one ring.
+    Memory is a formula: see `moved`. Links carry what the collectives carry, on one ring.
 
     Returns:
-      matmul_s, memory_s, links_s, bound_s, and mfu: the products' share of the bound. None where the program was not
-      compiled.
+      matmul_s, memory_s, links_s, bound_s of a call, and mfu: the share of the peak that `useful` products would have
+      in that time. None where the program was not compiled.
     """
     if finding.flops is None or finding.flops_compiled is None or finding.arguments_gib is None:
         return {"matmul_s": None, "memory_s": None, "links_s": None, "bound_s": None, "mfu": None}
@@ -26,27 +28,60 @@ def bound(finding: Finding, config: Config, topology: Topology) -> dict[str, flo
     matmul = max(finding.flops, finding.flops_compiled) / topology.devices / chip.flops
     sent = sum(size * (PASSES if kind == "all-reduce" else 1) for kind, (_, size) in finding.collectives.items())
     links = sent / (RING_LINKS * chip.link_bytes)
-    memory = _moved(finding, config) / chip.memory_bytes
+    memory = moved(finding.work, finding.arguments_gib * 2**30, config) / chip.memory_bytes
     slowest = max(matmul, memory, links)
-    useful = finding.flops / topology.devices / chip.flops
     return {
         "matmul_s": matmul,
         "memory_s": memory,
         "links_s": links,
         "bound_s": slowest,
-        "mfu": useful / slowest if slowest else None,
+        "mfu": useful(finding.work, config) / topology.devices / chip.flops / slowest if slowest else None,
     }
 
 
-def _moved(finding: Finding, config: Config) -> float:
-    """Bytes a device reads of its weights, whole along their width, and writes of its state."""
+def useful(work: Work, config: Config) -> float:
+    """FLOPs of the products that the mathematics asks for, all devices together: 2 a weight and token and pass, and
+    attention. What is computed again in the backward pass is not useful."""
     model = config.model
-    layer = model.hidden_size * model.head_dim * (2 * model.num_attention_heads + 2 * model.num_key_value_heads)
-    layer += 3 * model.hidden_size * model.intermediate_size
-    weights = (model.num_hidden_layers * layer + model.vocab_size * model.hidden_size) / config.mesh.tensor
+    weights = sum(_layer(config, y, model.num_experts_per_tok) for y in range(model.num_hidden_layers))
+    head = model.vocab_size * model.hidden_size
+    attended = 4.0 * model.num_attention_heads * model.head_dim * model.num_hidden_layers * work.pairs
+    return work.passes * (2.0 * (weights * work.tokens + head * work.predicted) + attended)
+
+
+def moved(work: Work, arguments: float, config: Config) -> float:
+    """Bytes a device reads and writes at least.
+
+    Weights: those a device computes with, whole along their width, once a pass of each micro-batch, or once a token
+    when sampling; of experts as many as there are tokens for. The cache: its part of what `Work.cache_bytes` counts.
+    The state: once in and once out, where there is one.
+
+    Args:
+      arguments: bytes of what the program is given on a device.
+    """
+    model, mesh = config.model, config.mesh
+    rows = work.tokens // work.trips  # an upper limit of the tokens of a round
+    reached = min(model.num_experts, model.num_experts_per_tok * rows)
+    layers = sum(_layer(config, y, reached, mesh) for y in range(model.num_hidden_layers))
+    head = model.vocab_size * model.hidden_size / _parts(mesh, "vocab") if work.predicted else 0.0
     size = 2 if model.dtype == "bfloat16" else 4
-    if finding.name.startswith("sample"):
-        return weights * size * max(1, config.sampling.max_completion_length)
-    rounds = max(1, finding.tokens // (config.grpo.micro_batch_rows * config.grpo.row_length))
-    passes = 3 if finding.name == "update" else 1
-    return weights * size * passes * rounds + 2 * (finding.arguments_gib or 0.0) * 2**30
+    weights = (layers + head) * size * work.passes * work.trips
+    state = 2 * arguments if work.passes > 1 else 0.0
+    return weights + work.cache_bytes / (_parts(mesh, "batch") * _parts(mesh, "kv_heads")) + state
+
+
+def _layer(config: Config, layer: int, experts: int, mesh: MeshConfig | None = None) -> float:
+    """Weights of a layer with so many of its experts; on a mesh those that one device computes with."""
+    model = config.model
+    heads, few, mlp, expert = (_parts(mesh, name) if mesh else 1 for name in ("heads", "kv_heads", "mlp", "experts"))
+    width = model.hidden_size * model.head_dim
+    attention = width * (2 * model.num_attention_heads / heads + 2 * model.num_key_value_heads / few)
+    sparse, _ = model.layer_kind(layer)
+    if not sparse:
+        return attention + 3 * model.hidden_size * model.intermediate_size / mlp
+    return attention + 3 * model.hidden_size * model.moe_intermediate_size * experts / max(mlp, expert)
+
+
+def _parts(mesh: MeshConfig, name: str) -> int:
+    """Parts that the mesh splits an axis of this name into."""
+    return math.prod(getattr(mesh, axis) for axis in getattr(mesh, name))

@@ -17,16 +17,19 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 FETCHED = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "tokenizer.model")
 """What is fetched from the hub: weights, configuration, tokenizer and its templates."""
+SHAPE = ("config.json",)
+"""What is fetched where only the model's shape is asked for."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def resolve(path_or_id: str | Path, revision: str | None = None) -> Path:
+def resolve(path_or_id: str | Path, revision: str | None = None, fetched: Sequence[str] = FETCHED) -> Path:
     """The folder of a checkpoint.
 
     Args:
       path_or_id: a folder, or an id of the Hugging Face hub such as Qwen/Qwen3-0.6B, which is fetched once and then
         found in the hub's cache.
       revision: branch, tag or commit, of a hub id only; None for the newest.
+      fetched: patterns of the files to fetch from the hub.
 
     Raises:
       ValueError: no such folder, no such repository or revision, or it can't be fetched now.
@@ -44,7 +47,7 @@ def resolve(path_or_id: str | Path, revision: str | None = None) -> Path:
 
     try:
         found = huggingface_hub.snapshot_download(
-            str(path_or_id), revision=revision, allow_patterns=list(FETCHED), ignore_patterns=["*/*"]
+            str(path_or_id), revision=revision, allow_patterns=list(fetched), ignore_patterns=["*/*"]
         )
     except errors.GatedRepoError:
         raise ValueError(
