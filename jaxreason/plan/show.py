@@ -11,7 +11,7 @@ def lines(found: dict) -> list[str]:
     result = [
         f"{found['topology']}{slices}: {found['devices']} devices of {found['memory_gib']:g} GiB, mesh {mesh}, "
         f"compiled by libtpu {found['libtpu']}",
-        f"{'program':16}{'fits':>6}{'peak':>9}{'arguments':>11}{'temporary':>11}{'PFLOP':>9}{'bound s':>9}{'MFU <':>7}",
+        f"{'program':16}{'fits':>6}{'peak':>9}{'arguments':>11}{'temporary':>11}{'PFLOP':>9}{'calls':>7}{'bound s':>9}{'MFU <':>7}",
     ]
     for program in found["programs"]:
         if program["peak_gib"] is None:
@@ -20,10 +20,11 @@ def lines(found: dict) -> list[str]:
         result.append(
             f"{program['name']:16}{'yes' if program['fits'] else 'no':>6}{program['peak_gib']:9.2f}"
             f"{program['arguments_gib']:11.2f}{program['temporaries_gib']:11.2f}{program['flops'] / 1e15:9.3g}"
-            f"{program['bound_s']:9.3g}{program['mfu']:7.2f}"
+            f"{program['calls']:7}{program['bound_s']:9.3g}{program['mfu']:7.2f}"
         )
+        times = ", ".join(f"{part} {program[f'{part}_s']:.3g} s" for part in ("matmul", "memory", "links"))
         sent = [f"{kind} {size / 1e9:.3g} GB in {count:.0f}" for kind, (count, size) in program["collectives"].items()]
-        result.append(f"{'':16}  {', '.join(sent) or 'no collectives'}")
+        result.append(f"{'':16}  {times}; {', '.join(sent) or 'no collectives'}")
         buffers = ", ".join(f"{gib:.2g} {held}" for gib, held in program["largest"])
         result.append(f"{'':16}  largest: {buffers or 'not said'}")
         if program["state_aliased"] is False:
@@ -31,8 +32,9 @@ def lines(found: dict) -> list[str]:
         if warning := repeated(program):
             result.append(f"{'':16}  {warning}")
     result.append(
-        "GiB a device; PFLOP of matrix products, kernels left out; seconds are a compile-time lower bound and MFU an "
-        "upper one, of loops run to their limits: predictions, not measurements"
+        "GiB a device. PFLOP of matrix products and attention, all devices, a call with all loops run to their limits; "
+        "calls a step at most. Seconds of a call are a compile-time lower bound and MFU (without what is computed twice) "
+        "an upper one: predictions, not measurements"
     )
     return result
 

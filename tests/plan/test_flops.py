@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxreason.plan import flops
+from jaxreason.ops import attention_splash
+from jaxreason.plan import flops, show
 
 
 def _loops(x, w, n):
@@ -37,3 +38,82 @@ def test_collectives_of_a_loop_are_counted_as_often_as_they_run():
     split = jax.jit(jax.shard_map(total, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))
     text = split.lower(jax.ShapeDtypeStruct((8, 16), jnp.float32)).compile().as_text()
     assert flops.Compiled(text, trips=1).collectives == {"all-reduce": (6.0, 6 * 16 * 4.0)}
+
+
+def _attention(q, k, v, segments):
+    attend = jax.checkpoint(lambda q, k, v: attention_splash.causal(q, k, v, segments).astype(jnp.float32))
+    return attend(q, k, v).sum()
+
+
+def test_attention_inside_a_kernel_is_counted():
+    """By hand: forward 2 products of the scores' size, again under remat 2, keys' and values' gradients 4, queries' 3,
+    each over half of the 512 x 512 scores of 4 heads; outside of the kernels a sum over C for each query. Catches a
+    pallas_call that counts as nothing."""
+    S, H, J, C = 512, 4, 2, 128
+    q, k = jnp.zeros((3, S, H, C), jnp.bfloat16), jnp.zeros((3, S, J, C), jnp.bfloat16)
+    jaxpr = jax.make_jaxpr(jax.grad(_attention, (0, 1, 2)))(q, k, k, jnp.zeros((3, S), jnp.int32)).jaxpr
+    assert flops.traced(jaxpr, trips=1) == 3 * (2 * H * S * C + (2 + 2 + 4 + 3) * 2 * H * S * S * C / 2)
+
+
+COMPILED = """
+HloModule jit_update, is_scheduled=true
+
+%windowed (p: (u32[], bf16[8,4])) -> (u32[], bf16[8,4]) {
+  %two = u32[]{:T(128)} constant(2)
+  %one = u32[]{:T(128)} constant(1)
+  %p = (u32[], bf16[8,4]) parameter(0)
+  %i = u32[] get-tuple-element(%p), index=0
+  %next = u32[] add(%i, %one)
+  %x = bf16[8,4] get-tuple-element(%p), index=1
+  %part = bf16[8,4] dot(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={1}
+  %run = bf16[8,4] fusion(%part), kind=kOutput, calls=%async_collective_fusion.1
+  %after = u32[] add(%i, %two)
+  ROOT %t = (u32[], bf16[8,4]) tuple(%after, %run)
+}
+
+%below (p.1: (u32[], bf16[8,4])) -> pred[] {
+  %limit = u32[] constant(8)
+  %p.1 = (u32[], bf16[8,4]) parameter(0)
+  %i.1 = u32[] get-tuple-element(%p.1), index=0
+  ROOT %c = pred[] compare(%i.1, %limit), direction=LT
+}
+
+%start (a: bf16[1,4]) -> (bf16[8,4]) {
+  %a = bf16[1,4] parameter(0)
+  %gather = bf16[8,4] all-gather(%a), dimensions={0}, frontend_attributes={chain_id="0"}
+  ROOT %s = (bf16[8,4]) custom-call(%gather), custom_call_target="AsyncCollectiveStart"
+}
+
+%async_collective_fusion.1 (b: bf16[8,4]) -> bf16[8,4] {
+  %b = bf16[8,4] parameter(0)
+  ROOT %again = bf16[8,4] all-gather(%b), dimensions={0}, frontend_attributes={chain_id="0"}
+}
+
+ENTRY %main (a.1: bf16[1,4], q: bf16[4,512,128], k: bf16[2,512,128]) -> bf16[8,4] {
+  %zero = u32[] constant(0)
+  %a.1 = bf16[1,4] parameter(0)
+  %begun = (bf16[8,4]) fusion(%a.1), kind=kCustom, calls=%start
+  %x.1 = bf16[8,4] get-tuple-element(%begun), index=0
+  %splash_mha_fwd_segmented.2 = bf16[4,512,128] custom-call(%m, %m, %q, %k, %k), custom_call_target="tpu_custom_call", operand_layout_constraints={s8[1,1,1]{2,1,0}, s8[1,1,1]{2,1,0}, bf16[4,512,128]{2,1,0}, bf16[2,512,128]{2,1,0}, bf16[2,512,128]{2,1,0}}, frontend_attributes={kernel_metadata={
+  }}
+  %given = (u32[], bf16[8,4]) tuple(%zero, %x.1)
+  %loop = (u32[], bf16[8,4]) while(%given), condition=%below, body=%windowed
+  ROOT %out = bf16[8,4] get-tuple-element(%loop), index=1
+}
+"""
+"""As libtpu writes it, shortened: a windowed product that counts by two, an all-gather that runs beside it."""
+
+
+def test_a_compiled_loop_is_counted_by_its_own_step():
+    """Four rounds of a loop to 8 by 2, though a 1 stands in it too; a collective once, not wherever its text stands;
+    a kernel by its name and operands."""
+    found = flops.Compiled(COMPILED, trips=99)
+    assert found.flops == 4 * 2 * 8 * 4 * 4 + 2 * 2 * 4 * 512 * 512 * 128 / 2
+    assert found.collectives == {"all-gather": (1.0, 8 * 4 * 2.0)}
+
+
+def test_a_repeated_product_is_said():
+    """Both directions, and silence within the tolerance."""
+    assert "several devices repeat" in show.repeated({"flops": 1.0, "flops_compiled": 1.03})
+    assert "in kernels" in show.repeated({"flops": 1.0, "flops_compiled": 0.9})
+    assert not show.repeated({"flops": 1.0, "flops_compiled": 1.019})
