@@ -191,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
     plan.add_argument("--topology", metavar="NAME", required=True, help="v5p:2x2x4, or a product such as v5litepod-16")
     plan.add_argument("--slices", type=int, default=1, help="slices of this topology; default: 1")
-    plan.add_argument("--search", action="store_true", help="try sizes of mesh.tensor, the quickest that fits first")
+    plan.add_argument("--search", action="store_true", help="try mesh.tensor, micro-batches and remat until one fits")
     plan.add_argument("--json", action="store_true", help="print JSON")
 
     data = commands.add_parser("data", help="convert, prepare or split problems", description="problems as files")
@@ -334,8 +334,7 @@ def _plan(args: argparse.Namespace) -> None:
         return
     from jaxreason.plan import show
 
-    for one in found if isinstance(found, list) else [found]:
-        print("\n".join(show.lines(one)))
+    print("\n".join((show.search_lines if args.search else show.lines)(found)))
 
 
 def _report(args: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from jaxreason.agents import episode, frozen
 from jaxreason.agents.constraints import tag_tokens
 from jaxreason.agents.roles import token_limits
 from jaxreason.config import Config, GRPOConfig
+from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.experiment import Experiment
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch, optimizer, reference, update
@@ -54,7 +55,6 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
     rows = config.data.prompts_per_step * config.sampling.num_generations
     lengths = episode.row_limits(config, exp.tokenizer)
     shape = {"row_length": config.grpo.row_length, "micro_batch_rows": config.grpo.micro_batch_rows}
-    learners = [(rows, lengths[role]) for role in preset.terms]
     constrained = config.agents.decoding == "constrained" and preset.helpers == "train"
     compiled = programs(compiled_for(config), steps, jax.sharding.get_mesh())
     return Tools(
@@ -64,13 +64,24 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
         expect=_placed(compiled.expect),
         schedule=schedule,
         packing=Packing(
-            shapes=batch.shapes(learners, **shape),
+            shapes=update_shapes(config, exp.tokenizer),
             num_candidates=frozen.DIGITS if constrained else 0,
             with_ref=any(config.grpo.beta),
         ),
         frozen_shapes=batch.shapes([(rows, lengths["score"])], **shape) if preset.helpers == "train" else (),
         limits=token_limits(config, tag_tokens=tag_tokens(exp.tokenizer)),
         pool=pool,
+    )
+
+
+def update_shapes(config: Config, tokenizer: Tokenizer) -> tuple[batch.Shape, ...]:
+    """What the batches of an update are packed into."""
+    rows = config.data.prompts_per_step * config.sampling.num_generations
+    lengths = episode.row_limits(config, tokenizer)
+    return batch.shapes(
+        [(rows, lengths[role]) for role in PRESETS[config.reward.preset].terms],
+        row_length=config.grpo.row_length,
+        micro_batch_rows=config.grpo.micro_batch_rows,
     )
 
 

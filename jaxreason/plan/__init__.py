@@ -4,47 +4,94 @@ Memory, collectives and FLOPs are the compiler's facts; times are lower bounds f
 """
 
 import dataclasses
+import functools
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 from jaxreason.config import Config
 from jaxreason.plan.topology import Topology
 
-ARRANGEMENTS = (1, 2, 4, 8, 16)
-"""Sizes of mesh.tensor that a search tries."""
+Say = Callable[[str], None]
 
 
-def plan(config: Config, topology: Topology, say: Callable[[str], None] = lambda line: None) -> dict:
+def plan(config: Config, topology: Topology, say: Say = lambda line: None) -> dict:
     """Compile every program of a step for a topology.
 
+    Args:
+      say: is told what was assumed, and how compiling goes.
+
     Returns:
-      topology, devices, mesh, versions, and `programs`: for each what `compile.Finding` holds, `step` and `bound`
+      topology, devices, mesh, versions, and `programs`: for each what `compile.Finding` holds, and its bounds in
       seconds from `roofline.bound`.
 
     Raises:
       ValueError: libtpu is not installed, or the mesh does not fit.
     """
-    if importlib.util.find_spec("libtpu") is None:
-        raise ValueError(
-            "plan: expected libtpu, which compiles for TPUs on any x86-64 Linux; pip install 'jaxreason[tpu]'"
-        )
+    _need_libtpu()
+    from jaxreason.plan.prepare import prepare
+
+    return _compiled(prepare(config, say), topology, say)
+
+
+def search(config: Config, topology: Topology, say: Say = lambda line: None) -> dict:
+    """Try mesh.tensor, grpo.micro_batch_rows and model.remat, and end at the quickest by estimate that fits.
+
+    Returns:
+      `settings` to paste, None where nothing that was tried fits; `tried`, a plan of each arrangement that was
+      compiled, the last of them the one proposed, with `settings` of its own.
+
+    Raises:
+      ValueError: libtpu is not installed; no arrangement divides model and batch, or all need far too much memory.
+    """
+    _need_libtpu()
+    import jax
+
+    from jaxreason.plan import choose
+    from jaxreason.plan.estimate import estimate
+    from jaxreason.plan.prepare import prepare
+    from jaxreason.policy import api
+
+    exp = prepare(config, say)
+    shapes = jax.eval_shape(lambda: api.init(jax.random.key(0), exp.config.model))
+    guess = functools.partial(estimate, tokenizer=exp.tokenizer, num_params=api.num_params(shapes), topology=topology)
+    ordered, reason = choose.candidates(exp.config, topology, guess)
+    if not ordered:
+        raise ValueError(f"--search: {reason}")
+
+    def compile_one(candidate: choose.Candidate, known: dict[Any, dict]) -> dict:
+        return _compiled(dataclasses.replace(exp, config=candidate.config), topology, say, known)
+
+    best, tried = choose.first_that_fits(ordered, compile_one, say)
+    return {"settings": best and best.settings, "tried": tried}
+
+
+def _compiled(exp: Any, topology: Topology, say: Say, known: dict[Any, dict] | None = None) -> dict:
+    """A plan; where the sampling programs that others know are given, it ends at the first program that does not fit,
+    and adds its own."""
     from jaxreason.parallel.mesh import refuse_vocabulary
     from jaxreason.plan import programs, roofline
     from jaxreason.plan.compile import compile_for, on_topology
-    from jaxreason.plan.prepare import prepare
 
-    exp = prepare(config, say)
     found = []
     with on_topology(exp.config, topology) as placed:
         refuse_vocabulary(placed)
         exp = dataclasses.replace(exp, config=placed)
         for name, trace in programs.of_a_step(exp):
-            say(f"compiling {name} for {topology.name}")
-            finding = compile_for(trace(), topology)
-            found.append(dataclasses.asdict(finding) | roofline.bound(finding, placed, topology))
-            outcome = f"{finding.peak_gib:.2f} GiB" if finding.peak_gib else finding.reason
-            say(f"{name}: {outcome}, compiled in {finding.seconds:.0f} s")
+            key = (name, placed.mesh)  # of two candidates of a search, sampling differs by the mesh alone
+            one = None if known is None or not name.startswith("sample") else known.get(key)
+            if one is None:
+                say(f"compiling {name} for {topology.name}")
+                finding = compile_for(trace(), topology)
+                one = dataclasses.asdict(finding) | roofline.bound(finding, placed, topology)
+                outcome = finding.reason or f"{(finding.peak_gib or 0.0) + finding.beside_gib:.2f} GiB"
+                say(f"{name}: {outcome}, compiled in {finding.seconds:.0f} s")
+            found.append(one)
+            if known is not None:
+                known[key] = one
+                if not one["fits"]:
+                    break
     return {
         "topology": topology.name,
         "slices": topology.slices,
@@ -56,26 +103,8 @@ def plan(config: Config, topology: Topology, say: Callable[[str], None] = lambda
     }
 
 
-def search(config: Config, topology: Topology, say: Callable[[str], None] = lambda line: None) -> list[dict]:
-    """Plans of all arrangements of the devices that fit model and batch, the quickest that fits in memory first.
-
-    Raises:
-      ValueError: none fits model and batch.
-    """
-    plans, refusals = [], []
-    for tensor in ARRANGEMENTS:
-        if topology.devices % (tensor * config.mesh.replica):
-            continue
-        mesh = dataclasses.replace(config.mesh, tensor=tensor, fsdp=-1)
-        try:
-            plans.append(plan(dataclasses.replace(config, mesh=mesh), topology, say))
-        except ValueError as error:
-            refusals.append(str(error))
-    if not plans:
-        raise ValueError(refusals[0])
-    return sorted(plans, key=lambda p: (not all(x["fits"] for x in p["programs"]), total_seconds(p)))
-
-
-def total_seconds(found: dict) -> float:
-    """The lower bound of all programs of a step together."""
-    return sum(program["bound_s"] or 0.0 for program in found["programs"])
+def _need_libtpu() -> None:
+    if importlib.util.find_spec("libtpu") is None:
+        raise ValueError(
+            "plan: expected libtpu, which compiles for TPUs on any x86-64 Linux; pip install 'jaxreason[tpu]'"
+        )

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import re
 import shutil
 import tempfile
@@ -17,7 +16,7 @@ from jaxreason.parallel import mesh as meshes
 from jaxreason.parallel import rules
 from jaxreason.plan import flops
 from jaxreason.plan.absent import devices_of
-from jaxreason.plan.programs import Program, Work
+from jaxreason.plan.programs import Program, Work, bytes_held
 from jaxreason.plan.topology import Topology
 
 GIB = 2**30
@@ -30,11 +29,12 @@ class Finding:
     name: str
     work: Work
     calls: int  # in a step
-    fits: bool
+    fits: bool  # with what stands beside it
+    beside_gib: float  # what a run holds meanwhile and the program is not given
     reason: str = ""  # why it does not fit
     arguments_gib: float | None = None
     temporaries_gib: float | None = None
-    peak_gib: float | None = None
+    peak_gib: float | None = None  # of the program alone
     largest: list[tuple[float, str]] = dataclasses.field(default_factory=list)  # GiB and type of the largest buffers
     state_aliased: bool | None = None
     flops: float | None = None  # all devices together, as traced
@@ -74,6 +74,7 @@ def compile_for(program: Program, topology: Topology) -> Finding:
             program.work,
             program.calls,
             fits=False,
+            beside_gib=program.beside / GIB,
             reason=said[0] if said else "out of memory",
             flops=counted,
             seconds=time.monotonic() - began,
@@ -84,16 +85,16 @@ def compile_for(program: Program, topology: Topology) -> Finding:
     alias = memory.alias_size_in_bytes
     total = memory.argument_size_in_bytes + memory.output_size_in_bytes - alias + memory.temp_size_in_bytes
     peak = max(total, memory.peak_memory_in_bytes)
-    held = program.state and sum(
-        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(program.state)
-    )
+    fits = peak + program.beside <= topology.chip.memory_gib * GIB
+    held = None if program.state is None else bytes_held(program.state)
     read = flops.Compiled(compiled.as_text() or "", program.work.trips)
     return Finding(
         program.name,
         program.work,
         program.calls,
-        fits=peak <= topology.chip.memory_gib * GIB,
-        reason="" if peak <= topology.chip.memory_gib * GIB else "above the chip's memory",
+        fits=fits,
+        beside_gib=program.beside / GIB,
+        reason="" if fits else f"{(peak + program.beside) / GIB:.2f} of {topology.chip.memory_gib:g} GiB",
         arguments_gib=memory.argument_size_in_bytes / GIB,
         temporaries_gib=memory.temp_size_in_bytes / GIB,
         peak_gib=peak / GIB,

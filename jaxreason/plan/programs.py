@@ -1,8 +1,9 @@
 """The programs of a training step with the shapes they will have, traced for devices that are not here."""
 
 import dataclasses
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 from jaxreason import runstate
 from jaxreason.agents import asking, constraints, episode
 from jaxreason.agents.roles import REASON, SCORE, SEGMENT, token_limits
-from jaxreason.config import ModelConfig
+from jaxreason.config import Config, ModelConfig
 from jaxreason.experiment import Experiment
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch
@@ -44,7 +45,33 @@ class Program:
     traced: Any
     work: Work
     calls: int  # in a step, at most
+    beside: int  # bytes a device that a run holds meanwhile and the program is not given
     state: Any = None  # shapes of what it is given and gives back in the same memory; None where nothing is
+
+
+class Held(NamedTuple):
+    """Bytes a device of what a run holds from step to step."""
+
+    state: int  # parameters and optimiser
+    params: int  # the parameters in it
+    start: int  # the starting policy, where the preset or a KL term asks for it
+
+    @classmethod
+    def of(cls, exp: Experiment) -> "Held":
+        """On the mesh in force."""
+        params = bytes_held(runstate.shape_of_start(exp.config))
+        state = bytes_held(runstate.shape_of_state(exp.config).train)
+        return cls(state, params, params if keeps_start(exp.config) else 0)
+
+
+def keeps_start(config: Config) -> bool:
+    """Whether a run holds the starting policy beside the one it trains."""
+    return PRESETS[config.reward.preset].helpers != "none" or any(config.grpo.beta)
+
+
+def bytes_held(shapes: Any) -> int:
+    """Bytes a device of arrays with these shapes and shardings."""
+    return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
 
 
 def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
@@ -54,12 +81,15 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     P, G = config.data.prompts_per_step, config.sampling.num_generations
     batches = config.sampling.rollout_batches
     L, T = config.data.max_prompt_length, config.sampling.max_completion_length
+    held = Held.of(exp)
     found = [
-        ("update", lambda: _update(exp, tools)),
-        ("sample reason", lambda: _sample(exp, REASON.name, P // batches, G, L, T, None, batches)),
+        ("update", lambda: _update(exp, tools, held)),
+        ("sample reason", lambda: _sample(exp, REASON.name, P // batches, G, L, T, None, batches, held)),
     ]
     if any(config.grpo.beta):
-        found.append(("reference", lambda: _forward("reference", tools.reference, exp, tools.packing.shapes[-1], 0)))
+        found.append(
+            ("reference", lambda: _forward("reference", tools.reference, exp, tools.packing.shapes[-1], 0, held))
+        )
     if preset.helpers == "none":
         return found
     constrained = config.agents.decoding == "constrained"
@@ -70,7 +100,7 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
 
     def helper(role: str, made: Callable[[], Any]):
         width = lengths[role] - limits[role]
-        return lambda: _sample(exp, role, N, 1, width, limits[role], made() if constrained else None, batches)
+        return lambda: _sample(exp, role, N, 1, width, limits[role], made() if constrained else None, batches, held)
 
     segment = helper(SEGMENT.name, lambda: constraints.segment_constraint([[]] * N, exp.tokenizer, max_tokens=T))
     score = helper(SCORE.name, lambda: constraints.score_constraint([0] * N, exp.tokenizer, config.agents))
@@ -78,27 +108,31 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     if preset.helpers == "train":
         width = tools.packing.num_candidates or 5
         found.append(
-            ("frozen scorer", lambda: _forward("frozen scorer", tools.expect, exp, tools.frozen_shapes[-1], width))
+            (
+                "frozen scorer",
+                lambda: _forward("frozen scorer", tools.expect, exp, tools.frozen_shapes[-1], width, held),
+            )
         )
     return found
 
 
-def _update(exp: Experiment, tools: Tools) -> Program:
+def _update(exp: Experiment, tools: Tools, held: Held) -> Program:
     shape = tools.packing.shapes[-1]
     packed = _packed(shape, tools.packing.num_candidates, tools.packing.with_ref)
     state = runstate.shape_of_state(exp.config).train
     traced = tools.update.compiled.trace(state, packed)  # pyright: ignore[reportFunctionMemberAccess]
-    return Program("update", traced, _packed_work(shape, 3), exp.config.grpo.num_mini_batches, state)
+    calls = exp.config.grpo.num_mini_batches
+    return Program("update", traced, packed_work(shape, 3), calls, held.start, state)
 
 
-def _forward(name: str, call: Any, exp: Experiment, shape: batch.Shape, width: int) -> Program:
+def _forward(name: str, call: Any, exp: Experiment, shape: batch.Shape, width: int, held: Held) -> Program:
     params = runstate.shape_of_start(exp.config)
     traced = call.compiled.trace(params, _packed(shape, width, False))
     calls = exp.config.grpo.num_mini_batches if name == "reference" else 1
-    return Program(name, traced, _packed_work(shape, 1, width == 0), calls)
+    return Program(name, traced, packed_work(shape, 1, width == 0), calls, held.state)
 
 
-def _packed_work(shape: batch.Shape, passes: int, whole_head: bool = True) -> Work:
+def packed_work(shape: batch.Shape, passes: int, whole_head: bool = True) -> Work:
     """Of rows that are one sequence each: more sequences in a row see fewer keys."""
     rows, S = shape.max_micro * shape.micro_batch_rows, shape.row_length
     pairs = rows * S * (S + 1) / 2
@@ -112,7 +146,9 @@ def _packed(shape: batch.Shape, num_candidates: int, with_ref: bool) -> UpdateBa
     return abstract_rows(empty, None, "batch")
 
 
-def _sample(exp: Experiment, role: str, P: int, G: int, L: int, T: int, constraint: Any, calls: int) -> Program:
+def _sample(
+    exp: Experiment, role: str, P: int, G: int, L: int, T: int, constraint: Any, calls: int, held: Held
+) -> Program:
     config, sampling = exp.config, exp.config.sampling
     shape: Any = jax.ShapeDtypeStruct
     prompts = PromptBatch(tokens=shape((P, L), jnp.int32), length=shape((P,), jnp.int32))
@@ -131,10 +167,21 @@ def _sample(exp: Experiment, role: str, P: int, G: int, L: int, T: int, constrai
         pad_id=exp.tokenizer.pad_id,
         method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
     )
-    predicted = 0 if constraint is not None else P * G * T  # a constrained draw needs few columns of the head
+    work = sampler_work(config.model, P, G, L, T, free=constraint is None)
+    return Program(f"sample {role}", traced, work, calls, held.state - held.params + held.start)
+
+
+def sampler_work(model: ModelConfig, P: int, G: int, L: int, T: int, *, free: bool = True) -> Work:
+    """Of G completions of T tokens for each of P prompts of L; a draw that is not free needs little of the head."""
     pairs = P * L * (L + 1) / 2 + P * G * T * (L + (T + 1) / 2)
-    work = Work(T, P * L + P * G * T, predicted, pairs, 1, cache_bytes(config.model, P, G, L, T))
-    return Program(f"sample {role}", traced, work, calls)
+    return Work(T, P * L + P * G * T, P * G * T if free else 0, pairs, 1, cache_bytes(model, P, G, L, T))
+
+
+def reasoner_work(config: Config) -> Work:
+    """Of one of sampling.rollout_batches."""
+    P = config.data.prompts_per_step // config.sampling.rollout_batches
+    limits = config.data.max_prompt_length, config.sampling.max_completion_length
+    return sampler_work(config.model, P, config.sampling.num_generations, *limits)
 
 
 def cache_bytes(model: ModelConfig, P: int, G: int, L: int, T: int) -> float:

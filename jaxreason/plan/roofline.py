@@ -43,10 +43,10 @@ def useful(work: Work, config: Config) -> float:
     """FLOPs of the products that the mathematics asks for, all devices together: 2 a weight and token and pass, and
     attention. What is computed again in the backward pass is not useful."""
     model = config.model
-    weights = sum(_layer(config, y, model.num_experts_per_tok) for y in range(model.num_hidden_layers))
+    layers = sum(_layer(config, y, model.num_experts_per_tok) for y in range(model.num_hidden_layers))
     head = model.vocab_size * model.hidden_size
     attended = 4.0 * model.num_attention_heads * model.head_dim * model.num_hidden_layers * work.pairs
-    return work.passes * (2.0 * (weights * work.tokens + head * work.predicted) + attended)
+    return work.passes * (2.0 * (layers * work.tokens + head * work.predicted) + attended)
 
 
 def moved(work: Work, arguments: float, config: Config) -> float:
@@ -59,21 +59,25 @@ def moved(work: Work, arguments: float, config: Config) -> float:
     Args:
       arguments: bytes of what the program is given on a device.
     """
-    model, mesh = config.model, config.mesh
     rows = work.tokens // work.trips  # an upper limit of the tokens of a round
-    reached = min(model.num_experts, model.num_experts_per_tok * rows)
-    layers = sum(_layer(config, y, reached, mesh) for y in range(model.num_hidden_layers))
-    head = model.vocab_size * model.hidden_size / _parts(mesh, "vocab") if work.predicted else 0.0
-    size = 2 if model.dtype == "bfloat16" else 4
-    weights = (layers + head) * size * work.passes * work.trips
+    size = 2 if config.model.dtype == "bfloat16" else 4
+    read = weights(config, rows, head=work.predicted > 0) * size * work.passes * work.trips
     state = 2 * arguments if work.passes > 1 else 0.0
-    return weights + work.cache_bytes / (_parts(mesh, "batch") * _parts(mesh, "kv_heads")) + state
+    return read + work.cache_bytes / (parts(config.mesh, "batch") * parts(config.mesh, "kv_heads")) + state
+
+
+def weights(config: Config, tokens: int | None = None, *, head: bool = True) -> float:
+    """Weights that a device computes with: whole along their width, of experts as many as so many tokens reach."""
+    model, mesh = config.model, config.mesh
+    reached = model.num_experts if tokens is None else min(model.num_experts, model.num_experts_per_tok * tokens)
+    layers = sum(_layer(config, y, reached, mesh) for y in range(model.num_hidden_layers))
+    return layers + (model.vocab_size * model.hidden_size / parts(mesh, "vocab") if head else 0.0)
 
 
 def _layer(config: Config, layer: int, experts: int, mesh: MeshConfig | None = None) -> float:
     """Weights of a layer with so many of its experts; on a mesh those that one device computes with."""
     model = config.model
-    heads, few, mlp, expert = (_parts(mesh, name) if mesh else 1 for name in ("heads", "kv_heads", "mlp", "experts"))
+    heads, few, mlp, expert = (parts(mesh, name) if mesh else 1 for name in ("heads", "kv_heads", "mlp", "experts"))
     width = model.hidden_size * model.head_dim
     attention = width * (2 * model.num_attention_heads / heads + 2 * model.num_key_value_heads / few)
     sparse, _ = model.layer_kind(layer)
@@ -82,6 +86,6 @@ def _layer(config: Config, layer: int, experts: int, mesh: MeshConfig | None = N
     return attention + 3 * model.hidden_size * model.moe_intermediate_size * experts / max(mlp, expert)
 
 
-def _parts(mesh: MeshConfig, name: str) -> int:
+def parts(mesh: MeshConfig, name: str) -> int:
     """Parts that the mesh splits an axis of this name into."""
     return math.prod(getattr(mesh, axis) for axis in getattr(mesh, name))

@@ -2,6 +2,13 @@
 
 TOLERANCE = 0.02
 """Two counts of the FLOPs farther apart than this mean a product that several devices repeat."""
+WIDTHS = {"fits": 6, "all": 8, "beside": 8, "arguments": 11, "temporary": 11, "PFLOP": 9, "calls": 7, "bound s": 9}
+MEANING = (
+    "GiB a device; beside: what a run holds meanwhile and the program is not given, such as the optimiser",
+    "PFLOP of matrix products and attention, of all devices, a call with its loops run to their limits; calls a step",
+    "seconds of a call are a lower bound and MFU, without what is computed twice, an upper one: predictions from what "
+    "was compiled, not measurements",
+)
 
 
 def lines(found: dict) -> list[str]:
@@ -11,32 +18,48 @@ def lines(found: dict) -> list[str]:
     result = [
         f"{found['topology']}{slices}: {found['devices']} devices of {found['memory_gib']:g} GiB, mesh {mesh}, "
         f"compiled by libtpu {found['libtpu']}",
-        f"{'program':16}{'fits':>6}{'peak':>9}{'arguments':>11}{'temporary':>11}{'PFLOP':>9}{'calls':>7}{'bound s':>9}{'MFU <':>7}",
+        f"{'program':16}" + "".join(f"{name:>{width}}" for name, width in WIDTHS.items()) + f"{'MFU <':>7}",
     ]
     for program in found["programs"]:
-        if program["peak_gib"] is None:
-            result.append(f"{program['name']:16}{'no':>6}  {program['reason']}")
-            continue
-        result.append(
-            f"{program['name']:16}{'yes' if program['fits'] else 'no':>6}{program['peak_gib']:9.2f}"
-            f"{program['arguments_gib']:11.2f}{program['temporaries_gib']:11.2f}{program['flops'] / 1e15:9.3g}"
-            f"{program['calls']:7}{program['bound_s']:9.3g}{program['mfu']:7.2f}"
-        )
-        times = ", ".join(f"{part} {program[f'{part}_s']:.3g} s" for part in ("matmul", "memory", "links"))
-        sent = [f"{kind} {size / 1e9:.3g} GB in {count:.0f}" for kind, (count, size) in program["collectives"].items()]
-        result.append(f"{'':16}  {times}; {', '.join(sent) or 'no collectives'}")
-        buffers = ", ".join(f"{gib:.2g} {held}" for gib, held in program["largest"])
-        result.append(f"{'':16}  largest: {buffers or 'not said'}")
-        if program["state_aliased"] is False:
-            result.append(f"{'':16}  the state is held twice: its donation was refused")
-        if warning := repeated(program):
-            result.append(f"{'':16}  {warning}")
-    result.append(
-        "GiB a device. PFLOP of matrix products and attention, all devices, a call with all loops run to their limits; "
-        "calls a step at most. Seconds of a call are a compile-time lower bound and MFU (without what is computed twice) "
-        "an upper one: predictions, not measurements"
-    )
-    return result
+        result += _program(program)
+    return [*result, *MEANING]
+
+
+def search_lines(found: dict) -> list[str]:
+    """What `search` returns: the plan proposed and its settings, or the one that came nearest."""
+    tried = found["tried"]
+    if found["settings"] is None:
+        return [
+            *lines(tried[-1]),
+            f"none of {len(tried)} arrangements fits; try a larger slice, shorter completions, more "
+            "sampling.rollout_batches or a smaller model.logp_chunk",
+        ]
+    settings = " ".join(f"--{name}={value}".lower() for name, value in found["settings"].items())
+    return [*lines(tried[-1]), f"fits, after {len(tried)} tried: {settings}"]
+
+
+def _program(program: dict) -> list[str]:
+    if program["peak_gib"] is None:
+        return [f"{program['name']:16}{'no':>6}  {program['reason']}"]
+    cells = [
+        "yes" if program["fits"] else "no",
+        f"{program['peak_gib'] + program['beside_gib']:.2f}",
+        f"{program['beside_gib']:.2f}",
+        f"{program['arguments_gib']:.2f}",
+        f"{program['temporaries_gib']:.2f}",
+        f"{program['flops'] / 1e15:.3g}",
+        str(program["calls"]),
+        f"{program['bound_s']:.3g}",
+    ]
+    row = "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS.values(), strict=True))
+    times = ", ".join(f"{part} {program[f'{part}_s']:.3g} s" for part in ("matmul", "memory", "links"))
+    sent = [f"{kind} {size / 1e9:.3g} GB in {count:.0f}" for kind, (count, size) in program["collectives"].items()]
+    buffers = ", ".join(f"{gib:.2g} {held}" for gib, held in program["largest"])
+    said = [f"{times}; {', '.join(sent) or 'no collectives'}", f"largest: {buffers or 'not said'}"]
+    if program["state_aliased"] is False:
+        said.append("the state is held twice: its donation was refused")
+    said += [warning] if (warning := repeated(program)) else []
+    return [f"{program['name']:16}{row}{program['mfu']:7.2f}", *(f"{'':16}  {line}" for line in said)]
 
 
 def repeated(program: dict) -> str:

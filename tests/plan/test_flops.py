@@ -94,13 +94,17 @@ ENTRY %main (a.1: bf16[1,4], q: bf16[4,512,128], k: bf16[2,512,128]) -> bf16[8,4
   %a.1 = bf16[1,4] parameter(0)
   %begun = (bf16[8,4]) fusion(%a.1), kind=kCustom, calls=%start
   %x.1 = bf16[8,4] get-tuple-element(%begun), index=0
-  %splash_mha_fwd_segmented.2 = bf16[4,512,128] custom-call(%m, %m, %q, %k, %k), custom_call_target="tpu_custom_call", operand_layout_constraints={s8[1,1,1]{2,1,0}, s8[1,1,1]{2,1,0}, bf16[4,512,128]{2,1,0}, bf16[2,512,128]{2,1,0}, bf16[2,512,128]{2,1,0}}, frontend_attributes={kernel_metadata={
+  %splash_mha_fwd_segmented.2 = bf16[4,512,128] custom-call(%m, %m, %q, %k, %k), KERNEL={kernel_metadata={
   }}
   %given = (u32[], bf16[8,4]) tuple(%zero, %x.1)
   %loop = (u32[], bf16[8,4]) while(%given), condition=%below, body=%windowed
   ROOT %out = bf16[8,4] get-tuple-element(%loop), index=1
 }
-"""
+""".replace(
+    "KERNEL",
+    'custom_call_target="tpu_custom_call", operand_layout_constraints={s8[1,1,1]{2,1,0}, s8[1,1,1]{2,1,0}, '
+    "bf16[4,512,128]{2,1,0}, bf16[2,512,128]{2,1,0}, bf16[2,512,128]{2,1,0}}, frontend_attributes",
+)
 """As libtpu writes it, shortened: a windowed product that counts by two, an all-gather that runs beside it."""
 
 

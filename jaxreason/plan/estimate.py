@@ -1,0 +1,83 @@
+"""What a configuration would need, by formula alone: good enough to say which one to compile first."""
+
+from typing import NamedTuple
+
+from jaxreason import tools
+from jaxreason.config import Config
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.plan import roofline
+from jaxreason.plan.programs import keeps_start, packed_work, reasoner_work
+from jaxreason.plan.topology import Topology
+
+GIB = 2**30
+
+
+class Estimate(NamedTuple):
+    """Of a step's two largest programs on one device."""
+
+    update_gib: float
+    sample_gib: float
+    seconds: float
+
+    @property
+    def gib(self) -> float:
+        """The larger of the two."""
+        return max(self.update_gib, self.sample_gib)
+
+
+def estimate(config: Config, tokenizer: Tokenizer, num_params: int, topology: Topology) -> Estimate:
+    """Memory and time of update and sampling.
+
+    Args:
+      config: its mesh in numbers, its vocabulary known.
+    """
+    shape = tools.update_shapes(config, tokenizer)[-1]
+    update, sample = packed_work(shape, 3), reasoner_work(config)
+    batch = roofline.parts(config.mesh, "batch")
+    tokens = shape.micro_batch_rows * shape.row_length / batch
+    rows = config.data.prompts_per_step // config.sampling.rollout_batches * config.sampling.num_generations
+    size = 2 if config.model.dtype == "bfloat16" else 4
+    weights = roofline.weights(config) * size
+    head = config.model.vocab_size * config.model.hidden_size / config.mesh.tensor
+    logits = max(config.model.logp_chunk / batch, 1) * config.model.vocab_size / config.mesh.tensor
+    params = num_params * (2 if config.model.param_dtype == "bfloat16" else 4) / (config.mesh.fsdp * config.mesh.tensor)
+    held = (4 if keeps_start(config) else 3) * params  # with Adam's moments, and the starting policy
+    # Sums of gradients; the head, its gradient and a copy; logits, their gradient and one more.
+    update_bytes = held + params + 3 * head * size + 3 * logits * 4 + activations(config, tokens)
+    cache = rows * (config.data.max_prompt_length / config.sampling.num_generations + sample.trips)
+    cache *= 2 * size * config.model.num_key_value_heads * config.model.head_dim * config.model.num_hidden_layers
+    cache /= batch * roofline.parts(config.mesh, "kv_heads")
+    sample_bytes = held + weights + cache
+    sample_bytes += 2 * rows / batch * config.model.vocab_size / config.mesh.tensor * 4
+    chip = topology.chip
+    again = 4 / 3 if config.model.remat else 1.0
+    products = roofline.useful(update, config) * again / topology.devices / chip.flops
+    seconds = products + sent(config, update.trips, tokens, weights) / (roofline.RING_LINKS * chip.link_bytes)
+    drawn = roofline.moved(sample, 0.0, config) / chip.memory_bytes
+    drawn += roofline.useful(sample, config) / topology.devices / chip.flops
+    return Estimate(update_bytes / GIB, sample_bytes / GIB, seconds + config.sampling.rollout_batches * drawn)
+
+
+def activations(config: Config, tokens: float) -> float:
+    """Bytes that a backward pass keeps of so many tokens on a device: all of every layer, or the inputs of all layers
+    and all of one."""
+    model, tensor = config.model, config.mesh.tensor
+    heads = model.head_dim * (model.num_attention_heads + model.num_key_value_heads) / tensor
+    inner = model.intermediate_size / tensor
+    if model.num_experts:
+        inner = model.num_experts_per_tok * (model.moe_intermediate_size / tensor + model.hidden_size)
+    whole = 6 * model.hidden_size + 4 * heads + 4 * inner
+    layers = model.num_hidden_layers
+    size = 2 if model.dtype == "bfloat16" else 4
+    return tokens * size * (layers * model.hidden_size + 2 * whole if model.remat else layers * whole)
+
+
+def sent(config: Config, rounds: int, tokens: float, weights: float) -> float:
+    """Bytes an update sends through a device's links: weights to where they are used and gradients back, once each
+    pass of a micro-batch, and two sums of the activations a layer and pass where devices share rows."""
+    passes = 3 if config.model.remat else 2
+    gathered = (passes + 1) * weights * rounds if config.mesh.fsdp > 1 else 0.0
+    size = 2 if config.model.dtype == "bfloat16" else 4
+    summed = 2 * (passes + 1) * roofline.PASSES * tokens * size * config.model.hidden_size
+    shared = summed * config.model.num_hidden_layers * rounds if config.mesh.tensor > 1 else 0.0
+    return gathered + shared

@@ -1,0 +1,208 @@
+"""Everything of a plan that is decided before anything is compiled."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import huggingface_hub
+import jax
+import pytest
+
+from jaxreason.agents import constraints, episode
+from jaxreason.config import Config, ModelConfig, load
+from jaxreason.parallel.rules import RULES
+from jaxreason.plan import choose, programs, roofline
+from jaxreason.plan.compile import Finding
+from jaxreason.plan.estimate import Estimate, activations, estimate
+from jaxreason.plan.prepare import ASSUMED, prepare
+from jaxreason.plan.programs import Work
+from jaxreason.plan.topology import parse
+from tests.released import write_tokenizer
+from tests.runs import ROOT
+
+SHAPES = ROOT / "tests" / "shapes"
+SCMA = ROOT / "configs" / "scma_qwen3_0.6b_gsm8k.yaml"
+
+
+def _small(*more: str) -> Config:
+    return load(SCMA, [f"--model.path={SHAPES / 'Qwen3-0.6B'}", *more])
+
+
+def test_a_shape_is_enough():
+    """Neither data, weights nor tokenizer: data/gsm8k-train.jsonl is not there, and the folder holds a config.json."""
+    said = []
+    exp = prepare(_small(), said.append)
+    assert said == [ASSUMED]
+    assert (exp.config.model.hidden_size, exp.config.model.vocab_size) == (1024, 151936)
+    # The words of the prompts count as they would in a tokenizer of English words: the instructions, and the template.
+    limits = episode.row_limits(exp.config, exp.tokenizer)
+    assert limits["reason"] == 384 + 2048
+    assert 60 < limits["segment"] - 2048 - (5 * 2048 // 4 + 64) < 200
+    assert constraints.tag_tokens(exp.tokenizer) == 6  # < seg > and </ seg >
+
+
+def test_a_tokenizer_that_is_there_is_used(tmp_path):
+    (tmp_path / "config.json").write_text((SHAPES / "Qwen3-0.6B" / "config.json").read_text())
+    write_tokenizer(tmp_path, "qwen3")
+    said = []
+    exp = prepare(_small("--model.path", str(tmp_path)), said.append)
+    assert not said
+    assert exp.tokenizer.path == str(tmp_path)
+
+
+def test_of_a_hub_id_config_json_alone_is_fetched(tmp_path, monkeypatch):
+    """Catches 16 GB of weights downloaded for a question about shapes."""
+    asked = []
+
+    def snapshot_download(name, *, revision, allow_patterns, ignore_patterns):
+        asked.append((name, allow_patterns))
+        (tmp_path / "config.json").write_text((SHAPES / "Qwen3-8B" / "config.json").read_text())
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    exp = prepare(load(ROOT / "configs" / "scma_qwen3_8b_gsm8k.yaml"))
+    assert asked == [("Qwen/Qwen3-8B", ["config.json"])]
+    assert exp.config.model.hidden_size == 4096
+
+
+MODEL = ModelConfig(
+    vocab_size=100,
+    hidden_size=8,
+    intermediate_size=16,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=2,
+    dtype="bfloat16",
+)
+LAYER = 8 * 2 * (2 * 4 + 2 * 2) + 3 * 8 * 16
+"""Weights of one layer by hand: q and o of 4 heads, k and v of 2, three matrices."""
+
+
+def test_useful_products_and_bytes_by_hand():
+    config = dataclasses.replace(Config(), model=MODEL, mesh=dataclasses.replace(Config().mesh, fsdp=2, tensor=2))
+    update = Work(trips=5, tokens=50, predicted=50, pairs=7.0, passes=3)
+    attended = 4 * 4 * 2 * 3 * 7
+    assert roofline.useful(update, config) == 3 * (2 * 50 * (3 * LAYER + 800) + attended)
+    # Half of the weights on each of two tensor devices, in two bytes, 3 passes of 5 micro-batches; the state twice.
+    assert roofline.moved(update, 1000.0, config) == (3 * LAYER + 800) / 2 * 2 * 3 * 5 + 2000
+    sample = Work(trips=4, tokens=8, predicted=8, pairs=1.0, passes=1, cache_bytes=400.0)
+    # Once a token; rows over 2, key heads over 2.
+    assert roofline.moved(sample, 1000.0, config) == (3 * LAYER + 800) / 2 * 2 * 4 + 400 / 4
+
+
+def test_experts_count_as_far_as_tokens_reach():
+    """Catches a mixture counted as if dense: 30 billion weights that compute, or 3 that are all there is to read."""
+    model = dataclasses.replace(MODEL, num_experts=8, num_experts_per_tok=2, moe_intermediate_size=4)
+    config = dataclasses.replace(Config(), model=model, mesh=dataclasses.replace(Config().mesh, fsdp=1, experts=()))
+    attention, expert = 8 * 2 * (2 * 4 + 2 * 2), 3 * 8 * 4
+    few = Work(trips=4, tokens=12, predicted=0, pairs=0.0, passes=1)  # 3 tokens a round reach 6 experts at most
+    assert roofline.moved(few, 0.0, config) == 3 * (attention + 6 * expert) * 2 * 4
+    assert roofline.useful(few, config) == 2 * 12 * 3 * (attention + 2 * expert)
+
+
+def test_the_bound_is_the_slowest_part():
+    """By hand on a v5e pair; catches a part left out, and an all-reduce that passes once."""
+    topology, work = parse("v5e:2x2"), Work(trips=1, tokens=1, predicted=0, pairs=0.0, passes=1)
+    config = dataclasses.replace(Config(), model=MODEL, mesh=dataclasses.replace(Config().mesh, fsdp=4))
+    finding = Finding("reference", work, 1, True, 0.0, flops=4 * 197e12, flops_compiled=0.0, arguments_gib=0.0)
+    assert roofline.bound(finding, config, topology)["bound_s"] == 1.0
+    carried = dataclasses.replace(finding, collectives={"all-reduce": (1.0, 90e9), "all-gather": (1.0, 90e9)})
+    found = roofline.bound(carried, config, topology)
+    assert (found["matmul_s"], found["links_s"], found["bound_s"]) == (1.0, 3.0, 3.0)
+    assert found["mfu"] == pytest.approx(2 * 3 * LAYER / (4 * 197e12) / 3)
+    assert roofline.bound(dataclasses.replace(finding, arguments_gib=None), config, topology)["bound_s"] is None
+
+
+def test_what_a_run_holds_beside_a_program():
+    """Sampling happens beside the optimiser, and beside the starting policy where one is kept; catches a plan that
+    lets a run overflow because it looked at one program at a time."""
+    mesh = jax.make_mesh((1, 8, 1), ("replica", "fsdp", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 3)
+    exp = prepare(_small("--mesh.fsdp=8", "--model.param_dtype=float32"))
+    with jax.set_mesh(mesh), RULES(exp.config.mesh):
+        held = programs.Held.of(exp)
+    count = 596_049_920
+    assert held.params == held.start
+    assert count * 4 / 8 <= held.params < count * 4 / 8 * 1.001  # norms are whole on every device
+    assert held.state == pytest.approx(3 * held.params, rel=1e-6)
+    assert not programs.keeps_start(load(SCMA, ["--reward.preset=lp"]))
+    assert programs.keeps_start(load(SCMA, ["--reward.preset=lp", "--grpo.beta=[0.1,0,0]"]))
+
+
+def _guess(config: Config) -> Estimate:
+    """Update memory falls with the devices a row is split over, time rises with them and with the micro-batches."""
+    rows = config.grpo.micro_batch_rows / config.mesh.fsdp
+    update = rows * (4.0 if not config.model.remat else 1.0) * 8 / config.mesh.tensor
+    return Estimate(update, 10.0, config.mesh.tensor + 1 / rows + 0.3 * config.model.remat)
+
+
+def test_candidates_are_ordered_by_what_they_should_cost():
+    """Those that should fit first, the quickest of them first; what cannot be divided or is hopeless is left out."""
+    config = prepare(_small("--sampling.rollout_batches=1")).config
+    found, reason = choose.candidates(config, parse("v5e:4x4"), _guess)
+    assert {c.config.mesh.tensor for c in found} == {1, 2, 4, 8}  # 16 does not divide 8 key heads
+    assert "model.num_key_value_heads" in reason
+    fits = [c.estimate.gib <= 16 for c in found]
+    assert fits == sorted(fits, reverse=True)
+    costs = [c.estimate.seconds for c, fit in zip(found, fits, strict=True) if fit]
+    assert costs == sorted(costs)
+    assert all(c.estimate.gib <= 24 for c in found)
+    first = found[0].settings
+    assert first == {
+        "mesh.replica": 1,
+        "mesh.fsdp": 16,
+        "mesh.tensor": 1,
+        "grpo.micro_batch_rows": 32,
+        "model.remat": True,
+    }
+
+
+def test_slices_become_replicas():
+    config = prepare(_small("--sampling.rollout_batches=1")).config
+    found, _ = choose.candidates(config, parse("v5e:2x2", slices=2), _guess)
+    assert {c.config.mesh.replica for c in found} == {2}
+
+
+@pytest.mark.parametrize("limit", [5.0, 0.5, 0.0])
+def test_a_search_ends_at_the_first_that_fits(limit):
+    """With a compiler that fits what needs no more than a limit. Catches a search that compiles what needs more than
+    one that did not fit, that goes on behind its answer, or that proposes what does not fit."""
+    config = prepare(_small("--sampling.rollout_batches=1")).config
+    ordered, _ = choose.candidates(config, parse("v5e:4x4"), _guess)
+    compiled = []
+
+    def compile_one(candidate, known):
+        compiled.append(candidate.estimate.update_gib)
+        return {"programs": [{"name": "update", "fits": candidate.estimate.update_gib <= limit}]}
+
+    best, tried = choose.first_that_fits(ordered, compile_one)
+    assert len(tried) == len(compiled) <= choose.MOST
+    assert compiled[:-1] == sorted(compiled[:-1], reverse=True)
+    assert len(set(compiled)) == len(compiled)
+    fitting = [c for c in ordered if c.estimate.update_gib <= limit]
+    assert best == (fitting[0] if fitting else None)
+    assert all(need > limit for need in compiled[:-1])
+
+
+def test_an_estimate_is_near_what_was_compiled():
+    """Of Qwen3-0.6B on a v5e:4x4, whose update takes 2.57 GiB and its sampling 2.3 by libtpu 0.0.42.1: within a half,
+    which is enough to order by."""
+    config = _small("--grpo.micro_batch_rows=16", "--mesh.fsdp=16")
+    exp = prepare(config)
+    found = estimate(exp.config, exp.tokenizer, 596_049_920, parse("v5e:4x4"))
+    assert found.update_gib == pytest.approx(2.57 + 0.14, rel=0.5)
+    without = dataclasses.replace(exp.config, model=dataclasses.replace(exp.config.model, remat=False))
+    assert activations(without, 5120) > 5 * activations(exp.config, 5120)
+
+
+def test_stored_shapes_are_those_of_the_releases():
+    """Against the number of parameters that the hub counts."""
+    from jaxreason.policy import api, huggingface
+
+    counts = {"Qwen3-0.6B": 596_049_920, "Qwen3-8B": 8_190_735_360, "Qwen3-30B-A3B-Instruct-2507": 30_532_122_624}
+    assert {folder.name for folder in Path(SHAPES).iterdir()} == set(counts)
+    for name, count in counts.items():
+        model = huggingface.model_config(SHAPES / name, ModelConfig())
+        assert json.loads((SHAPES / name / "config.json").read_text())["hidden_size"] == model.hidden_size
+        shapes = jax.eval_shape(lambda model=model: api.init(jax.random.key(0), model))
+        assert api.num_params(shapes) == count
