@@ -11,7 +11,7 @@ import pytest
 from jaxreason.agents import constraints, episode
 from jaxreason.config import Config, ModelConfig, load
 from jaxreason.parallel.rules import RULES
-from jaxreason.plan import choose, programs, roofline
+from jaxreason.plan import choose, programs, roofline, show
 from jaxreason.plan.compile import Finding
 from jaxreason.plan.estimate import Estimate, activations, estimate
 from jaxreason.plan.prepare import ASSUMED, prepare
@@ -206,3 +206,30 @@ def test_stored_shapes_are_those_of_the_releases():
         assert json.loads((SHAPES / name / "config.json").read_text())["hidden_size"] == model.hidden_size
         shapes = jax.eval_shape(lambda model=model: api.init(jax.random.key(0), model))
         assert api.num_params(shapes) == count
+
+
+def test_what_a_terminal_shows():
+    """A program that fits with what stands beside it, one that repeats a product and loses its donation, and one that
+    did not compile. Catches a warning that is worked out and not printed."""
+    topology, work = parse("v5e:2x2"), Work(trips=1, tokens=4, predicted=4, pairs=1.0, passes=3)
+    config = dataclasses.replace(Config(), model=MODEL, mesh=dataclasses.replace(Config().mesh, fsdp=4))
+    sizes = {"arguments_gib": 1.0, "temporaries_gib": 2.0, "peak_gib": 3.0, "largest": [(0.5, "f32[8,8]")]}
+    good = Finding("update", work, 2, True, 1.25, state_aliased=True, flops=4e15, flops_compiled=4e15, **sizes)
+    bad = dataclasses.replace(
+        good, state_aliased=False, flops_compiled=8e15, collectives={"all-gather": (3.0, 2e9)}, fits=False
+    )
+    burst = Finding("sample reason", work, 1, False, 0.0, "Used 20.00G of 15.75G hbm", flops=1e15)
+    found = {"topology": "v5e:2x2", "slices": 1, "devices": 4, "memory_gib": 16, "libtpu": "0"}
+    found |= {"mesh": {"replica": 1, "fsdp": 4, "tensor": 1}}
+    found["programs"] = [dataclasses.asdict(one) | roofline.bound(one, config, topology) for one in (good, bad, burst)]
+    text = "\n".join(show.lines(found))
+    assert "update             yes    4.25    1.25" in text
+    assert "all-gather 2 GB in 3" in text
+    assert text.count("200.0% of the FLOPs traced: several devices repeat some product") == 1
+    assert text.count("held twice") == 1
+    assert "sample reason       no  Used 20.00G of 15.75G hbm" in text
+    settings = {"mesh.tensor": 2, "model.remat": True}
+    assert "--mesh.tensor=2 --model.remat=true" in "\n".join(
+        show.search_lines({"settings": settings, "tried": [found]})
+    )
+    assert "none of 1 arrangements fits" in "\n".join(show.search_lines({"settings": None, "tried": [found]}))
