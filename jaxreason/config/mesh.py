@@ -32,8 +32,20 @@ class MeshConfig:
     """splits key/value heads, in caches too"""
     mlp: Axes = ("tensor",)
     """splits the inner width of the feed-forward layers"""
-    experts: Axes = ("fsdp",)
-    """splits the experts of a mixture"""
+    experts: Axes = ("tensor",)
+    """splits the experts of a mixture: a device computes those it holds. Over an axis that splits rows too (fsdp), the
+    tokens of its devices are gathered for it, so that suits few tokens. What embed and mlp have besides cuts an
+    expert's matrices as it cuts a dense layer's"""
+
+    @property
+    def expert_embed(self) -> Axes:
+        """What splits the width D of experts' matrices."""
+        return tuple(axis for axis in self.embed if axis not in self.experts)
+
+    @property
+    def expert_mlp(self) -> Axes:
+        """What splits the inner width of an expert."""
+        return tuple(axis for axis in self.mlp if axis not in self.experts)
 
     def __post_init__(self):
         require(self.replica >= 1, "mesh.replica", "at least 1", self.replica)

@@ -44,7 +44,7 @@ def refuse_indivisible(config: Config) -> None:
     if False in kinds:
         sizes.append(("model.intermediate_size", model.intermediate_size, "mlp"))
     if True in kinds:
-        sizes.append(("model.moe_intermediate_size", model.moe_intermediate_size, "mlp"))
+        sizes.append(("model.moe_intermediate_size", model.moe_intermediate_size, "expert_mlp"))
     if config.warmup.max_steps:
         sizes.append(("warmup.rows_per_step", config.warmup.rows_per_step, "batch"))
     for field, size, logical in sizes:

@@ -41,15 +41,12 @@ PARAMETERS: dict[str, tuple[str | None, ...]] = {
     "up_proj/kernel": (None, "embed", "mlp"),
     "down_proj/kernel": (None, "mlp", "embed"),
     "router/kernel": (None, None, None),
-    "experts/gate_proj": (None, "experts", None, "mlp"),
-    "experts/up_proj": (None, "experts", None, "mlp"),
-    "experts/down_proj": (None, "experts", "mlp", None),
+    "experts/gate_proj": (None, "experts", "expert_embed", "expert_mlp"),
+    "experts/up_proj": (None, "experts", "expert_embed", "expert_mlp"),
+    "experts/down_proj": (None, "experts", "expert_mlp", "expert_embed"),
     "ns_coeffs": (None,),  # Muon's constants
 }
-"""The end of a parameter's path -> the names of its axes; a layer's parameters have the layers in front.
-
-Experts are split among devices and not cut into pieces that would have to be gathered.
-"""
+"""The end of a parameter's path -> the names of its axes; a layer's parameters have the layers in front."""
 
 
 def names_of(path: tuple[Any, ...], ndim: int) -> tuple[str | None, ...]:
@@ -192,6 +189,11 @@ def abstract_rows(shapes: Any, *names: str | None) -> Any:
 def abstract(shapes: Any) -> Any:
     """Shapes with their shardings, as a restore wants them."""
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings(shapes))
+
+
+def whole_width() -> Any:
+    """A context in which nothing is cut along its width: for code that uses parameters as `gathered` leaves them."""
+    return RULES(None if RULES.value is None else dataclasses.replace(RULES.value, embed=()))
 
 
 def gathered(params: Any) -> Any:

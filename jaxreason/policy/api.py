@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxreason.config import ModelConfig
 from jaxreason.ops import attention, logprob
-from jaxreason.parallel.rules import gathered, shard
+from jaxreason.parallel.rules import gathered, shard, whole_width
 from jaxreason.policy import moe
 from jaxreason.policy.cache import Cache, after_prompt, write
 from jaxreason.policy.rope import rotation
@@ -193,7 +193,8 @@ def prefill(
         attended = attention.causal(
             q, k, v, segments_PL, window=block.window, implementation=config.attention_implementation
         )
-        x_PLD, _ = block.apply({"params": p}, x_PLD, attended, method=Block.finish)
+        with whole_width():
+            x_PLD, _ = block.apply({"params": p}, x_PLD, attended, method=Block.finish)
     return _final_norm(params, x_PLD[:, -1], config), Cache(layers=tuple(layers), prefix_length=length_P)
 
 
@@ -222,7 +223,8 @@ def decode(
         attended = attention.with_prefix(
             q, layer.prefix_k, layer.prefix_v, layer.k, layer.v, cache.prefix_length, step, window=block.window
         )
-        x_PGD, _ = block.apply({"params": p}, x_PGD, attended, method=Block.finish)
+        with whole_width():
+            x_PGD, _ = block.apply({"params": p}, x_PGD, attended, method=Block.finish)
     return _final_norm(params, x_PGD, config), Cache(layers=tuple(layers), prefix_length=cache.prefix_length)
 
 

@@ -1,7 +1,8 @@
 """A mixture of experts in place of a layer's SwiGLU: each token goes through a few of E small ones.
 
 No token is ever dropped and no shape depends on where tokens go: rows are sorted by expert, and each expert's product
-runs over its own rows. There is no auxiliary loss; how evenly tokens spread is a metric.
+runs over its own rows. On several devices each computes the experts it holds (`moe_mesh`). There is no auxiliary loss;
+how evenly tokens spread is a metric.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxreason.config import ModelConfig
+from jaxreason.ops import grouped
+from jaxreason.policy.moe_mesh import over_devices
 from jaxreason.types import Metrics
 
 
@@ -51,14 +54,21 @@ class Experts(nn.Module):
             return self.param(name, init, (E, *shape), c.param_dtype).astype(c.dtype)
 
         gate_EDF, up_EDF, down_EFD = matrices("gate_proj", D, F), matrices("up_proj", D, F), matrices("down_proj", F, D)
-        N, k = expert_Nk.shape
-        order_M = jnp.argsort(expert_Nk.reshape(-1))  # M = N k places, those of one expert side by side
-        rows_E = jnp.bincount(expert_Nk.reshape(-1), length=E)
-        x_MD = x_ND[order_M // k]
-        h_MF = nn.silu(jax.lax.ragged_dot(x_MD, gate_EDF, rows_E)) * jax.lax.ragged_dot(x_MD, up_EDF, rows_E)
-        out_MD = jax.lax.ragged_dot(h_MF, down_EFD, rows_E)
-        out_NkD = out_MD[jnp.argsort(order_M)].reshape(N, k, D)
-        return jnp.einsum("nk,nkd->nd", weight_Nk, out_NkD, preferred_element_type=jnp.float32).astype(c.dtype)
+        return over_devices(mix, x_ND, weight_Nk, expert_Nk, gate_EDF, up_EDF, down_EFD)
+
+
+def mix(x_ND, weight_Nk, expert_Nk, gate_EDF, up_EDF, down_EFD, first):
+    """Weighted sum [N D] of those of each token's experts that are among the E from number `first` on."""
+    (N, k), E = expert_Nk.shape, gate_EDF.shape[0]
+    own_M = expert_Nk.reshape(-1) - first  # M = N k places
+    own_M = jnp.where((own_M >= 0) & (own_M < E), own_M, E)
+    order_M = jnp.argsort(own_M)  # those of one expert side by side, those of other devices' last
+    rows_E = jnp.bincount(own_M, length=E)
+    x_MD = x_ND[order_M // k]
+    h_MF = nn.silu(grouped.dot(x_MD, gate_EDF, rows_E)) * grouped.dot(x_MD, up_EDF, rows_E)
+    out_MD = grouped.dot(h_MF, down_EFD, rows_E)
+    out_NkD = out_MD[jnp.argsort(order_M)].reshape(N, k, -1)
+    return jnp.einsum("nk,nkd->nd", weight_Nk, out_NkD, preferred_element_type=jnp.float32).astype(x_ND.dtype)
 
 
 def load(expert_Nk: jax.Array, counted_N: jax.Array, num_experts: int) -> jax.Array:

@@ -8,6 +8,8 @@ import pytest
 from jaxreason.config import Config, load
 from jaxreason.parallel import mesh
 
+EXPERTS = ("--model.num_experts=9", "--model.moe_intermediate_size=33")
+
 
 def _config(*overrides: str) -> Config:
     return load(None, overrides)
@@ -49,6 +51,9 @@ def test_the_mesh_fits_devices_and_batch(overrides, sizes):
         (("--mesh.tensor=2", "--model.vocab_size=401"), "model.vocab_size: expected a multiple of 2"),
         (("--mesh.fsdp=8", "--warmup.max_steps=1", "--warmup.rows_per_step=4"), "warmup.rows_per_step"),
         (("--mesh.replica=2", "--mesh.fsdp=4", "--data.prompts_per_step=4"), "mesh.replica=2 x mesh.fsdp=4"),
+        (("--mesh.tensor=2", *EXPERTS), "model.num_experts: expected a multiple of 2 (mesh.tensor=2), which split it"),
+        (("--mesh.fsdp=2", "--mesh.experts=[fsdp]", *EXPERTS), "model.num_experts: expected a multiple of 2"),
+        (("--mesh.tensor=2", "--mesh.experts=[]", *EXPERTS), "model.moe_intermediate_size: expected a multiple of 2"),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_refused(overrides, message):
