@@ -59,7 +59,8 @@ def on_topology(config: Config, topology: Topology) -> Iterator[Config]:
 def compile_for(program: Program, topology: Topology) -> Finding:
     """Compile, and read what came out; a program that needs too much memory is a finding, not an error."""
     began = time.monotonic()
-    counted = flops.traced(program.traced.jaxpr.jaxpr, program.work.trips)
+    share = flops.expert_share(rules.RULES.value)
+    counted = flops.traced(program.traced.jaxpr.jaxpr, program.work.trips, share)
     dump = Path(tempfile.mkdtemp())
     try:
         options = {"xla_dump_to": str(dump), "xla_dump_hlo_as_text": True}
@@ -87,7 +88,7 @@ def compile_for(program: Program, topology: Topology) -> Finding:
     peak = max(total, memory.peak_memory_in_bytes)
     fits = peak + program.beside <= topology.chip.memory_gib * GIB
     held = None if program.state is None else bytes_held(program.state)
-    read = flops.Compiled(compiled.as_text() or "", program.work.trips)
+    read = flops.Compiled(compiled.as_text() or "", program.work.trips, share)
     return Finding(
         program.name,
         program.work,

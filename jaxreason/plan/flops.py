@@ -1,7 +1,10 @@
 """Matrix-product FLOPs of a program, counted twice: in what was traced (global), and in what was compiled (a device).
 
 Where both agree, no device repeats a product that another one makes. What happens inside a kernel is in neither text;
-attention's is added to both by one formula.
+attention's and that of experts are added to both by one formula each.
+
+A device multiplies those rows that chose an expert of its own. How many these are is data, so both counts take its fair
+share of the rows it has room for: they agree on the work of an even spread, and neither knows of the busiest device.
 """
 
 import math
@@ -11,12 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from jaxreason.config import MeshConfig
 from jaxreason.plan import hlo
 
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 KERNELS = {"splash_mha_fwd": 2, "splash_mha_dkv": 4, "splash_mha_dq": 3}
 """Start of a kernel's name -> how many products of the size of the scores it makes for each query head. Both backward
 kernels of splash attention make the scores and their gradients again."""
+
+GROUPED = ("ragged-dot-none", "tgmm")
+"""What stands in the names of kernels by groups of rows; the arrays to multiply are the last two they are given."""
 
 
 def kernel(name: str, operands: Sequence[Sequence[int]]) -> float:
@@ -37,12 +44,27 @@ def kernel(name: str, operands: Sequence[Sequence[int]]) -> float:
     return 2.0 * products * math.prod(queries) * keys[-2] * share
 
 
-def traced(jaxpr: Any, trips: int) -> float:
+def grouped(rows: Sequence[int], other: Sequence[int]) -> float:
+    """FLOPs of a product by groups of rows: [M D] with a matrix a group [G D F], or for their gradient with [M F].
+
+    >>> grouped((8, 4), (3, 4, 5)) == grouped((8, 4), (8, 5)) == 2 * 8 * 4 * 5
+    True
+    """
+    return 2.0 * rows[0] * math.prod(other[1:]) * (1 if len(other) == 3 else rows[1])
+
+
+def expert_share(mesh: MeshConfig | None) -> float:
+    """The share of its rows that a device multiplies with experts of its own."""
+    return 1.0 if mesh is None else 1.0 / math.prod(getattr(mesh, axis) for axis in mesh.experts)
+
+
+def traced(jaxpr: Any, trips: int, share: float = 1.0) -> float:
     """FLOPs of all devices together.
 
     Args:
       jaxpr: an open jaxpr.
       trips: rounds of a `while` whose number is not written in the program.
+      share: `expert_share` of the mesh in force.
     """
     total = 0.0
     for eqn in jaxpr.eqns:
@@ -52,16 +74,19 @@ def traced(jaxpr: Any, trips: int) -> float:
             inner = math.prod(eqn.invars[0].aval.shape[d] for d in left)
             total += 2.0 * inner * math.prod(eqn.outvars[0].aval.shape)
         elif name in ("ragged_dot", "ragged_dot_general"):
-            total += 2.0 * eqn.invars[0].aval.shape[-1] * math.prod(eqn.outvars[0].aval.shape)
+            total += share * grouped(*(v.aval.shape for v in eqn.invars[:2]))
+        elif params.get("name") == "tgmm":  # a function of Pallas around a kernel without a name
+            turned, other = (v.aval.shape for v in eqn.invars[:2])
+            total += share * grouped(turned[::-1], other)
         elif name == "pallas_call":
             total += kernel(params["name"] or "", [v.aval.shape for v in eqn.invars])
         elif name == "cond":
-            total += max(traced(branch.jaxpr, trips) for branch in params["branches"])
+            total += max(traced(branch.jaxpr, trips, share) for branch in params["branches"])
         elif name == "while":
-            total += _while_trips(eqn, trips) * traced(params["body_jaxpr"].jaxpr, trips)
+            total += _while_trips(eqn, trips) * traced(params["body_jaxpr"].jaxpr, trips, share)
         else:
             times = params["length"] if name == "scan" else params["mesh"].size if name == "shard_map" else 1
-            total += times * sum(traced(inner, trips) for inner in _inner(params))
+            total += times * sum(traced(inner, trips, share) for inner in _inner(params))
     return total
 
 
@@ -86,9 +111,9 @@ def _inner(params: Mapping[str, Any]) -> list[Any]:
 class Compiled:
     """What a compiled program does on one device: its `flops`, and its `collectives`, kind -> (calls, bytes)."""
 
-    def __init__(self, text: str, trips: int):
-        """Read the text; `trips` as for `traced`."""
-        self.trips, self.flops, self.collectives = trips, 0.0, {}
+    def __init__(self, text: str, trips: int, share: float = 1.0):
+        """Read the text; `trips` and `share` as for `traced`."""
+        self.trips, self.share, self.flops, self.collectives = trips, share, 0.0, {}
         self._module = hlo.Module(text)
         self._walk(self._module.entry, 1.0)
 
@@ -108,7 +133,10 @@ class Compiled:
             elif op.kind in ("fusion", "call", "custom-call", "async-start"):
                 if "tpu_custom_call" in op.rest:
                     given = re.search(r"operand_layout_constraints=\{(.*?\})\}", op.rest)
-                    self.flops += times * kernel(op.name, [side for _, side in hlo.arrays(given[1] if given else "")])
+                    sides = [side for _, side in hlo.arrays(given[1] if given else "")]
+                    self.flops += times * kernel(op.name, sides)
+                    if any(name in op.name for name in GROUPED):
+                        self.flops += times * self.share * grouped(*sides[-2:])
                 for inner in op.called:
                     self._walk(inner, times)
 

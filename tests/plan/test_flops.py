@@ -1,11 +1,17 @@
 """Both counts of FLOPs against products counted by hand."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxreason.config import Config, MeshConfig, ModelConfig
 from jaxreason.ops import attention_splash
+from jaxreason.parallel.mesh import on_mesh
 from jaxreason.plan import flops, show
+from jaxreason.policy import moe
 
 
 def _loops(x, w, n):
@@ -53,6 +59,32 @@ def test_attention_inside_a_kernel_is_counted():
     q, k = jnp.zeros((3, S, H, C), jnp.bfloat16), jnp.zeros((3, S, J, C), jnp.bfloat16)
     jaxpr = jax.make_jaxpr(jax.grad(_attention, (0, 1, 2)))(q, k, k, jnp.zeros((3, S), jnp.int32)).jaxpr
     assert flops.traced(jaxpr, trips=1) == 3 * (2 * H * S * C + (2 + 2 + 4 + 3) * 2 * H * S * S * C / 2)
+
+
+def test_experts_are_counted_once_however_they_are_split():
+    """By hand: three products forward and six backward, N k rows each. Catches rows of other devices' experts that
+    count, and a gradient that counts for every expert."""
+    N, k, D, F = 16, 2, 8, 12
+    model = ModelConfig(hidden_size=D, num_experts=8, num_experts_per_tok=k, moe_intermediate_size=F)
+    shapes = {"gate_proj": (8, D, F), "up_proj": (8, D, F), "down_proj": (8, F, D)}
+    params = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+
+    def total(params, x_ND, weight_Nk, expert_Nk):
+        return moe.Experts(model).apply({"params": params}, x_ND, weight_Nk, expert_Nk).sum()
+
+    inputs = (params, jnp.zeros((N, D)), jnp.zeros((N, k)), jnp.zeros((N, k), jnp.int32))
+    weighing = 3 * 2 * N * k * D  # by the router's weights, on every device that has the token
+    split = functools.partial(MeshConfig, fsdp=4, tensor=2)
+    for sizes, devices in (
+        (split(experts=()), 2),
+        (split(experts=("tensor",)), 2),
+        (split(experts=("fsdp",)), 8),
+        (split(experts=("fsdp", "tensor")), 8),
+    ):
+        with on_mesh(dataclasses.replace(Config(), mesh=sizes)):
+            jaxpr = jax.make_jaxpr(jax.grad(total, (0, 1, 2)))(*inputs).jaxpr
+        got = flops.traced(jaxpr, 1, flops.expert_share(sizes))
+        assert got == 9 * 2 * N * k * D * F + devices * weighing, sizes.experts
 
 
 COMPILED = """
