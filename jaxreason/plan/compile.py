@@ -14,7 +14,7 @@ import jax
 from jaxreason.config import Config
 from jaxreason.parallel import mesh as meshes
 from jaxreason.parallel import rules
-from jaxreason.plan import flops
+from jaxreason.plan import flops, hlo
 from jaxreason.plan.absent import devices_of
 from jaxreason.plan.programs import Program, Work, bytes_held
 from jaxreason.plan.topology import Topology
@@ -69,7 +69,9 @@ def compile_for(program: Program, topology: Topology) -> Finding:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        said = re.search(r"Used [\d.]+\w* of [\d.]+\w* \w+", str(error))
+        said = re.search(
+            r"Used [\d.]+\w* of [\d.]+\w* \w+|\([\d.]+\w*\) exceeds available HBM \([\d.]+\w*\)", str(error)
+        )
         return Finding(
             program.name,
             program.work,
@@ -109,12 +111,21 @@ def compile_for(program: Program, topology: Topology) -> Finding:
 
 
 def largest(report: str, count: int = 3) -> list[tuple[float, str]]:
-    """The largest buffers of XLA's memory usage report: GiB, and the arrays that live there, one after the other.
+    """The largest buffers of XLA's memory usage report: GiB, and the arrays that live there one after the other, the
+    largest first.
 
-    >>> largest("  4.00MiB(100%);    4.00MiB;            0;                1; f32[512,2048]")
-    [(0.00390625, 'f32[512,2048]')]
+    >>> largest("  4.00MiB(100%);    4.00MiB;            0;                1; bf16[8], 2\u00d7f32[512,2048]")
+    [(0.00390625, '2\u00d7f32[512,2048], bf16[8]')]
     """
     units = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": GIB}
     row = re.compile(r"^ *[\d.]+\w+\( *\d+%\); +([\d.]+)(\w+); +\d+; +\d+; (.*)$", re.M)
-    found = {(float(size) * units[unit] / GIB, held[:80]) for size, unit, held in row.findall(report) if unit in units}
+    found = {
+        (float(size) * units[unit] / GIB, ", ".join(sorted(re.findall(r"(?:\d+×)?\w+\[[\d,]*\]", held), key=_size)[:3]))
+        for size, unit, held in row.findall(report)
+        if unit in units
+    }
     return sorted(found, reverse=True)[:count]
+
+
+def _size(array: str) -> int:
+    return -hlo.largest_bytes(array)

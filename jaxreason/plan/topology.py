@@ -20,18 +20,18 @@ PRODUCTS = {"v4": ("v4", 2), "v5litepod": ("v5e", 1), "v5e": ("v5e", 1), "v5p": 
 class Chip:
     """What one device can do at most; of tpu7x a device is half a chip."""
 
-    memory_gib: float
+    memory_gib: float  # that libtpu 0.0.42.1 lets a program have
     flops: float  # bf16, a second
     memory_bytes: float  # a second
     link_bytes: float  # a second, one link, one way
 
 
 CHIPS = {
-    "v4": Chip(32, 275e12, 1.23e12, 45e9),
-    "v5e": Chip(16, 197e12, 0.82e12, 45e9),
-    "v5p": Chip(95, 459e12, 2.77e12, 90e9),
-    "v6e": Chip(32, 918e12, 1.64e12, 90e9),
-    "tpu7x": Chip(96, 1153e12, 3.69e12, 100e9),
+    "v4": Chip(30.75, 275e12, 1.23e12, 45e9),
+    "v5e": Chip(15.75, 197e12, 0.82e12, 45e9),
+    "v5p": Chip(95.74, 459e12, 2.77e12, 90e9),
+    "v6e": Chip(31.25, 918e12, 1.64e12, 90e9),
+    "tpu7x": Chip(94.75, 1153e12, 3.69e12, 100e9),
 }
 
 

@@ -132,7 +132,7 @@ def test_what_a_run_holds_beside_a_program():
 def _guess(config: Config) -> Estimate:
     """Update memory falls with the devices a row is split over, time rises with them and with the micro-batches."""
     rows = config.grpo.micro_batch_rows / config.mesh.fsdp
-    update = rows * (4.0 if not config.model.remat else 1.0) * 8 / config.mesh.tensor
+    update = rows * (4.0 if not config.model.remat else 1.0) * 7.5 / config.mesh.tensor
     return Estimate(update, 10.0, config.mesh.tensor + 1 / rows + 0.3 * config.model.remat)
 
 
@@ -142,11 +142,12 @@ def test_candidates_are_ordered_by_what_they_should_cost():
     found, reason = choose.candidates(config, parse("v5e:4x4"), _guess)
     assert {c.config.mesh.tensor for c in found} == {1, 2, 4, 8}  # 16 does not divide 8 key heads
     assert "model.num_key_value_heads" in reason
-    fits = [c.estimate.gib <= 16 for c in found]
+    memory = parse("v5e:4x4").chip.memory_gib
+    fits = [c.estimate.gib <= memory for c in found]
     assert fits == sorted(fits, reverse=True)
     costs = [c.estimate.seconds for c, fit in zip(found, fits, strict=True) if fit]
     assert costs == sorted(costs)
-    assert all(c.estimate.gib <= 24 for c in found)
+    assert all(c.estimate.gib <= 1.5 * memory for c in found)
     first = found[0].settings
     assert first == {
         "mesh.replica": 1,
