@@ -77,13 +77,14 @@ def weights(config: Config, tokens: int | None = None, *, head: bool = True) -> 
 def _layer(config: Config, layer: int, experts: int, mesh: MeshConfig | None = None) -> float:
     """Weights of a layer with so many of its experts; on a mesh those that one device computes with."""
     model = config.model
-    heads, few, mlp, expert = (parts(mesh, name) if mesh else 1 for name in ("heads", "kv_heads", "mlp", "experts"))
+    names = ("heads", "kv_heads", "mlp", "experts", "expert_mlp")
+    heads, few, mlp, expert, inner = (parts(mesh, name) if mesh else 1 for name in names)
     width = model.hidden_size * model.head_dim
     attention = width * (2 * model.num_attention_heads / heads + 2 * model.num_key_value_heads / few)
     sparse, _ = model.layer_kind(layer)
     if not sparse:
         return attention + 3 * model.hidden_size * model.intermediate_size / mlp
-    return attention + 3 * model.hidden_size * model.moe_intermediate_size * experts / max(mlp, expert)
+    return attention + 3 * model.hidden_size * model.moe_intermediate_size * experts / (expert * inner)
 
 
 def parts(mesh: MeshConfig, name: str) -> int:

@@ -99,6 +99,8 @@ def test_experts_count_as_far_as_tokens_reach():
     few = Work(trips=4, tokens=12, predicted=0, pairs=0.0, passes=1)  # 3 tokens a round reach 6 experts at most
     assert roofline.moved(few, 0.0, config) == 3 * (attention + 6 * expert) * 2 * 4
     assert roofline.useful(few, config) == 2 * 12 * 3 * (attention + 2 * expert)
+    split = dataclasses.replace(config, mesh=dataclasses.replace(config.mesh, tensor=2, experts=("tensor",)))
+    assert roofline.moved(few, 0.0, split) == 3 * (attention + 6 * expert) / 2 * 2 * 4  # an expert is whole on one
 
 
 def test_the_bound_is_the_slowest_part():
