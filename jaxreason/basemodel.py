@@ -8,13 +8,14 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 import jax
 
-from jaxreason.config import Config, ModelConfig
+from jaxreason.config import Config, HelperModelConfig, ModelConfig
 from jaxreason.parallel.rules import abstract
 from jaxreason.policy import api, huggingface
 from jaxreason.progress import Display
@@ -69,6 +70,29 @@ def find(config: Config, given: Collection[str] = (), *, weights: bool = True) -
             )
     base = BaseModel(config.model.path, config.model.revision, folder, fingerprint(folder))
     return dataclasses.replace(config, model=model), base
+
+
+def find_helpers(config: Config, given: Collection[str] = ()) -> tuple[Config, BaseModel | None]:
+    """`find` for the policy that plays the helpers, where that is one of their own: helper_model.path.
+
+    Raises:
+      ValueError: as `find`; or helper_model is set and nobody would read it.
+    """
+    if config.agents.helper_policy == "shared":
+        if config.helper_model != HelperModelConfig():
+            raise ValueError(
+                "helper_model: expected agents.helper_policy=separate beside it, got shared, which does not read it; "
+                "set the one or leave out the other"
+            )
+        return config, None
+    own = [name.removeprefix("helper_") for name in given if name.startswith("helper_model.")]
+    try:
+        found, base = find(config.for_helpers, own)
+    except ValueError as error:
+        names = "|".join(field.name for field in dataclasses.fields(ModelConfig))
+        raise ValueError(re.sub(rf"\bmodel\.(?=({names})\b)", "helper_model.", str(error))) from None
+    fields = {field.name: getattr(found.model, field.name) for field in dataclasses.fields(ModelConfig)}
+    return dataclasses.replace(config, helper_model=HelperModelConfig(**fields)), base
 
 
 def keep_files(base: BaseModel, to: Path) -> None:

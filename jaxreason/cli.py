@@ -240,7 +240,9 @@ def _train_and_show(args: argparse.Namespace) -> None:
     from jaxreason.evaluation import show
     from jaxreason.train import train
 
-    basemodel.find(conf, config.given(args.config, args.overrides))  # only here it is known what was written
+    written = config.given(args.config, args.overrides)  # only here it is known
+    basemodel.find(conf, written)
+    basemodel.find_helpers(conf, written)
     results = train(conf, display=display)
     if not hosts.first():
         return

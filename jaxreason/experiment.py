@@ -6,13 +6,14 @@ Everything here is host work done once, before the first step, and the same on e
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxreason import runfolder
 from jaxreason.agents import episode, prompts
 from jaxreason.basemodel import BaseModel, keep_files
-from jaxreason.config import ROLES, Config, DataConfig
+from jaxreason.config import ROLES, Config, DataConfig, ModelConfig
 from jaxreason.data import arithmetic, dataset, problems, tokenizer
 from jaxreason.data.demonstrate import SYMBOLS, Piece, demonstrate
 from jaxreason.data.problems import Problem
@@ -34,15 +35,27 @@ class Experiment:
     test: list[Problem]
     dropped: int  # problems whose prompt was too long
     base: BaseModel | None  # the released checkpoint that the run starts from
+    helper_base: BaseModel | None = None  # the one that the helpers start from, where they are a policy of their own
+
+    @property
+    def for_helpers(self) -> "Experiment":
+        """The experiment with the policy that plays the helpers as its policy; see `Config.for_helpers`."""
+        if self.config.agents.helper_policy == "shared":
+            return self
+        return dataclasses.replace(self, config=self.config.for_helpers, base=self.helper_base)
 
 
 def prepare(
-    config: Config, folder: Path, say: Callable[[str], None] = lambda line: None, base: BaseModel | None = None
+    config: Config,
+    folder: Path,
+    say: Callable[[str], None] = lambda line: None,
+    base: BaseModel | None = None,
+    helper_base: BaseModel | None = None,
 ) -> Experiment:
     """Make or find the data and the tokenizer of a run inside its folder.
 
     Args:
-      config: as `basemodel.find` gives it.
+      config: as `basemodel.find` and `basemodel.find_helpers` give it.
       say: is told, in a line each, what was done and what was dropped.
 
     Raises:
@@ -52,6 +65,11 @@ def prepare(
         raise ValueError(
             f"reward.preset: {config.reward.preset} reads the labels of the built-in task, expected data.train to be "
             f"builtin, got {config.data.train}; take guarded"
+        )
+    if config.agents.helper_policy == "separate" and PRESETS[config.reward.preset].helpers == "none":
+        raise ValueError(
+            f"agents.helper_policy: expected shared with reward.preset={config.reward.preset}, which asks no helper, "
+            "got separate; change either"
         )
     train, test = _training(config.data), held_out(config.data)
     if config.tokenizer.path:
@@ -65,6 +83,8 @@ def prepare(
         tok = _train_tokenizer(config, train, folder / "tokenizer")
         say(f"trained a sentencepiece tokenizer of {tok.vocab_size} pieces")
     config = with_vocabulary(config, tok)
+    if helper_base:
+        refuse_other_tokens(helper_base, tok)
     refuse_overlong(config, tok)
     kept = [fits(problem, config, tok) for problem in train]
     dropped = len(train) - sum(kept)
@@ -84,7 +104,7 @@ def prepare(
         raise ValueError("data.test: no held-out problem left; raise data.max_prompt_length")
     built = dataset.prepare(train, folder / "data")
     stream = dataset.open_stream(built, seed=config.run.seed, batch_size=config.data.prompts_per_step)
-    return Experiment(config, tok, stream, test_kept, dropped, base)
+    return Experiment(config, tok, stream, test_kept, dropped, base, helper_base)
 
 
 def fits(problem: Problem, config: Config, tok: Tokenizer) -> bool:
@@ -159,27 +179,58 @@ def refuse_overlong(config: Config, tok: Tokenizer) -> None:
     Raises:
       ValueError: naming the role and the two lengths.
     """
-    most = config.model.max_position_embeddings
-    lengths, asked = episode.row_limits(config, tok), asked_roles(config)
-    longest, role = max((lengths[role], role) for role in asked)
-    if most and longest > most:
+    lengths = episode.row_limits(config, tok)
+    for model, roles in ((config.model, played_by_policy(config)), (config.for_helpers.model, asked_helpers(config))):
+        most = model.max_position_embeddings
+        longest, role = max(((lengths[role], role) for role in roles), default=(0, ""))
+        if most and longest > most:
+            raise ValueError(
+                f"sampling.max_completion_length: prompt and completion of role {role} can have {longest} tokens, the "
+                f"model is made for {most}; lower it or data.max_prompt_length"
+            )
+
+
+def refuse_other_tokens(base: BaseModel, tok: Tokenizer) -> None:
+    """Refuse helpers to whom the policy's token ids mean other texts.
+
+    Raises:
+      ValueError: naming the first id that differs.
+    """
+    theirs = tokenizer.load(base.folder)
+    shared = min(theirs.vocab_size, tok.vocab_size)
+    differing = next((i for i in range(shared) if theirs.token_bytes(i) != tok.token_bytes(i)), None)
+    if differing is not None or theirs.vocab_size < tok.vocab_size:
+        what = f"token {shared if differing is None else differing} differs"
         raise ValueError(
-            f"sampling.max_completion_length: prompt and completion of role {role} can have {longest} tokens, the "
-            f"model is made for {most}; lower it or data.max_prompt_length"
+            f"helper_model.path: expected the tokenizer of {tok.path}, since one text passes between both policies, "
+            f"got another in {base.folder} ({what}); take a smaller model of the same family"
         )
 
 
-def asked_roles(config: Config) -> tuple[str, ...]:
-    """The roles that a run's preset makes use of."""
-    return ROLES if PRESETS[config.reward.preset].helpers != "none" else ROLES[:1]
+def asked_helpers(config: Config) -> tuple[str, ...]:
+    """The helpers that a run's preset makes use of."""
+    return ROLES[1:] if PRESETS[config.reward.preset].helpers != "none" else ()
+
+
+def played_by_policy(config: Config) -> tuple[str, ...]:
+    """The roles that the policy itself plays."""
+    return ROLES[:1] if config.agents.helper_policy == "separate" else (ROLES[0], *asked_helpers(config))
 
 
 def with_vocabulary(config: Config, tok: Tokenizer) -> Config:
-    """Fill in model.vocab_size, or check it: an id outside the embedding would silently be another token."""
-    size = config.model.vocab_size or -(-tok.vocab_size // 64) * 64
+    """Fill in model.vocab_size, and that of the helpers' own model, or check it: an id outside the embedding would
+    silently be another token."""
+    config = dataclasses.replace(config, model=_with_vocabulary(config.model, tok, "model"))
+    if config.agents.helper_policy == "shared":
+        return config
+    return dataclasses.replace(config, helper_model=_with_vocabulary(config.helper_model, tok, "helper_model"))
+
+
+def _with_vocabulary(model: ModelConfig, tok: Tokenizer, section: str) -> Any:
+    size = model.vocab_size or -(-tok.vocab_size // 64) * 64
     if size < tok.vocab_size:
         raise ValueError(
-            f"model.vocab_size: expected at least {tok.vocab_size}, the ids of {tok.path}, got {size}; "
-            + ("take the checkpoint's own tokenizer" if config.model.path else "set it to 0")
+            f"{section}.vocab_size: expected at least {tok.vocab_size}, the ids of {tok.path}, got {size}; "
+            + ("take the checkpoint's own tokenizer" if model.path else "set it to 0")
         )
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, vocab_size=size))
+    return dataclasses.replace(model, vocab_size=size)

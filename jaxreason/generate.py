@@ -63,6 +63,11 @@ def show(place: stored.Place, question: str, *, seed: int, step: int | None, exp
       Stopped: interrupted; what was written stands.
     """
     config, tok, console = place.config, place.tokenizer, display.console
+    if explained and config.agents.helper_policy == "separate":
+        raise ValueError(
+            "--explain: expected a policy that plays its own helpers, got one trained beside helpers of their own "
+            "(agents.helper_policy=separate); leave it out"
+        )
     params, _ = stored.open_policy(place, step, display)
     written, began = Answer(), time.monotonic()
     with Interrupt() as interrupt:

@@ -6,7 +6,7 @@ how many rows a batch needs depends on its lengths.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ from jaxreason.parallel.rules import everywhere, place
 from jaxreason.rewards.combine import score
 from jaxreason.rewards.importance import RatioState
 from jaxreason.rewards.presets import PresetSpec
-from jaxreason.types import Advantages, Chunks, Params, Rewards, Scores, UpdateBatch, pytree
+from jaxreason.types import Advantages, Chunks, Metrics, Params, Rewards, Scores, TrainState, UpdateBatch, pytree
 
 
 @pytree
@@ -150,31 +150,43 @@ class Packing:
     with_ref: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """One policy that is updated: its compiled functions, which take packed batches as NumPy."""
+
+    prefix: str  # of the metrics about its whole update
+    roles: tuple[str, ...]  # that it plays and learns from
+    update: Callable[[TrainState, UpdateBatch], tuple[TrainState, Metrics]]
+    reference: Callable[[Params, UpdateBatch], jax.Array]  # log-probabilities under other parameters
+    packing: Packing
+
+
 def pack_updates(
     episode: Episode,
     advantages: Advantages,
     limits: dict[str, int],
     config: Config,
-    packing: Packing,
-    reference: Callable[[Params, UpdateBatch], jax.Array],
-    frozen_params: Params | None,
+    learner: Learner,
+    start: Params | None,
 ) -> list[UpdateBatch]:
-    """One packed batch for each mini-batch of problems, the reference's log-probabilities filled in.
+    """One packed batch of a learner's rows for each mini-batch of problems, with the reference's log-probabilities.
 
     A token without advantage and without KL teaches nothing; rows that hold only such tokens are left out, which
     changes no sum (the weights count them) and saves their forward and backward passes.
 
     Args:
       limits: role -> token limit, for loss_type dr_grpo.
+      start: the learner's parameters before step 0, where there is KL.
     """
     P, _ = episode.shape
-    grpo = config.grpo
+    grpo, packing = config.grpo, learner.packing
+    token = {role: token_PGT for role, token_PGT in advantages.token.items() if role in learner.roles}
     result = []
     for part in batch.mini_batches(P, grpo.num_mini_batches):
-        keep = {role: advantages.keep[role][part] for role in advantages.token}
+        keep = {role: advantages.keep[role][part] for role in token}
         weights = loss.normalised_role_weights(dict(zip(ROLES, grpo.role_weights, strict=True)), keep)
         sequences = []
-        for role, token_PGT in advantages.token.items():
+        for role, token_PGT in token.items():
             rollout, asked = episode.rollouts[role], episode.prompts[role]
             weight_PGT = np.asarray(
                 loss.token_weights(
@@ -201,7 +213,39 @@ def pack_updates(
         shape = batch.shape_for(sequences, packing.shapes)
         packed = batch.pack(sequences, shape, num_candidates=packing.num_candidates)
         if packing.with_ref:
-            ref_logp: Any = np.asarray(reference(frozen_params, packed))
+            ref_logp: Any = np.asarray(learner.reference(start, packed))
             packed = dataclasses.replace(packed, ref_logp=ref_logp)
         result.append(packed)
     return result
+
+
+def learn(
+    learners: Sequence[Learner], states: Sequence[TrainState], batches: Sequence[Sequence[UpdateBatch]]
+) -> tuple[list[TrainState], dict[str, tuple[float, float]]]:
+    """Update each policy on its batches; nothing more is updated once a loss was no number.
+
+    Args:
+      states: of the learners; donated.
+
+    Returns:
+      New states, and the metrics of all of them as (sum, count): those of a role under the role's name, those of a
+      whole update behind its learner's prefix, and `not_finite` over all.
+    """
+    states, total = list(states), {}
+    for i, (learner, packed) in enumerate(zip(learners, batches, strict=True)):
+        failed = False
+        for batch_ in packed:
+            states[i], found = learner.update(states[i], batch_)
+            for name, (value, count) in jax.device_get(found).items():
+                shared = name == "not_finite" or name.split("/")[0] in ROLES
+                key = name if shared else learner.prefix + name
+                before = total.get(key, (0.0, 0.0))
+                total[key] = (before[0] + float(value), before[1] + float(count))
+            failed = bool(total["not_finite"][0])
+            if failed:
+                break
+        if failed:
+            # The update that failed changed no parameter; nor shall it count as a step.
+            states[i] = dataclasses.replace(states[i], step=states[i].step - 1)
+            break
+    return states, total

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 CONFIG, ENV, METRICS, RESULTS = "config.yaml", "env.json", "metrics.jsonl", "results.json"
 SAMPLES, EVALUATION, TENSORBOARD, CHECKPOINTS = "samples", "evaluation", "tb", "checkpoints"
 START, BEST, MODEL = "start", "best", "model.json"
+HELPER = "helper"
+"""Where the helpers are a policy of their own: START and MODEL of it are in here."""
 _MAY_CHANGE = {
     "run.max_steps",
     "run.output_dir",

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason import basemodel, runfolder, storage, warmup
-from jaxreason.checkpoint import Checkpoints, NoneWhole, size
-from jaxreason.config import Config, RewardConfig
+from jaxreason.checkpoint import Checkpoints, NoneWhole, open_checkpoints, size
+from jaxreason.config import ROLES, Config, RewardConfig
 from jaxreason.data.problems import to_json
 from jaxreason.evaluation.best import best_step
 from jaxreason.experiment import Experiment
@@ -27,6 +27,7 @@ from jaxreason.progress import Display
 from jaxreason.rewards import budget
 from jaxreason.rewards.budget import BudgetState
 from jaxreason.rewards.importance import RatioState, initial_ratio
+from jaxreason.rewards.presets import PRESETS
 from jaxreason.runfolder import RunFolder
 from jaxreason.types import Params, TrainState, pytree
 
@@ -38,18 +39,32 @@ class RunState:
     train: TrainState
     ratio: RatioState
     budget: BudgetState | None = None  # only where a target is set
+    helper: TrainState | None = None  # only where the helpers are a policy of their own that is trained
 
 
-def new_state(params: Params, config: Config) -> RunState:
-    """The state before the first step."""
+def new_state(params: Params, config: Config, helper_params: Params | None = None) -> RunState:
+    """The state before the first step.
+
+    Args:
+      helper_params: of the helpers where `trains_helper`.
+    """
     transformation, _ = optimizer.make_optimizer(config.optimizer, 1)
-    train = TrainState(step=jnp.int32(0), params=params, opt_state=transformation.init(params))
+
+    def train_state(params: Params) -> TrainState:
+        return TrainState(step=jnp.int32(0), params=params, opt_state=transformation.init(params))
+
     # The budget's numbers come once the starting policy has been evaluated, see `begin_budget`.
     return RunState(
-        train=train,
+        train=train_state(params),
         ratio=initial_ratio(),
         budget=budget.initial(1.0, 1.0) if config.reward.has_budget else None,
+        helper=None if helper_params is None else train_state(helper_params),
     )
+
+
+def trains_helper(config: Config) -> bool:
+    """Whether the helpers are a policy of their own that is updated."""
+    return config.agents.helper_policy == "separate" and PRESETS[config.reward.preset].helpers == "train"
 
 
 def shape_of_start(config: Config) -> Params:
@@ -59,7 +74,10 @@ def shape_of_start(config: Config) -> Params:
 
 def shape_of_state(config: Config) -> RunState:
     """Shapes of everything in a checkpoint, with where it stands: on the mesh of this process, whoever saved it."""
-    return abstract(jax.eval_shape(lambda params: new_state(params, config), shape_of_start(config)))
+    helper = shape_of_start(config.for_helpers) if trains_helper(config) else None
+    return abstract(
+        jax.eval_shape(lambda *params: new_state(params[0], config, params[1]), shape_of_start(config), helper)
+    )
 
 
 def placement(shapes):
@@ -67,12 +85,40 @@ def placement(shapes):
     return jax.tree.map(lambda x: x.sharding, shapes)
 
 
+def starting_helpers(exp: Experiment, folder: Path, display: Display, interrupt: Interrupt) -> Params | None:
+    """The helpers' own policy before step 0, as `starting_policy` makes it; None where the policy plays them."""
+    if exp.config.agents.helper_policy == "shared":
+        return None
+    with open_checkpoints(folder / runfolder.HELPER / runfolder.START, 1) as starts:
+        return starting_policy(
+            exp.for_helpers,
+            starts,
+            folder / runfolder.HELPER,
+            display,
+            interrupt,
+            roles=ROLES[1:],
+            who="helpers' policy",
+        )
+
+
 def starting_policy(
-    exp: Experiment, starts: Checkpoints, folder: Path, display: Display, interrupt: Interrupt
+    exp: Experiment,
+    starts: Checkpoints,
+    folder: Path,
+    display: Display,
+    interrupt: Interrupt,
+    *,
+    roles: Sequence[str],
+    who: str = "policy",
 ) -> Params:
     """The policy before step 0: restored if it was made before, else loaded or initialised, and warm-started if asked.
 
     What was loaded and not warmed is loaded again by every launch and never stored a second time.
+
+    Args:
+      folder: where model.json goes.
+      roles: those it is shown in the supervised start.
+      who: in words.
     """
     config = exp.config
     shapes = shape_of_start(config)
@@ -86,10 +132,10 @@ def starting_policy(
     else:
         build = jax.jit(api.init, static_argnames="config", out_shardings=placement(shapes))
         params = build(jax.random.key(config.run.seed), config=config.model)
-    display.say(f"policy of {api.num_params(params) / 1e6:.2f}M parameters on {describe()}")
+    display.say(f"{who} of {api.num_params(params) / 1e6:.2f}M parameters on {describe()}")
     if config.warmup.max_steps:
         with display.bar("warm-up", config.warmup.max_steps, every=config.warmup.max_steps // 5) as advance:
-            params = warmup.run(params, config, exp.tokenizer, advance, interrupt.noticed)
+            params = warmup.run(params, config, exp.tokenizer, advance, interrupt.noticed, roles=roles)
         if interrupt.noticed():
             raise Stopped(f"{interrupt.signal.name}: stopped in the warm-up, which begins anew", interrupt.exit_code)
     if exp.base:
@@ -150,7 +196,7 @@ def open_folder(config: Config) -> Iterator[RunFolder]:
 
 
 def open_state(
-    exp: Experiment, start: Params, checkpoints: Checkpoints, folder: RunFolder
+    exp: Experiment, start: Params, helper_start: Params | None, checkpoints: Checkpoints, folder: RunFolder
 ) -> tuple[RunState, int, dict]:
     """State, steps done and the monitor's memory: from the newest whole checkpoint, or new."""
     config = exp.config
@@ -158,8 +204,8 @@ def open_state(
     if checkpoints.latest_step() is None:
         folder.truncate_after(0)
         # A copy: the update donates what it is given, and `start` must stay.
-        copy = jax.jit(lambda p: new_state(jax.tree.map(jnp.copy, p), config), out_shardings=placement(shapes))
-        return copy(start), 0, {}
+        copy = jax.jit(lambda p, h: jax.tree.map(jnp.copy, new_state(p, config, h)), out_shardings=placement(shapes))
+        return copy(start, helper_start if trains_helper(config) else None), 0, {}
     state, meta, number = checkpoints.restore(None, shapes)
     for name, now in identity(exp).items():
         if meta[name] != now:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -12,13 +12,13 @@ from jax.sharding import Mesh
 from jaxreason import runstate
 from jaxreason.agents import episode, frozen
 from jaxreason.agents.constraints import tag_tokens
-from jaxreason.agents.roles import token_limits
+from jaxreason.agents.roles import REASON, token_limits
 from jaxreason.config import Config, GRPOConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.experiment import Experiment
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch, optimizer, reference, update
-from jaxreason.learning import Packing
+from jaxreason.learning import Learner, Packing
 from jaxreason.parallel.rules import place, replicated
 from jaxreason.policy import api
 from jaxreason.rewards.presets import PRESETS
@@ -28,14 +28,12 @@ from jaxreason.types import Metrics, Params, TrainState, UpdateBatch
 
 @dataclasses.dataclass(frozen=True)
 class Tools:
-    """The compiled functions and fixed numbers of a run. Packed batches go in as NumPy."""
+    """The compiled functions and fixed numbers of a run."""
 
     exp: Experiment
-    update: Callable[[TrainState, UpdateBatch], tuple[TrainState, Metrics]]
-    reference: Callable[[Params, UpdateBatch], jax.Array]  # log-probabilities under other parameters
-    expect: Callable[[Params, UpdateBatch], jax.Array]  # expected index among candidates, ditto
+    learners: tuple[Learner, ...]  # the policy; then the helpers', where they are one of their own that is trained
+    expect: Callable[[Params, UpdateBatch], jax.Array]  # expected index among candidates under the helpers' parameters
     schedule: optax.Schedule
-    packing: Packing
     frozen_shapes: tuple[batch.Shape, ...]
     limits: dict[str, int]
     pool: Pool
@@ -56,30 +54,45 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
     lengths = episode.row_limits(config, exp.tokenizer)
     shape = {"row_length": config.grpo.row_length, "micro_batch_rows": config.grpo.micro_batch_rows}
     constrained = config.agents.decoding == "constrained" and preset.helpers == "train"
-    compiled = programs(compiled_for(config), steps, jax.sharding.get_mesh())
+    mesh = jax.sharding.get_mesh()
+
+    def learner(config: Config, roles: tuple[str, ...], prefix: str = "") -> Learner:
+        compiled = programs(compiled_for(config), steps, mesh)
+        return Learner(
+            prefix=prefix,
+            roles=roles,
+            update=_placed(compiled.update),
+            reference=_placed(compiled.reference),
+            packing=Packing(
+                shapes=update_shapes(config, exp.tokenizer, roles),
+                num_candidates=frozen.DIGITS if constrained and roles != (REASON.name,) else 0,
+                with_ref=any(config.grpo.beta),
+            ),
+        )
+
+    learning = tuple(preset.terms)
+    if runstate.trains_helper(config):
+        helpers = tuple(role for role in learning if role != REASON.name)
+        learners = (learner(config, (REASON.name,)), learner(config.for_helpers, helpers, "helper/"))
+    else:
+        learners = (learner(config, learning),)
     return Tools(
         exp=exp,
-        update=_placed(compiled.update),
-        reference=_placed(compiled.reference),
-        expect=_placed(compiled.expect),
+        learners=learners,
+        expect=_placed(programs(compiled_for(config.for_helpers), steps, mesh).expect),
         schedule=schedule,
-        packing=Packing(
-            shapes=update_shapes(config, exp.tokenizer),
-            num_candidates=frozen.DIGITS if constrained else 0,
-            with_ref=any(config.grpo.beta),
-        ),
         frozen_shapes=batch.shapes([(rows, lengths["score"])], **shape) if preset.helpers == "train" else (),
         limits=token_limits(config, tag_tokens=tag_tokens(exp.tokenizer)),
         pool=pool,
     )
 
 
-def update_shapes(config: Config, tokenizer: Tokenizer) -> tuple[batch.Shape, ...]:
-    """What the batches of an update are packed into."""
+def update_shapes(config: Config, tokenizer: Tokenizer, roles: Sequence[str] = ()) -> tuple[batch.Shape, ...]:
+    """What the batches of an update are packed into, with rows of these roles, or of all that learn."""
     rows = config.data.prompts_per_step * config.sampling.num_generations
     lengths = episode.row_limits(config, tokenizer)
     return batch.shapes(
-        [(rows, lengths[role]) for role in PRESETS[config.reward.preset].terms],
+        [(rows, lengths[role]) for role in roles or PRESETS[config.reward.preset].terms],
         row_length=config.grpo.row_length,
         micro_batch_rows=config.grpo.micro_batch_rows,
     )

@@ -18,7 +18,6 @@ where they are silent, with the configuration field where there is one:
  9. No KL term (grpo.beta) and an upper clip of 0.28 (grpo.epsilon_high), after the second paper.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable
 
@@ -29,7 +28,7 @@ import numpy as np
 from jaxreason import basemodel, experiment, learning, monitor, runfolder, runstate, stepmetrics
 from jaxreason.agents import episode, frozen, oracle
 from jaxreason.checkpoint import open_checkpoints
-from jaxreason.config import Config
+from jaxreason.config import ROLES, Config
 from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import optimizer
@@ -48,7 +47,12 @@ EVALUATION, STEP = 1, 2
 
 
 def step(
-    state: RunState, start: Params | None, number: int, tools: Tools, wait: Callable = jax.block_until_ready
+    state: RunState,
+    start: Params | None,
+    number: int,
+    tools: Tools,
+    wait: Callable = jax.block_until_ready,
+    helper_start: Params | None = None,
 ) -> tuple[RunState, dict, list[dict], list]:
     """One training step: the picture in the design, top to bottom.
 
@@ -57,6 +61,7 @@ def step(
       start: the policy as it was before step 0; None where nothing needs it.
       number: of the step, from 0.
       wait: returns arrays when they are made, or raises to give the step up; not called once the state is donated.
+      helper_start: the same of the helpers, where they are a policy of their own; None where the policy plays them.
 
     Returns:
       New state, the row of metrics, sample rows, and the batches the update saw (kept for a post-mortem).
@@ -67,7 +72,10 @@ def step(
     clock = episode.Clock()
 
     problems = exp.stream.batch(number)
-    helper_params = {"none": None, "train": state.train.params, "frozen": start}[preset.helpers]
+    helper_start = start if helper_start is None else helper_start
+    helper_params = {"none": None, "train": (state.helper or state.train).params, "frozen": helper_start}[
+        preset.helpers
+    ]
     played = episode.run(
         state.train.params, helper_params, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, tools.pool, wait
     )
@@ -76,7 +84,7 @@ def step(
     frozen_PGK = None
     if preset.helpers == "train":
         frozen_PGK = frozen.expected_scores(
-            start, played, tools.expect, config, exp.tokenizer, shapes=tools.frozen_shapes
+            helper_start, played, tools.expect, config, exp.tokenizer, shapes=tools.frozen_shapes
         )
     clock.lap("frozen_scorer")
 
@@ -96,22 +104,17 @@ def step(
         max_length=config.sampling.max_completion_length,
         widths=tuple((role, rollout.tokens.shape[2]) for role, rollout in played.rollouts.items()),
     )
-    batches = wait(
-        learning.pack_updates(played, advantages, tools.limits, config, tools.packing, tools.reference, start)
-    )
+    batches = [
+        wait(learning.pack_updates(played, advantages, tools.limits, config, learner, its_start))
+        for learner, its_start in zip(tools.learners, (start, helper_start), strict=False)
+    ]
     clock.lap("reward")
 
     learning_rate = np.asarray(tools.schedule(optimizer.updates_made(state.train.opt_state))).item()
-    train, sums = state.train, []
-    for packed in batches:
-        train, found = tools.update(train, packed)
-        sums.append(jax.device_get(found))
-        if sums[-1]["not_finite"][0]:
-            break
-    total = {name: tuple(sum(float(found[name][i]) for found in sums) for i in (0, 1)) for name in sums[0]}
+    before = [state.train] if state.helper is None else [state.train, state.helper]
+    (train, *helper), total = learning.learn(tools.learners, before, batches)
     if total["not_finite"][0]:
-        # The update that failed changed no parameter; nor shall anything else have changed.
-        ratio, train = state.ratio, dataclasses.replace(train, step=train.step - 1)
+        ratio = state.ratio
     clock.lap("update")
 
     row = stepmetrics.step_row(played, rewards, advantages, frozen_PGK, config.reward.phi) | stepmetrics.divide(total)
@@ -132,7 +135,8 @@ def step(
     row["num_tokens"] = float(sum(int(r.length.sum()) for r in played.rollouts.values()))
     row["tokens_per_second"] = row["num_tokens"] / sum(seconds.values())
     samples = stepmetrics.samples(played, rewards, exp.tokenizer, config.run.log_completions)
-    return RunState(train=train, ratio=ratio, budget=budget_state), row, samples, batches
+    after = RunState(train=train, ratio=ratio, budget=budget_state, helper=helper[0] if helper else None)
+    return after, row, samples, [packed for some in batches for packed in some]
 
 
 def train(config: Config, *, display: Display | None = None) -> dict:
@@ -152,6 +156,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
     """
     display = display or Display(every=config.run.logging_steps)
     config, released = basemodel.find(config)
+    config, helper_released = basemodel.find_helpers(config)
     hosts.refuse_difference(runfolder.launch_identity(config))
     if found := hosts.agree(runfolder.finished(config.run.output_dir, config)):
         display.say(f"{config.run.output_dir}: finished before; raise run.max_steps to go on, or set another folder")
@@ -168,14 +173,17 @@ def train(config: Config, *, display: Display | None = None) -> dict:
     ):
         begun = runfolder.begun(folder.path)
         own = folder.path if hosts.first() else folder.path / "hosts" / str(jax.process_index())
-        exp = experiment.prepare(config, own, display.say, released)
+        exp = experiment.prepare(config, own, display.say, released, helper_released)
         hosts.refuse_difference(runstate.identity(exp))
         refuse_vocabulary(exp.config)
         tools = make_tools(exp, pool)
         evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
         runstate.require_space(exp, checkpoints)
-        start = runstate.starting_policy(exp, starts, folder.path, display, interrupt)
-        state, number, memory = runstate.open_state(exp, start, checkpoints, folder)
+        helper_start = runstate.starting_helpers(exp, folder.path, display, interrupt)
+        start = runstate.starting_policy(
+            exp, starts, folder.path, display, interrupt, roles=ROLES if helper_start is None else ROLES[:1]
+        )
+        state, number, memory = runstate.open_state(exp, start, helper_start, checkpoints, folder)
         if begun:
             display.say(f"{folder.path}: going on after step {number} of {config.run.max_steps}")
 
@@ -194,14 +202,15 @@ def train(config: Config, *, display: Display | None = None) -> dict:
             base = evaluation(start, 0)
             if number == 0:
                 state = runstate.begin_budget(state, base["table"], config.reward, display.warn)
-            if PRESETS[config.reward.preset].helpers == "none" and not any(config.grpo.beta):
+            helped = PRESETS[config.reward.preset].helpers != "none" and helper_start is None
+            if not helped and not any(config.grpo.beta):
                 start = None
             if 0 < number < config.run.max_steps and number % evaluates == 0:
                 evaluation(state.train.params, number)  # if the run was stopped between its step and its evaluation
             with display.bar("train", config.run.max_steps, done=number) as advance:
                 while number < config.run.max_steps:
                     interrupt.check()
-                    state, row, samples, batches = step(state, start, number, tools, interrupt.wait)
+                    state, row, samples, batches = step(state, start, number, tools, interrupt.wait, helper_start)
                     number += 1
                     folder.write_samples(number, samples)
                     runstate.refuse_broken(row, number, state, batches, checkpoints, memory, folder, exp)

@@ -6,7 +6,7 @@ reinforcement learning then mends.
 
 import functools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import optax
 
 from jaxreason.agents.examples import role_examples
 from jaxreason.agents.roles import REASON, SCORE, SEGMENT
-from jaxreason.config import Config, WarmupConfig
+from jaxreason.config import ROLES, Config, WarmupConfig
 from jaxreason.data.arithmetic import drill
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.experiment import demonstrations, helper_demonstrations
@@ -35,12 +35,12 @@ STEPS_A_CALL = 10
 """Optimiser steps a compiled call: dispatch and copies cost as much as a small step."""
 
 
-def demonstration_rows(config: Config, tokenizer: Tokenizer) -> Rows:
-    """Packed rows of all demonstrations, every role. Examples longer than a row are left out."""
+def demonstration_rows(config: Config, tokenizer: Tokenizer, roles: Sequence[str] = ROLES) -> Rows:
+    """Packed rows of all demonstrations of these roles. Examples longer than a row are left out."""
 
-    def examples_of(shown, roles):
+    def examples_of(shown, wanted):
         found = [role_examples(problem.question, pieces, config.agents, tokenizer) for problem, pieces in shown]
-        return [example for some in found for example in some if example.role in roles]
+        return [e for some in found for e in some if e.role in wanted and e.role.name in roles]
 
     examples = examples_of(demonstrations(config.data), {REASON})
     shown = helper_demonstrations(config.data)
@@ -130,13 +130,16 @@ def run(
     tokenizer: Tokenizer,
     advance: Callable[[int, str], None] = lambda steps, note: None,
     stop: Callable[[], bool] = lambda: False,
+    *,
+    roles: Sequence[str] = ROLES,
 ) -> Params:
-    """Train on the demonstrations.
+    """Train on the demonstrations, of the reasoner behind bare equations.
 
     Args:
       params: start; donated.
       advance: is told how many steps were made, and their loss (nats a token) in words.
       stop: asked between calls; True ends the training early.
+      roles: those demonstrated.
 
     Raises:
       FloatingPointError: the loss became not a number.
@@ -165,7 +168,9 @@ def run(
 
     state = (params, jax.jit(optimizer.init, out_shardings=places[1])(params))
     done = 0
-    for make_rows, until in ((drill_rows, config.warmup.drill_steps), (demonstration_rows, config.warmup.max_steps)):
+    drilled = config.warmup.drill_steps if REASON.name in roles else 0
+    shown = functools.partial(demonstration_rows, roles=roles)
+    for make_rows, until in ((drill_rows, drilled), (shown, config.warmup.max_steps)):
         if done >= until:
             continue
         data = make_rows(config, tokenizer)

@@ -85,7 +85,7 @@ def test_a_real_configuration_fits_its_model(path, tmp_path):
     tok = tokenizers_room.load(tmp_path)
     config = experiment.with_vocabulary(config, tok)
     experiment.refuse_overlong(config, tok)
-    roles = experiment.asked_roles(config)
+    roles = experiment.played_by_policy(config)
     # The stand-in's words are cut into more tokens than Qwen's, so real prompts need less.
     longest = max(length for role, length in episode.row_limits(config, tok).items() if role in roles)
     assert longest <= config.grpo.row_length < 1.2 * longest

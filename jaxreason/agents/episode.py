@@ -188,9 +188,11 @@ def ask_helpers(
     """Let the segmenter split each y, and the scorer score the chunks.
 
     Args:
+      params: of `config.for_helpers`.
       wanted: bool [P*G]; other rows are not asked about.
       key, wait: as in `run`.
     """
+    config = config.for_helpers
     segment_key, score_key = (jax.random.fold_in(key, role.id) for role in (SEGMENT, SCORE))
     episode = _segment(params, episode, wanted, segment_key, config, tokenizer, clock, wait)
     return _score(params, episode, score_key, config, tokenizer, clock, wait)

@@ -27,7 +27,7 @@ from jaxreason.train import train
 
 FAILED = "failed.json"
 """In the folder of a cell whose loss became no number; delete it to try again."""
-_LINKED = ("data", "tokenizer", runfolder.EVALUATION, runfolder.MODEL, runfolder.START)
+_LINKED = ("data", "tokenizer", runfolder.EVALUATION, runfolder.HELPER, runfolder.MODEL, runfolder.START)
 """Parts of a start that a cell takes over; the policy last, since a folder with one has begun."""
 
 
@@ -43,7 +43,8 @@ def with_models(grid: Grid) -> Grid:
         asked = cell.config.model
         if asked not in models:
             models[asked] = basemodel.find(cell.config)[0].model
-        cells.append(dataclasses.replace(cell, config=dataclasses.replace(cell.config, model=models[asked])))
+        found, _ = basemodel.find_helpers(dataclasses.replace(cell.config, model=models[asked]))
+        cells.append(dataclasses.replace(cell, config=found))
     return dataclasses.replace(grid, cells=tuple(cells))
 
 
@@ -115,7 +116,16 @@ def _time_left(cells: Sequence[Cell], left: Sequence[Cell]) -> str:
 def start_of(config: Config) -> str:
     """What the policy before step 0 and its evaluation depend on, as a short name; equal names share a start."""
     same = dataclasses.replace(RewardConfig(), require_eos=config.reward.require_eos)
-    parts = [config.run.seed, same, config.model, config.tokenizer, config.data, config.warmup, config.sampling]
+    parts = [
+        config.run.seed,
+        same,
+        config.model,
+        config.helper_model,
+        config.tokenizer,
+        config.data,
+        config.warmup,
+        config.sampling,
+    ]
     parts += [config.agents, config.evaluation, config.grading]
     return f"seed{config.run.seed}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:8]}"
 

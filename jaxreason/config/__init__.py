@@ -16,7 +16,7 @@ from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, W
 from jaxreason.config.explain import explain, read_yaml, refuse_unknown_keys
 from jaxreason.config.learning import GRPOConfig, OptimizerConfig, Preset, RewardConfig
 from jaxreason.config.mesh import DistributedConfig, MeshConfig
-from jaxreason.config.model import ModelConfig, TokenizerConfig
+from jaxreason.config.model import HelperModelConfig, ModelConfig, TokenizerConfig
 from jaxreason.config.run import MonitorConfig, RunConfig
 from jaxreason.config.whole import Config
 
@@ -29,6 +29,7 @@ __all__ = [
     "EvaluationConfig",
     "GRPOConfig",
     "GradingConfig",
+    "HelperModelConfig",
     "MeshConfig",
     "ModelConfig",
     "MonitorConfig",

@@ -63,6 +63,9 @@ class AgentsConfig:
     """see min_chunks"""
     scorer_sees_question: bool = True
     """whether the scorer's prompt holds the question (the paper shows it the chunks only)"""
+    helper_policy: Literal["shared", "separate"] = "shared"
+    """who plays the helpers: `shared`, the policy itself; `separate`, a policy of their own, of the shape in
+    helper_model and with its own optimiser. Under either, reward.preset=frozen leaves them as they were at the start"""
     helper_batches: int = 2
     """the helpers' prompts are sorted by length and answered in so many equal batches, so that short ones don't wait
     for long ones; fewer where their number does not divide"""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from jaxreason.config.require import require
 
@@ -101,25 +101,32 @@ class ModelConfig:
     logp_chunk: int = 4096
     """tokens whose logits exist at one time"""
 
+    _section: ClassVar[str] = "model"
+
     def __post_init__(self):
         for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "logp_chunk"):
-            require(getattr(self, name) >= 1, f"model.{name}", "at least 1", getattr(self, name))
-        require(self.num_key_value_heads >= 1, "model.num_key_value_heads", "at least 1", self.num_key_value_heads)
+            require(getattr(self, name) >= 1, f"{self._section}.{name}", "at least 1", getattr(self, name))
+        require(
+            self.num_key_value_heads >= 1,
+            f"{self._section}.num_key_value_heads",
+            "at least 1",
+            self.num_key_value_heads,
+        )
         require(
             self.num_attention_heads % self.num_key_value_heads == 0,
-            "model.num_attention_heads",
-            f"a multiple of model.num_key_value_heads={self.num_key_value_heads}",
+            f"{self._section}.num_attention_heads",
+            f"a multiple of {self._section}.num_key_value_heads={self.num_key_value_heads}",
             self.num_attention_heads,
         )
         require(
             self.head_dim >= 2 and self.head_dim % 2 == 0,
-            "model.head_dim",
+            f"{self._section}.head_dim",
             "an even number (rotary embedding), at least 2",
             self.head_dim,
         )
         for name in ("rope_theta", "rms_norm_eps", "initializer_range"):
-            require(getattr(self, name) > 0, f"model.{name}", "above 0", getattr(self, name))
-        require(self.vocab_size >= 0, "model.vocab_size", "at least 0", self.vocab_size)
+            require(getattr(self, name) > 0, f"{self._section}.{name}", "above 0", getattr(self, name))
+        require(self.vocab_size >= 0, f"{self._section}.vocab_size", "at least 0", self.vocab_size)
         self._check_rope()
         self._check_layers()
 
@@ -131,55 +138,68 @@ class ModelConfig:
             "rope_mscale_all_dim",
             "max_position_embeddings",
         ):
-            require(getattr(self, name) >= 0, f"model.{name}", "at least 0", getattr(self, name))
-        require(self.rope_factor >= 1, "model.rope_factor", "at least 1", self.rope_factor)
+            require(getattr(self, name) >= 0, f"{self._section}.{name}", "at least 0", getattr(self, name))
+        require(self.rope_factor >= 1, f"{self._section}.rope_factor", "at least 1", self.rope_factor)
         if self.rope_type == "yarn":
             require(
                 self.rope_original_max_position_embeddings > 0 or self.max_position_embeddings > 0,
-                "model.rope_original_max_position_embeddings",
-                "the length trained on, above 0, since model.rope_type is yarn and "
-                "model.max_position_embeddings is unknown",
+                f"{self._section}.rope_original_max_position_embeddings",
+                f"the length trained on, above 0, since {self._section}.rope_type is yarn and "
+                f"{self._section}.max_position_embeddings is unknown",
                 self.rope_original_max_position_embeddings,
             )
-            require(self.rope_theta > 1, "model.rope_theta", "above 1 for model.rope_type=yarn", self.rope_theta)
-            require(self.rope_beta_slow > 0, "model.rope_beta_slow", "above 0", self.rope_beta_slow)
+            require(
+                self.rope_theta > 1,
+                f"{self._section}.rope_theta",
+                f"above 1 for {self._section}.rope_type=yarn",
+                self.rope_theta,
+            )
+            require(self.rope_beta_slow > 0, f"{self._section}.rope_beta_slow", "above 0", self.rope_beta_slow)
             require(
                 self.rope_beta_fast > self.rope_beta_slow,
-                "model.rope_beta_fast",
-                f"above model.rope_beta_slow={self.rope_beta_slow}",
+                f"{self._section}.rope_beta_fast",
+                f"above {self._section}.rope_beta_slow={self.rope_beta_slow}",
                 self.rope_beta_fast,
             )
 
     def _check_layers(self):
         Y = self.num_hidden_layers
-        require(self.sliding_window >= 0, "model.sliding_window", "at least 0", self.sliding_window)
-        require(self.num_experts >= 0, "model.num_experts", "at least 0", self.num_experts)
+        require(self.sliding_window >= 0, f"{self._section}.sliding_window", "at least 0", self.sliding_window)
+        require(self.num_experts >= 0, f"{self._section}.num_experts", "at least 0", self.num_experts)
         for name in ("sliding_layers", "dense_layers"):
             layers = getattr(self, name)
             require(
                 all(0 <= y < Y for y in layers) and len(set(layers)) == len(layers),
-                f"model.{name}",
-                f"each layer once, from 0 to {Y - 1} (model.num_hidden_layers={Y})",
+                f"{self._section}.{name}",
+                f"each layer once, from 0 to {Y - 1} ({self._section}.num_hidden_layers={Y})",
                 layers,
             )
         require(
             self.sliding_window > 0 or not self.sliding_layers,
-            "model.sliding_window",
-            f"at least 1, since model.sliding_layers={self.sliding_layers}",
+            f"{self._section}.sliding_window",
+            f"at least 1, since {self._section}.sliding_layers={self.sliding_layers}",
             self.sliding_window,
         )
         if self.num_experts:
             require(
                 1 <= self.num_experts_per_tok <= self.num_experts,
-                "model.num_experts_per_tok",
-                f"from 1 to model.num_experts={self.num_experts}",
+                f"{self._section}.num_experts_per_tok",
+                f"from 1 to {self._section}.num_experts={self.num_experts}",
                 self.num_experts_per_tok,
             )
             require(
-                self.moe_intermediate_size >= 1, "model.moe_intermediate_size", "at least 1", self.moe_intermediate_size
+                self.moe_intermediate_size >= 1,
+                f"{self._section}.moe_intermediate_size",
+                "at least 1",
+                self.moe_intermediate_size,
             )
         else:
-            require(not self.dense_layers, "model.dense_layers", "empty without model.num_experts", self.dense_layers)
+            require(
+                not self.dense_layers,
+                f"{self._section}.dense_layers",
+                f"empty without {self._section}.num_experts",
+                self.dense_layers,
+            )
 
     def layer_kind(self, layer: int) -> tuple[bool, int]:
         """(whether the layer has experts, its window in tokens or 0)."""
@@ -198,6 +218,13 @@ class ModelConfig:
             layers = list(group)
             runs.append(LayerRun(layers[0], len(layers), *kind))
         return tuple(runs)
+
+
+@dataclasses.dataclass(frozen=True)
+class HelperModelConfig(ModelConfig):
+    """The helpers' own policy, in the same terms."""
+
+    _section: ClassVar[str] = "helper_model"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from jaxreason.config.agents import AgentsConfig, SamplingConfig
 from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, WarmupConfig
 from jaxreason.config.learning import GRPOConfig, OptimizerConfig, RewardConfig
 from jaxreason.config.mesh import DistributedConfig, MeshConfig
-from jaxreason.config.model import ModelConfig, TokenizerConfig
+from jaxreason.config.model import HelperModelConfig, ModelConfig, TokenizerConfig
 from jaxreason.config.run import MonitorConfig, RunConfig
 
 
@@ -18,6 +18,8 @@ class Config:
     """where a run goes and how long it lasts"""
     model: ModelConfig = ModelConfig()
     """the policy's shape"""
+    helper_model: HelperModelConfig = HelperModelConfig()
+    """the shape of the helpers' own policy, read where agents.helper_policy is `separate`"""
     tokenizer: TokenizerConfig = TokenizerConfig()
     """the tokenizer"""
     data: DataConfig = DataConfig()
@@ -44,3 +46,10 @@ class Config:
     """checking answers"""
     monitor: MonitorConfig = MonitorConfig()
     """signs of trouble"""
+
+    @property
+    def for_helpers(self) -> "Config":
+        """The same experiment with the model that plays the helpers as its model; itself where that is the policy."""
+        if self.agents.helper_policy == "shared":
+            return self
+        return dataclasses.replace(self, model=self.helper_model)

@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
-from jaxreason.config import Config, MeshConfig
+from jaxreason.config import Config, MeshConfig, ModelConfig
 from jaxreason.parallel import rules
 
 AXES = ("replica", "fsdp", "tensor")
@@ -29,22 +29,15 @@ def refuse_indivisible(config: Config) -> None:
     Raises:
       ValueError: naming the field, the number it must be a multiple of, and what to change.
     """
-    data, grpo, model, batches = config.data, config.grpo, config.model, config.sampling.rollout_batches
+    data, grpo, batches = config.data, config.grpo, config.sampling.rollout_batches
     sizes = [
         ("data.prompts_per_step", data.prompts_per_step, "batch"),
         ("data.prompts_per_step / sampling.rollout_batches", data.prompts_per_step // batches, "batch"),
         ("grpo.micro_batch_rows", grpo.micro_batch_rows, "batch"),
-        ("model.hidden_size", model.hidden_size, "embed"),
-        ("model.num_attention_heads", model.num_attention_heads, "heads"),
-        ("model.num_key_value_heads", model.num_key_value_heads, "kv_heads"),
-        ("model.vocab_size", model.vocab_size, "vocab"),
-        ("model.num_experts", model.num_experts, "experts"),
     ]
-    kinds = {run.sparse for run in model.layer_runs}
-    if False in kinds:
-        sizes.append(("model.intermediate_size", model.intermediate_size, "mlp"))
-    if True in kinds:
-        sizes.append(("model.moe_intermediate_size", model.moe_intermediate_size, "expert_mlp"))
+    sizes += _sizes(config.model, "model")
+    if config.agents.helper_policy == "separate":
+        sizes += _sizes(config.helper_model, "helper_model")
     if config.warmup.max_steps:
         sizes.append(("warmup.rows_per_step", config.warmup.rows_per_step, "batch"))
     for field, size, logical in sizes:
@@ -55,6 +48,23 @@ def refuse_indivisible(config: Config) -> None:
             raise ValueError(
                 f"{field}: expected a multiple of {parts} ({product}), which split it, got {size}; change either"
             )
+
+
+def _sizes(model: ModelConfig, section: str) -> list[tuple[str, int, str]]:
+    """Field, size and logical name of every axis of a model that a mesh may split."""
+    names = [
+        ("hidden_size", "embed"),
+        ("num_attention_heads", "heads"),
+        ("num_key_value_heads", "kv_heads"),
+        ("vocab_size", "vocab"),
+        ("num_experts", "experts"),
+    ]
+    kinds = {run.sparse for run in model.layer_runs}
+    if False in kinds:
+        names.append(("intermediate_size", "mlp"))
+    if True in kinds:
+        names.append(("moe_intermediate_size", "expert_mlp"))
+    return [(f"{section}.{name}", getattr(model, name), logical) for name, logical in names]
 
 
 def refuse_vocabulary(config: Config) -> None:

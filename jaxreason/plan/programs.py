@@ -77,7 +77,13 @@ def bytes_held(shapes: Any) -> int:
 def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     """Name and tracing of every program of a step, on the mesh in force."""
     config, preset = exp.config, PRESETS[exp.config.reward.preset]
+    if config.agents.helper_policy == "separate":
+        raise ValueError(
+            "agents.helper_policy: expected shared for a plan, which compiles one policy, got separate; plan that of "
+            "the helpers with its shape as model"
+        )
     tools = make_tools(exp, Pool(0))
+    (learner,) = tools.learners
     P, G = config.data.prompts_per_step, config.sampling.num_generations
     batches = config.sampling.rollout_batches
     L, T = config.data.max_prompt_length, config.sampling.max_completion_length
@@ -88,7 +94,7 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     ]
     if any(config.grpo.beta):
         found.append(
-            ("reference", lambda: _forward("reference", tools.reference, exp, tools.packing.shapes[-1], 0, held))
+            ("reference", lambda: _forward("reference", learner.reference, exp, learner.packing.shapes[-1], 0, held))
         )
     if preset.helpers == "none":
         return found
@@ -106,7 +112,7 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     score = helper(SCORE.name, lambda: constraints.score_constraint([0] * N, exp.tokenizer, config.agents))
     found += [("sample segment", segment), ("sample score", score)]
     if preset.helpers == "train":
-        width = tools.packing.num_candidates or 5
+        width = learner.packing.num_candidates or 5
         found.append(
             (
                 "frozen scorer",
@@ -117,10 +123,11 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
 
 
 def _update(exp: Experiment, tools: Tools, held: Held) -> Program:
-    shape = tools.packing.shapes[-1]
-    packed = _packed(shape, tools.packing.num_candidates, tools.packing.with_ref)
+    (learner,) = tools.learners
+    shape = learner.packing.shapes[-1]
+    packed = _packed(shape, learner.packing.num_candidates, learner.packing.with_ref)
     state = runstate.shape_of_state(exp.config).train
-    traced = tools.update.compiled.trace(state, packed)  # pyright: ignore[reportFunctionMemberAccess]
+    traced = learner.update.compiled.trace(state, packed)  # pyright: ignore[reportFunctionMemberAccess]
     calls = exp.config.grpo.num_mini_batches
     return Program("update", traced, packed_work(shape, 3), calls, held.start, state)
 

@@ -1,0 +1,136 @@
+"""Who plays the helpers: the policy, a policy of their own, either of them frozen."""
+
+import chex
+import jax
+import pytest
+
+from jaxreason import runstate
+from jaxreason.checkpoint import open_checkpoints
+from jaxreason.evaluation import stored
+from tests import runs
+
+SEPARATE = (
+    "--agents.helper_policy=separate",
+    "--helper_model.hidden_size=16",
+    "--helper_model.intermediate_size=32",
+    "--helper_model.num_hidden_layers=1",
+    "--helper_model.num_attention_heads=2",
+    "--helper_model.num_key_value_heads=1",
+    "--helper_model.head_dim=8",
+    "--warmup.max_steps=250",
+    "--warmup.drill_steps=100",
+)
+"""Half the size of the policy, and a start that is quick to make and good enough to be sampled from."""
+
+
+def _begun(tmp_path_factory, name: str, *settings: str):
+    return runs.shared(
+        tmp_path_factory, name, lambda folder: assert_zero(runs.train(folder, "--run.max_steps=0", *settings))
+    )
+
+
+def assert_zero(code: int) -> None:
+    assert code == 0
+
+
+@pytest.fixture(scope="module")
+def separate(tmp_path_factory):
+    """A run of no steps in which two policies were started."""
+    return _begun(tmp_path_factory, "separate", *SEPARATE)
+
+
+def _begin(folder, target):
+    runs.begin(folder, target)
+    if (folder / "helper").is_dir():
+        runs.shutil.copytree(folder / "helper", target / "helper")
+    return target
+
+
+def _config(folder):
+    config = stored.load_config(folder)
+    return stored.experiment.with_vocabulary(config, stored.tokenizer.load(folder / "tokenizer"))
+
+
+def _state(folder, step):
+    shapes = runstate.shape_of_state(_config(folder))
+    with open_checkpoints(folder / "checkpoints", None) as checkpoints:
+        return jax.device_get(checkpoints.restore(step, shapes)[0])
+
+
+def _start(folder, *, helper: bool):
+    config = _config(folder)
+    place, config = (folder / "helper" / "start", config.for_helpers) if helper else (folder / "start", config)
+    with open_checkpoints(place, None) as starts:
+        return jax.device_get(starts.restore(None, runstate.shape_of_start(config))[0])
+
+
+def _moved(a, b) -> bool:
+    return any((x != y).any() for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def test_two_policies_learn_each_from_its_own_rows_and_resume_as_one_run(separate, tmp_path):
+    """Catches an optimiser state or a helper that is not in the checkpoint, and a role counted by both updates."""
+    straight, folder = (_begin(separate, tmp_path / name) for name in ("straight", "run"))
+    assert runs.train(straight, *SEPARATE, "--run.max_steps=4") == 0
+    assert runs.train(folder, *SEPARATE, "--run.max_steps=2") == 0
+    assert runs.train(folder, *SEPARATE, "--run.max_steps=4", "--resume") == 0
+    assert runs.rows(folder) == runs.rows(straight)
+    assert runs.results(folder) == runs.results(straight)
+    chex.assert_trees_all_equal(_state(folder, 4), _state(straight, 4))
+    end, found = _state(straight, 4), runs.rows(straight)
+    assert end.helper.params["embed_tokens"].shape[1] == 16 < end.train.params["embed_tokens"].shape[1]
+    assert _moved(end.train.params, _start(straight, helper=False))
+    assert _moved(end.helper.params, _start(straight, helper=True))
+    assert any(row["score/entropy"] is not None for row in found)
+    assert all({"helper/loss", "helper/grad_norm", "score/frozen_mean"} <= set(row) for row in found)
+    assert runs.main(["evaluate", str(folder), "--evaluation.greedy=false"]) == 0
+    assert runs.main(["generate", str(folder), "3;A+5;", "--explain"]) == 2
+
+
+@pytest.mark.parametrize("settings", [(), SEPARATE], ids=["shared", "separate"])
+def test_a_frozen_helper_is_the_start_s_and_costs_no_update(
+    settings, separate, tmp_path_factory, tmp_path, monkeypatch
+):
+    """Catches helpers sampled from parameters that move, a second optimiser state, and rows of helpers in an update."""
+    from jaxreason import train as train_module
+
+    asked, run = [], train_module.episode.run
+
+    def seen(params, helper_params, *arguments):
+        asked.append((jax.device_get(params), jax.device_get(helper_params)))
+        return run(params, helper_params, *arguments)
+
+    monkeypatch.setattr(train_module.episode, "run", seen)
+    folder = _begin(separate if settings else runs.warm(tmp_path_factory), tmp_path / "run")
+    assert runs.train(folder, *settings, "--reward.preset=frozen", "--run.max_steps=3") == 0
+    start = _start(folder, helper=bool(settings))
+    for _, helper_params in asked:
+        chex.assert_trees_all_equal(helper_params, start)
+    assert _moved(asked[0][0], asked[-1][0])
+    assert _state(folder, 2).helper is None
+    assert all("helper/loss" not in row and row.get("score/entropy") is None for row in runs.rows(folder))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ["--helper_model.hidden_size=16"],
+            "helper_model: expected agents.helper_policy=separate beside it, got shared",
+        ),
+        (
+            ["--agents.helper_policy=separate", "--reward.preset=lp"],
+            "agents.helper_policy: expected shared with reward.preset=lp, which asks no helper, got separate",
+        ),
+        (
+            ["--agents.helper_policy=separate", "--helper_model.vocab_size=64"],
+            "helper_model.vocab_size: expected at least",
+        ),
+        (["--agents.helper_policy=separate", "--helper_model.head_dim=3"], "helper_model.head_dim: expected an even"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(tmp_path, capsys, settings, message):
+    assert runs.train(tmp_path / "run", *settings) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert message in said
