@@ -21,8 +21,8 @@ help:
 demo: $(INSTALLED)
 	$(BIN)/jaxreason train configs/quickstart.yaml
 
-test: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(JOBS)
+test: $(INSTALLED) $(VENV)/.libtpu
+	PYTHONPATH=$(VENV)/libtpu $(BIN)/python -m pytest -n $(JOBS)
 
 test-parity: $(VENV)/.torch
 	$(BIN)/python -m pytest -n $(JOBS) -m torch tests/parity
@@ -49,6 +49,14 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The TPU compiler, with which tests compile for TPUs that are not here; it exists for x86-64 Linux only. In a folder of
+# its own: among the packages, JAX would look for a TPU at each start and complain that there is none.
+$(VENV)/.libtpu: $(INSTALLED)
+ifeq ($(shell uname -sm),Linux x86_64)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/libtpu libtpu==0.0.42.1
+endif
 	@touch $@
 
 # For Linux PyPI's torch brings gigabytes of CUDA; the +cpu build of PyTorch's own index is 200 MB and never that one.
