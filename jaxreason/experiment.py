@@ -209,12 +209,17 @@ def refuse_other_tokens(base: BaseModel, tok: Tokenizer) -> None:
 
 def asked_helpers(config: Config) -> tuple[str, ...]:
     """The helpers that a run's preset makes use of."""
-    return ROLES[1:] if PRESETS[config.reward.preset].helpers != "none" else ()
+    return config.agents.helper_roles if PRESETS[config.reward.preset].helpers != "none" else ()
 
 
 def played_by_policy(config: Config) -> tuple[str, ...]:
     """The roles that the policy itself plays."""
     return ROLES[:1] if config.agents.helper_policy == "separate" else (ROLES[0], *asked_helpers(config))
+
+
+def demonstrated(config: Config) -> tuple[str, ...]:
+    """The roles that the policy is shown in its supervised start, whatever the preset asks for."""
+    return ROLES[:1] if config.agents.helper_policy == "separate" else (ROLES[0], *config.agents.helper_roles)
 
 
 def with_vocabulary(config: Config, tok: Tokenizer) -> Config:

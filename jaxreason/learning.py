@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.agents.episode import Episode
-from jaxreason.config import ROLES, Config, GRPOConfig, RewardConfig
+from jaxreason.config import ROLES, Config, GRPOConfig, RewardConfig, of_each_role
 from jaxreason.grpo import advantage, batch, loss
 from jaxreason.parallel.rules import everywhere, place
 from jaxreason.rewards.combine import score
@@ -184,7 +184,7 @@ def pack_updates(
     result = []
     for part in batch.mini_batches(P, grpo.num_mini_batches):
         keep = {role: advantages.keep[role][part] for role in token}
-        weights = loss.normalised_role_weights(dict(zip(ROLES, grpo.role_weights, strict=True)), keep)
+        weights = loss.normalised_role_weights(dict(zip(ROLES, of_each_role(grpo.role_weights), strict=True)), keep)
         sequences = []
         for role, token_PGT in token.items():
             rollout, asked = episode.rollouts[role], episode.prompts[role]
@@ -199,7 +199,7 @@ def pack_updates(
                 )
             )
             advantage_PGT = np.asarray(token_PGT[part])
-            if grpo.beta[ROLES.index(role)] == 0:
+            if of_each_role(grpo.beta)[ROLES.index(role)] == 0:
                 weight_PGT = weight_PGT * (advantage_PGT != 0).any(-1, keepdims=True)
             rows_a_problem = asked.tokens.shape[0] // P
             rows = slice(part.start * rows_a_problem, part.stop * rows_a_problem)
@@ -237,8 +237,10 @@ def learn(
         for batch_ in packed:
             states[i], found = learner.update(states[i], batch_)
             for name, (value, count) in jax.device_get(found).items():
-                shared = name == "not_finite" or name.split("/")[0] in ROLES
-                key = name if shared else learner.prefix + name
+                role = name.split("/")[0]
+                if role in ROLES and role not in learner.roles:
+                    continue
+                key = name if role in ROLES or name == "not_finite" else learner.prefix + name
                 before = total.get(key, (0.0, 0.0))
                 total[key] = (before[0] + float(value), before[1] + float(count))
             failed = bool(total["not_finite"][0])

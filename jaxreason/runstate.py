@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxreason import basemodel, runfolder, storage, warmup
 from jaxreason.checkpoint import Checkpoints, NoneWhole, open_checkpoints, size
-from jaxreason.config import ROLES, Config, RewardConfig
+from jaxreason.config import Config, RewardConfig
 from jaxreason.data.problems import to_json
 from jaxreason.evaluation.best import best_step
 from jaxreason.experiment import Experiment
@@ -96,7 +96,7 @@ def starting_helpers(exp: Experiment, folder: Path, display: Display, interrupt:
             folder / runfolder.HELPER,
             display,
             interrupt,
-            roles=ROLES[1:],
+            roles=exp.config.agents.helper_roles,
             who="helpers' policy",
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxreason.agents import alignment, diagnostics, prompts
 from jaxreason.agents.episode import Episode
-from jaxreason.agents.roles import REASON, SCORE, SEGMENT
+from jaxreason.agents.roles import REASON
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grpo.advantage import zero_spread
 from jaxreason.types import Advantages, Rewards
@@ -162,9 +162,8 @@ def samples(episode: Episode, rewards: Rewards, tokenizer: Tokenizer, num_proble
             chunks = episode.segmentation.chunks
             k = int(np.asarray(chunks.mask)[p, g].sum())
             row |= {
-                SEGMENT.name: texts["segment"][n],
+                **{role: written[n] for role, written in texts.items() if role != REASON.name},
                 "segment_cause": episode.segmentation.causes[n],
-                SCORE.name: texts["score"][n],
                 "score_cause": episode.scoring.causes[n],
                 "chunks": [_clean(chunk) for chunk in episode.segmentation.texts[n]],
                 "chunk_lengths": np.asarray(chunks.length)[p, g, :k].tolist(),

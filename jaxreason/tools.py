@@ -11,8 +11,7 @@ from jax.sharding import Mesh
 
 from jaxreason import runstate
 from jaxreason.agents import episode, frozen
-from jaxreason.agents.constraints import tag_tokens
-from jaxreason.agents.roles import REASON, token_limits
+from jaxreason.agents.roles import REASON
 from jaxreason.config import Config, GRPOConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.experiment import Experiment
@@ -21,7 +20,7 @@ from jaxreason.grpo import batch, optimizer, reference, update
 from jaxreason.learning import Learner, Packing
 from jaxreason.parallel.rules import place, replicated
 from jaxreason.policy import api
-from jaxreason.rewards.presets import PRESETS
+from jaxreason.rewards.presets import chosen
 from jaxreason.sampling import methods
 from jaxreason.types import Metrics, Params, TrainState, UpdateBatch
 
@@ -41,7 +40,7 @@ class Tools:
 
 def make_tools(exp: Experiment, pool: Pool) -> Tools:
     """Build what a step needs; nothing is compiled before it is used."""
-    config, preset = exp.config, PRESETS[exp.config.reward.preset]
+    config, preset = exp.config, chosen(exp.config)
     steps = config.run.max_steps * config.grpo.num_mini_batches
     batch.mini_batches(config.data.prompts_per_step, config.grpo.num_mini_batches)  # refuses shares that are not equal
     if config.data.prompts_per_step % config.sampling.rollout_batches:
@@ -81,8 +80,10 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
         learners=learners,
         expect=_placed(programs(compiled_for(config.for_helpers), steps, mesh).expect),
         schedule=schedule,
-        frozen_shapes=batch.shapes([(rows, lengths["score"])], **shape) if preset.helpers == "train" else (),
-        limits=token_limits(config, tag_tokens=tag_tokens(exp.tokenizer)),
+        frozen_shapes=batch.shapes([(rows, lengths[config.agents.helper_roles[-1]])], **shape)
+        if preset.helpers == "train"
+        else (),
+        limits=episode.limits_of_roles(config, exp.tokenizer),
         pool=pool,
     )
 
@@ -92,7 +93,7 @@ def update_shapes(config: Config, tokenizer: Tokenizer, roles: Sequence[str] = (
     rows = config.data.prompts_per_step * config.sampling.num_generations
     lengths = episode.row_limits(config, tokenizer)
     return batch.shapes(
-        [(rows, lengths[role]) for role in roles or PRESETS[config.reward.preset].terms],
+        [(rows, lengths[role]) for role in roles or chosen(config).terms],
         row_length=config.grpo.row_length,
         micro_batch_rows=config.grpo.micro_batch_rows,
     )

@@ -28,7 +28,7 @@ import numpy as np
 from jaxreason import basemodel, experiment, learning, monitor, runfolder, runstate, stepmetrics
 from jaxreason.agents import episode, frozen, oracle
 from jaxreason.checkpoint import open_checkpoints
-from jaxreason.config import ROLES, Config
+from jaxreason.config import Config
 from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import optimizer
@@ -37,7 +37,7 @@ from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.progress import Display
 from jaxreason.rewards import budget
-from jaxreason.rewards.presets import PRESETS
+from jaxreason.rewards.presets import PRESETS, chosen
 from jaxreason.runstate import RunState
 from jaxreason.tools import Tools, make_tools
 from jaxreason.types import Params
@@ -67,7 +67,7 @@ def step(
       New state, the row of metrics, sample rows, and the batches the update saw (kept for a post-mortem).
     """
     exp, config = tools.exp, tools.exp.config
-    preset = PRESETS[config.reward.preset]
+    preset = chosen(config)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.run.seed), STEP), number)
     clock = episode.Clock()
 
@@ -181,7 +181,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         runstate.require_space(exp, checkpoints)
         helper_start = runstate.starting_helpers(exp, folder.path, display, interrupt)
         start = runstate.starting_policy(
-            exp, starts, folder.path, display, interrupt, roles=ROLES if helper_start is None else ROLES[:1]
+            exp, starts, folder.path, display, interrupt, roles=experiment.demonstrated(config)
         )
         state, number, memory = runstate.open_state(exp, start, helper_start, checkpoints, folder)
         if begun:

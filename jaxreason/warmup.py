@@ -14,7 +14,8 @@ import numpy as np
 import optax
 
 from jaxreason.agents.examples import role_examples
-from jaxreason.agents.roles import REASON, SCORE, SEGMENT
+from jaxreason.agents.prompts import SCORE_OPEN
+from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT
 from jaxreason.config import ROLES, Config, WarmupConfig
 from jaxreason.data.arithmetic import drill
 from jaxreason.data.tokenizer import Tokenizer
@@ -44,7 +45,7 @@ def demonstration_rows(config: Config, tokenizer: Tokenizer, roles: Sequence[str
 
     examples = examples_of(demonstrations(config.data), {REASON})
     shown = helper_demonstrations(config.data)
-    examples += examples_of(shown, {SCORE}) + examples_of(shown[::SEGMENT_EVERY], {SEGMENT})
+    examples += examples_of(shown, {SCORE, ANNOTATE}) + examples_of(shown[::SEGMENT_EVERY], {SEGMENT})
     asked = tokenizer.encode_batch([e.prompt for e in examples])
     written = tokenizer.encode_batch([e.completion for e in examples])
     items = [
@@ -74,8 +75,8 @@ def _item(prompt, completion, role: int, config: Config, tokenizer: Tokenizer) -
     """A supervised sequence; results (what follows `=`) and scores weigh result_weight."""
     ids = np.array(completion, np.int32)
     before = np.array([*prompt[-1:], *completion[:-1]], np.int32)
-    (equals,) = tokenizer.encode_batch(["="])
-    hard = (before == equals[-1]) | (role == SCORE.id)
+    equals, opened = tokenizer.encode_batch(["=", SCORE_OPEN])
+    hard = (before == equals[-1]) | (role == SCORE.id) | ((role == ANNOTATE.id) & (before == opened[-1]))
     weight = np.where(hard, config.warmup.result_weight, 1.0).astype(np.float32)
     return PackItem(
         prompt=np.array(prompt, np.int32),

@@ -157,6 +157,52 @@ def build_chunks(
     Returns:
       Chunks with K = agents.max_chunks. An invalid row, and one not asked, has no chunk, chunk_id K and lengths 0.
     """
+    read = [
+        (None, NOT_ASKED)
+        if text is None
+        else parsing.parse_segments(text, y.text, finished=bool(ended), max_chunks=config.max_chunks)
+        for y, text, ended in zip(reasonings, texts, finished, strict=True)
+    ]
+    return _place_chunks(reasonings, read, tokenizer, config, shape)
+
+
+def build_annotations(
+    reasonings: Sequence[Reasoning],
+    texts: Sequence[str | None],
+    finished: Sequence[bool],
+    tokenizer: Tokenizer,
+    config: AgentsConfig,
+    *,
+    shape: tuple[int, int, int],
+) -> tuple[Segmentation, Scoring]:
+    """Read the answers of a helper that segments and scores: arguments and chunks as in `build_chunks`, scores as in
+    `build_scores`. Scores of chunks that are not valid count as not asked for."""
+    read = [
+        (None, NOT_ASKED, None, NOT_ASKED)
+        if text is None
+        else parsing.parse_annotation(text, y.text, finished=bool(ended), max_chunks=config.max_chunks)
+        for y, text, ended in zip(reasonings, texts, finished, strict=True)
+    ]
+    segmentation = _place_chunks(reasonings, [row[:2] for row in read], tokenizer, config, shape)
+    value_NK = np.zeros((len(read), config.max_chunks), np.int32)
+    causes = []
+    for n, ((*_, values, cause), split) in enumerate(zip(read, segmentation.causes, strict=True)):
+        causes.append(cause if split == "ok" else NOT_ASKED)
+        if split == "ok" and values is not None:
+            value_NK[n, : len(values)] = values
+    valid: Any = np.array([cause == "ok" for cause in causes]).reshape(shape[:2])
+    value: Any = value_NK.reshape(*shape[:2], -1)
+    return segmentation, Scoring(Scores(value=value, valid=valid), causes)
+
+
+def _place_chunks(
+    reasonings: Sequence[Reasoning],
+    read: Sequence[tuple[list[str] | None, str]],
+    tokenizer: Tokenizer,
+    config: AgentsConfig,
+    shape: tuple[int, int, int],
+) -> Segmentation:
+    """Chunks that were read, or None and a cause, on the tokens of y."""
     P, G, T = shape
     K = config.max_chunks
     chunk_id_NT = np.full((P * G, T), K, np.int32)
@@ -164,11 +210,7 @@ def build_chunks(
     mask_NK = np.zeros((P * G, K), bool)
     result: list[list[str]] = []
     causes, exact = [], []
-    for n, (y, text, ended) in enumerate(zip(reasonings, texts, finished, strict=True)):
-        if text is None:
-            chunks, cause = None, NOT_ASKED
-        else:
-            chunks, cause = parsing.parse_segments(text, y.text, finished=bool(ended), max_chunks=K)
+    for n, (y, (chunks, cause)) in enumerate(zip(reasonings, read, strict=True)):
         exact.append(chunks is not None and "".join(chunks) == y.text)
         if chunks is not None and len(chunks) < config.min_chunks and len(y.ids) > config.min_chunks_above:
             chunks, cause = None, "too_few"

@@ -10,18 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.agents.prompts import CLOSE, DIGITS, OPEN, score_parts
+from jaxreason.agents.prompts import CLOSE, DIGITS, OPEN, SCORE_CLOSE, SCORE_OPEN, score_parts
 from jaxreason.config import AgentsConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.types import Constraint
 
 
-def tag_tokens(tokenizer: Tokenizer) -> int:
-    """Tokens of one opening and one closing `<seg>` tag together: 2 where they are marks."""
-    return sum(map(len, tokenizer.encode_batch([OPEN, CLOSE])))
+def tag_tokens(tokenizer: Tokenizer, *, scored: bool = False) -> int:
+    """Tokens of one opening and one closing `<seg>` tag together, and of a score behind it: 2, or 5, where they are
+    marks."""
+    tags = [OPEN, CLOSE, SCORE_OPEN, DIGITS[0], SCORE_CLOSE] if scored else [OPEN, CLOSE]
+    return sum(map(len, tokenizer.encode_batch(tags)))
 
 
-def segment_constraint(y_rows: Sequence[Sequence[int]], tokenizer: Tokenizer, *, max_tokens: int) -> Constraint:
+def segment_constraint(
+    y_rows: Sequence[Sequence[int]], tokenizer: Tokenizer, *, max_tokens: int, scored: bool = False
+) -> Constraint:
     """Let each row write `<seg>..</seg>...<seg>..</seg>` around its own y, token for token, and then end.
 
     A new chunk may begin before any token of y, except where
@@ -35,14 +39,19 @@ def segment_constraint(y_rows: Sequence[Sequence[int]], tokenizer: Tokenizer, *,
     Args:
       y_rows: token ids of each y; an empty row ends at once.
       max_tokens: the longest y, in tokens; the static size.
+      scored: whether `<score>d</score>` with a digit of 1 to 5 stands behind every chunk.
 
-    Returns: Constraint [N, max_tokens * (open + close + 1) + 1, 2].
+    Returns: Constraint [N, max_tokens * (open + close + 1) + 1, 2]; scored, with the tokens of a score for each place
+      more, and 5 edges.
 
     Raises:
-      ValueError: a y longer than max_tokens.
+      ValueError: a y longer than max_tokens; a digit that is no token of its own.
     """
-    open_ids, close_ids = tokenizer.encode_batch([OPEN, CLOSE])
-    o, c, N, T = len(open_ids), len(close_ids), len(y_rows), max_tokens
+    open_ids, close_ids, score_ids, end_ids = tokenizer.encode_batch([OPEN, CLOSE, SCORE_OPEN, SCORE_CLOSE])
+    closing = [[i] for i in close_ids]
+    if scored:
+        closing += [*([i] for i in score_ids), [d[0] for d in _digits(tokenizer)], *([i] for i in end_ids)]
+    o, c, N, T, A = len(open_ids), len(closing), len(y_rows), max_tokens, len(DIGITS) if scored else 2
     m_N = np.array([len(row) for row in y_rows], np.int32)
     if N and m_N.max() > T:
         raise ValueError(
@@ -52,24 +61,25 @@ def segment_constraint(y_rows: Sequence[Sequence[int]], tokenizer: Tokenizer, *,
     for n, row in enumerate(y_rows):
         y_NT[n, : len(row)] = row
 
-    # Place j is the gap before token j. Its states: 0 chooses, 1..c-1 finish the closing tag, c..c+o-1 write an opening
-    # one, c+o writes the token. State (j, k) has number j * (c+o+1) + k - c: the machine starts at the opening tag.
+    # Place j is the gap before token j. Its states: 0 chooses, 1..c-1 finish the closing tag and its score, c..c+o-1
+    # write an opening one, c+o writes the token. State (j, k) has number j * (c+o+1) + k - c: the machine starts at the
+    # opening tag.
     width = c + o + 1
     place_J = np.arange(T + 1, dtype=np.int32)
     number_JK = place_J[:, None] * width + np.arange(width, dtype=np.int32)[None, :] - c
     inside_NJ = place_J[None, :] < m_N[:, None]
     last_NJ = place_J[None, :] == m_N[:, None]
 
-    token: Any = np.full((N, T + 1, width, 2), -1, np.int32)
-    step: Any = np.zeros((N, T + 1, width, 2), np.int32)
-    step[:, :, :-1, 0] = number_JK[None, :, 1:]
+    token: Any = np.full((N, T + 1, width, A), -1, np.int32)
+    step: Any = np.zeros((N, T + 1, width, A), np.int32)
+    step[:, :, :-1] = number_JK[None, :, 1:, None]
     step[:, :-1, -1, 0] = number_JK[None, 1:, 0]
     token[:, :, 0, 0] = np.where(last_NJ, close_ids[0], y_NT)
     step[:, :-1, 0, 0] = np.where(last_NJ[:, :-1], number_JK[None, :-1, 1], number_JK[None, 1:, 0])
     token[:, :, 0, 1] = np.where(_splits(y_rows, y_NT, close_ids[0], tokenizer), close_ids[0], -1)
     step[:, :, 0, 1] = number_JK[None, :, 1]
     for k in range(1, c):
-        token[:, :, k, 0] = np.where(inside_NJ | last_NJ, close_ids[k], -1)
+        token[:, :, k, : len(closing[k])] = np.where((inside_NJ | last_NJ)[..., None], closing[k], -1)
     for k in range(o):
         token[:, :, c + k, 0] = np.where(inside_NJ, open_ids[k], -1)
     token[:, :, c + o, 0] = y_NT
@@ -77,7 +87,7 @@ def segment_constraint(y_rows: Sequence[Sequence[int]], tokenizer: Tokenizer, *,
     token[rows, m_N, c, 0] = tokenizer.eos_id
     step[rows, m_N, c, 0] = number_JK[m_N, c]
     states = slice(c, c + T * width + 1)
-    shape = (N, (T + 1) * width, 2)
+    shape = (N, (T + 1) * width, A)
     return Constraint(token=token.reshape(shape)[:, states], next=step.reshape(shape)[:, states])
 
 
@@ -107,6 +117,23 @@ def _splits(y_rows: Sequence[Sequence[int]], y_NT: np.ndarray, close_id: int, to
     return splits_NT
 
 
+def _digits(tokenizer: Tokenizer) -> list[list[int]]:
+    """The token of each digit of a score, in a list of its own.
+
+    Raises:
+      ValueError: a digit that is no token of its own.
+    """
+    digits = tokenizer.encode_batch(DIGITS)
+    if not all(
+        len(ids) == 1 and tokenizer.token_bytes(ids[0]) == d.encode() for d, ids in zip(DIGITS, digits, strict=True)
+    ):
+        raise ValueError(
+            f"agents.decoding: constrained decoding expects each of the digits 1 to 5 to be one token, got {digits}; "
+            "use agents.decoding=free with this tokenizer"
+        )
+    return digits
+
+
 def score_constraint(n_rows: Sequence[int], tokenizer: Tokenizer, config: AgentsConfig) -> Constraint:
     """Let row r write `<score>[1]d[2]d..</score>` with n_rows[r] digits of 1 to 5, and then end.
 
@@ -121,14 +148,7 @@ def score_constraint(n_rows: Sequence[int], tokenizer: Tokenizer, config: Agents
     K = config.max_chunks
     if len(n_rows) and not 0 <= min(n_rows) <= max(n_rows) <= K:
         raise ValueError(f"score_constraint: expected 0..agents.max_chunks={K} chunks a row, got {list(n_rows)}")
-    digits = tokenizer.encode_batch(DIGITS)
-    if not all(
-        len(ids) == 1 and tokenizer.token_bytes(ids[0]) == d.encode() for d, ids in zip(DIGITS, digits, strict=True)
-    ):
-        raise ValueError(
-            f"agents.decoding: constrained decoding expects each of the digits 1 to 5 to be one token, got {digits}; "
-            "use agents.decoding=free with this tokenizer"
-        )
+    digits = _digits(tokenizer)
     *before, end_ids = tokenizer.encode_batch(score_parts(K, config))
     template = np.full((sum(map(len, before)) + K + len(end_ids) + 1, len(DIGITS)), -1, np.int32)
     ends = [0]  # where the text before the end begins, for each number of chunks

@@ -7,13 +7,14 @@ rewards, monitors and logs may want to know of the batch.
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxreason.agents import alignment, asking, constraints, prompts
 from jaxreason.agents.alignment import Reasoning, Scoring, Segmentation
-from jaxreason.agents.roles import REASON, SCORE, SEGMENT, score_limit, segment_limit, token_limits
+from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT, score_limit, segment_limit, token_limits
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
@@ -185,7 +186,7 @@ def ask_helpers(
     clock: Clock,
     wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
 ) -> Episode:
-    """Let the segmenter split each y, and the scorer score the chunks.
+    """Let the segmenter split each y, and the scorer score the chunks; or one helper do both in one answer.
 
     Args:
       params: of `config.for_helpers`.
@@ -193,6 +194,9 @@ def ask_helpers(
       key, wait: as in `run`.
     """
     config = config.for_helpers
+    if config.agents.helpers == "one":
+        own_key = jax.random.fold_in(key, ANNOTATE.id)
+        return _annotate(params, episode, wanted, own_key, config, tokenizer, clock, wait)
     segment_key, score_key = (jax.random.fold_in(key, role.id) for role in (SEGMENT, SCORE))
     episode = _segment(params, episode, wanted, segment_key, config, tokenizer, clock, wait)
     return _score(params, episode, score_key, config, tokenizer, clock, wait)
@@ -234,7 +238,7 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
         )
         return [split]
 
-    segmentation = _one_segmentation(hosts.share(P * G, read), (P, G))
+    segmentation = _joined(hosts.share(P * G, read), (P, G))
     clock.lap("parse")
     return dataclasses.replace(
         episode,
@@ -281,6 +285,66 @@ def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Cloc
     )
 
 
+def _annotate(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock, wait) -> Episode:
+    """Ask for a split of every wanted y with a score of each chunk, and read both."""
+    P, G = episode.shape
+    longest = config.sampling.max_completion_length
+    ys = [r if want else None for r, want in zip(episode.reasonings, wanted, strict=True)]
+    texts = annotate_prompts(episode, config, tokenizer)
+    encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
+    rows = [ids if y else [] for y, ids in zip(ys, encoded, strict=True)]
+    tags = constraints.tag_tokens(tokenizer, scored=True)
+    lengths = [len(y.ids) if y else 0 for y in ys]
+    constraint = None
+    if config.agents.decoding == "constrained":
+        constraint = constraints.segment_constraint(
+            [y.ids if y else [] for y in ys], tokenizer, max_tokens=longest, scored=True
+        )
+    asked, rollout = asking.ask(
+        params,
+        rows,
+        annotate_prompt_limit(config, tokenizer),
+        segment_limit(np.array(lengths), config.agents, tag_tokens=tags),
+        token_limits(config, scored_tag_tokens=tags)[ANNOTATE.name],
+        key,
+        config,
+        tokenizer,
+        constraint,
+        (P, G),
+        wait,
+    )
+    clock.lap("annotate")
+    T = episode.rollouts[REASON.name].tokens.shape[2]
+
+    def read(part: slice):
+        answers, ended = asking.texts_of(rollout, lengths, tokenizer, part)
+        some = episode.reasonings[part]
+        return [alignment.build_annotations(some, answers, ended, tokenizer, config.agents, shape=(len(answers), 1, T))]
+
+    splits, scorings = zip(*hosts.share(P * G, read), strict=True)
+    clock.lap("parse")
+    return dataclasses.replace(
+        episode,
+        prompts=episode.prompts | {ANNOTATE.name: asked},
+        rollouts=episode.rollouts | {ANNOTATE.name: rollout},
+        segmentation=_joined(splits, (P, G)),
+        scoring=_joined(scorings, (P, G)),
+    )
+
+
+def annotate_prompts(episode: Episode, config: Config, tokenizer: Tokenizer) -> list[str]:
+    """What a helper that segments and scores is asked about each row."""
+    G = episode.shape[1]
+    questions = [problem.question for problem in episode.problems for _ in range(G)]
+    return prompts.render_annotate(questions, [y.text for y in episode.reasonings], config.agents, tokenizer)
+
+
+def annotate_prompt_limit(config: Config, tokenizer: Tokenizer) -> int:
+    """Tokens such a prompt can have: the question and y."""
+    frame = asking.frame(prompts.render_annotate([""], [""], config.agents, tokenizer), tokenizer)
+    return frame + config.data.max_prompt_length + config.sampling.max_completion_length
+
+
 def score_prompts(episode: Episode, config: Config, tokenizer: Tokenizer) -> list[str]:
     """What the scorer is asked about each row; a row without chunks gets a prompt nobody reads."""
     assert episode.segmentation is not None  # there is nothing to score without a split
@@ -298,20 +362,25 @@ def score_prompt_limit(config: Config, tokenizer: Tokenizer) -> int:
 
 def row_limits(config: Config, tokenizer: Tokenizer) -> dict[str, int]:
     """The longest prompt and completion of each role together, by role: what a packed row must hold."""
-    limits = token_limits(config, tag_tokens=constraints.tag_tokens(tokenizer))
+    limits = limits_of_roles(config, tokenizer)
     y = config.sampling.max_completion_length
     frame = asking.frame(prompts.render_segment([""], config.agents, tokenizer), tokenizer)
     return {
         REASON.name: config.data.max_prompt_length + y,
         SEGMENT.name: frame + y + limits[SEGMENT.name],
         SCORE.name: score_prompt_limit(config, tokenizer) + limits[SCORE.name],
+        ANNOTATE.name: annotate_prompt_limit(config, tokenizer) + limits[ANNOTATE.name],
     }
 
 
-def _one_segmentation(parts: Sequence[Segmentation], shape: tuple[int, int]) -> Segmentation:
-    """The splits of all hosts' rows [n 1 ...], as rows [P G ...]."""
-    chunks = jax.tree.map(
-        lambda *x: np.concatenate(x).reshape(*shape, *x[0].shape[2:]), *(part.chunks for part in parts)
-    )
-    lists = [[row for part in parts for row in getattr(part, name)] for name in Segmentation._fields[1:]]
-    return Segmentation(chunks, *lists)
+def limits_of_roles(config: Config, tokenizer: Tokenizer) -> dict[str, int]:
+    """`token_limits` with the tags of a tokenizer."""
+    tags = (constraints.tag_tokens(tokenizer), constraints.tag_tokens(tokenizer, scored=True))
+    return token_limits(config, tag_tokens=tags[0], scored_tag_tokens=tags[1])
+
+
+def _joined(parts: Sequence[Any], shape: tuple[int, int]) -> Any:
+    """The Segmentations or Scorings of all hosts' rows [n 1 ...], as one of rows [P G ...]."""
+    arrays = jax.tree.map(lambda *x: np.concatenate(x).reshape(*shape, *x[0].shape[2:]), *(part[0] for part in parts))
+    lists = [[row for part in parts for row in part[i]] for i in range(1, len(parts[0]))]
+    return type(parts[0])(arrays, *lists)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxreason.agents import prompts
-from jaxreason.agents.roles import REASON, SCORE, SEGMENT, Role
+from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT, Role
 from jaxreason.config import AgentsConfig
 from jaxreason.data.demonstrate import IMPORTANCE, Piece
 from jaxreason.data.tokenizer import Tokenizer
@@ -38,10 +38,15 @@ def role_examples(question: str, pieces: Sequence[Piece], config: AgentsConfig, 
     y = "".join(chunks)
     (asked,) = prompts.render_reason([question], config, tokenizer)
     examples = [Example(REASON, asked, y + pieces[-1].text)]
-    if 1 <= len(chunks) <= config.max_chunks:
+    values = [IMPORTANCE[piece.kind] for piece in pieces[:-1]]
+    if not 1 <= len(chunks) <= config.max_chunks:
+        return examples
+    if config.helpers == "one":
+        (asked,) = prompts.render_annotate([question], [y], config, tokenizer)
+        examples.append(Example(ANNOTATE, asked, prompts.annotation_text(chunks, values)))
+    else:
         (asked,) = prompts.render_segment([y], config, tokenizer)
         examples.append(Example(SEGMENT, asked, prompts.segment_text(chunks)))
         (asked,) = prompts.render_score([question], [chunks], config, tokenizer)
-        values = [IMPORTANCE[piece.kind] for piece in pieces[:-1]]
         examples.append(Example(SCORE, asked, prompts.score_text(values, config)))
     return examples

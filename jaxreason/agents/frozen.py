@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxreason.agents import prompts
-from jaxreason.agents.episode import Episode, score_prompts
+from jaxreason.agents.episode import Episode, annotate_prompts, score_prompts
 from jaxreason.agents.roles import SCORE
 from jaxreason.config import Config
 from jaxreason.data.tokenizer import Tokenizer
@@ -43,10 +43,20 @@ def expected_scores(
     value_PGK = np.asarray(episode.scoring.scores.value)
     value_NK = value_PGK.reshape(-1, value_PGK.shape[-1])
     digit_ids = [ids[0] for ids in tokenizer.encode_batch(prompts.DIGITS)]
-    asked = tokenizer.encode_batch(score_prompts(episode, config, tokenizer))
+    single = config.agents.helpers == "one"
+    render = annotate_prompts if single else score_prompts
+    asked = tokenizer.encode_batch(render(episode, config, tokenizer))
+    assert episode.segmentation is not None  # there are scores
     items, places = [], []
-    for prompt, values in zip(asked, value_NK, strict=True):
-        completion, at = _answer([int(v) for v in values if v > 0], digit_ids, config, tokenizer)
+    for prompt, chunks, row in zip(asked, episode.segmentation.texts, value_NK, strict=True):
+        values = [int(v) for v in row if v > 0]
+        if single:
+            parts = prompts.annotation_parts([prompts.readable(chunk) for chunk in chunks])
+        else:
+            parts = prompts.score_parts(len(values), config.agents)
+        completion, at = _answer(values, parts, digit_ids, tokenizer)
+        if len(prompt) + len(completion) > shapes[-1].row_length:  # chunks can be longer in tokens than they were in y
+            completion, at = [], []
         candidates = np.full((len(completion), DIGITS), -1, np.int32)
         candidates[at] = digit_ids
         places.append(at)
@@ -71,11 +81,11 @@ def expected_scores(
     return result_NK.reshape(value_PGK.shape)
 
 
-def _answer(values, digit_ids, config: Config, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Tokens of the scorer's answer in its canonical form, and where its digits stand."""
+def _answer(values, parts: list[str], digit_ids, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Tokens of the scorer's answer in its canonical form, the values between its parts, and where they stand."""
     if not values:
         return [], []
-    *before, end = tokenizer.encode_batch(prompts.score_parts(len(values), config.agents))
+    *before, end = tokenizer.encode_batch(parts)
     tokens: list[int] = []
     at: list[int] = []
     for part, value in zip(before, values, strict=True):

@@ -29,6 +29,7 @@ SCORE_CAUSES = ("ok", "truncated", "no_tags", "text_outside", "count", "order", 
 
 _SPACE = re.compile(r"[ \t\n\r\f\v]+")
 _BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+_SCORE_BEHIND = re.compile(rf"\s*{re.escape(SCORE_OPEN)}([^<]*){re.escape(SCORE_CLOSE)}")
 _TAG = re.compile(f"{re.escape(OPEN)}|{re.escape(CLOSE)}")
 
 
@@ -122,10 +123,44 @@ def parse_segments(
     >>> parse_segments("<seg>2+3=5</seg> <seg>so 5</seg>")
     (['2+3=5', 'so 5'], 'ok')
     """
+    chunks, cause, _ = _read_chunks(text, y, finished, max_chunks, scored=False)
+    return chunks, cause
+
+
+def parse_annotation(
+    text: str, y: str = "", *, finished: bool = True, max_chunks: int | None = None
+) -> tuple[list[str] | None, str, list[int] | None, str]:
+    """Read `<seg>..</seg><score>5</score><seg>..</seg><score>1</score>`: chunks as `parse_segments` does, each with a
+    score behind it.
+
+    Returns: the chunks or None and the cause, as `parse_segments`; then the scores or None and their cause, one of
+      SCORE_CAUSES: `count` where a chunk has none, `range` where one is no integer 1 to 5. Without chunks there are no
+      scores either, and their cause is "".
+
+    >>> parse_annotation("<seg>2+3=5</seg><score>5</score> <seg>so 5</seg><score>1</score>")
+    (['2+3=5', 'so 5'], 'ok', [5, 1], 'ok')
+    >>> parse_annotation("<seg>2+3=5</seg><score>6</score>")
+    (['2+3=5'], 'ok', None, 'range')
+    """
+    chunks, cause, found = _read_chunks(text, y, finished, max_chunks, scored=True)
+    if chunks is None:
+        return None, cause, None, ""
+    if None in found:
+        return chunks, cause, None, "count"
+    if not all(value in DIGITS for value in found):
+        return chunks, cause, None, "range"
+    return chunks, cause, [int(value) for value in found if value], "ok"
+
+
+def _read_chunks(
+    text: str, y: str, finished: bool, max_chunks: int | None, *, scored: bool
+) -> tuple[list[str] | None, str, list[str | None]]:
+    """The chunks or None, the cause, and, if scored, what the score behind each chunk says, None where none stands."""
     if not finished:
-        return None, "truncated"
+        return None, "truncated", []
     literal = _Source(y) if OPEN in y or CLOSE in y else None
     chunks: list[str] = []
+    scores: list[str | None] = []
     start, end = None, 0  # where the open chunk began; where the last tag ended
     for tag in _TAG.finditer(text):
         gap = text[end : tag.start()]
@@ -134,26 +169,30 @@ def parse_segments(
             if literal and literal.holds(gap, tag.group()):
                 continue
             if tag.group() == OPEN:
-                return None, "nested"
+                return None, "nested", []
             chunks.append(text[start : tag.start()])
             start = None
+            if scored:
+                behind = _SCORE_BEHIND.match(text, end)
+                scores.append(behind and behind[1].strip())
+                end = behind.end() if behind else end
         elif _SPACE.sub("", gap):
-            return None, "text_outside"
+            return None, "text_outside", []
         elif tag.group() == CLOSE:
-            return None, "unbalanced"
+            return None, "unbalanced", []
         else:
             start = tag.end()
     if end == 0:
-        return None, "no_tags"
+        return None, "no_tags", []
     if start is not None:
-        return None, "unbalanced"
+        return None, "unbalanced", []
     if _SPACE.sub("", text[end:]):
-        return None, "text_outside"
+        return None, "text_outside", []
     if not all(_SPACE.sub("", chunk) for chunk in chunks):
-        return None, "empty_chunk"
+        return None, "empty_chunk", []
     if max_chunks is not None and len(chunks) > max_chunks:
-        return None, "too_many"
-    return chunks, "ok"
+        return None, "too_many", []
+    return chunks, "ok", scores
 
 
 class _Source:

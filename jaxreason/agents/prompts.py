@@ -30,6 +30,17 @@ Put every chunk between <seg> and </seg>, and write nothing outside these tags, 
 Reasoning:
 {y}"""
 
+_ANNOTATE = """\
+{question}Split the reasoning below into at most {max_chunks} consecutive chunks: one step, check or remark each.
+Copy the text exactly, character for character. Leave nothing out, add nothing, correct nothing.
+Put every chunk between <seg> and </seg>. Behind it rate how important it is for reaching the right answer, with an
+integer from 1 to 5 between <score> and </score>: 5 is essential, 3 is helpful, 1 could be left out.
+Write nothing outside these tags, like this:
+<seg>first chunk</seg><score>5</score><seg>second chunk</seg><score>1</score>
+
+Reasoning:
+{y}"""
+
 _SCORE = """\
 {question}Reasoning, in {n} numbered chunks:
 {chunks}
@@ -83,6 +94,39 @@ def render_score(
             asked = _SCORE.format(question=shown, n=len(texts), chunks=numbered)
             result.append(_ask_without_thought(asked, config, tokenizer))
     return result
+
+
+def render_annotate(
+    questions: Sequence[str], ys: Sequence[str], config: AgentsConfig, tokenizer: Tokenizer
+) -> list[str]:
+    """Ask for a split of each text y with the importance of each chunk, in one answer; `agents.scorer_sees_question`
+    says whether the question is shown.
+
+    Raises:
+      ValueError: questions and texts differ in number.
+    """
+    result = []
+    for question, y in zip(questions, ys, strict=True):
+        if config.prompts == "marks":
+            shown = f"{readable(question)}\n" if config.scorer_sees_question else ""
+            result.append(f"{SEGMENT_MARK}{shown}{readable(y)}{SCORES_MARK}")
+        else:
+            shown = f"Question:\n{readable(question)}\n\n" if config.scorer_sees_question else ""
+            asked = _ANNOTATE.format(question=shown, max_chunks=config.max_chunks, y=readable(y))
+            result.append(_ask_without_thought(asked, config, tokenizer))
+    return result
+
+
+def annotation_parts(chunks: Sequence[str]) -> list[str]:
+    """An answer to `render_annotate` without its digits: what stands before each, then what stands at the end."""
+    before = [f"{SCORE_CLOSE if i else ''}{OPEN}{chunk}{CLOSE}{SCORE_OPEN}" for i, chunk in enumerate(chunks)]
+    return [*before, SCORE_CLOSE]
+
+
+def annotation_text(chunks: Sequence[str], values: Sequence[int]) -> str:
+    """The answer a helper that segments and scores should give; the end token is not part of it."""
+    *before, end = annotation_parts(chunks)
+    return "".join(f"{part}{value}" for part, value in zip(before, values, strict=True)) + end
 
 
 def segment_text(chunks: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
-"""The three roles as data, and how many tokens each may write.
+"""The roles as data, and how many tokens each may write.
 
-One set of parameters plays all three; a role is an id, a name, a prompt (`prompts.py`) and a limit, never a branch in
-traced code. This module must not know what a token or a prompt looks like.
+A reasoner, and two helpers or one that does the work of both. One set of parameters plays them all, or a second one the
+helpers; a role is an id, a name, a prompt (`prompts.py`) and a limit, never a branch in traced code. This module must
+not know what a token or a prompt looks like.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ class Role:
     name: str
 
 
-REASON, SEGMENT, SCORE = (Role(id=i, name=name) for i, name in enumerate(ROLES))
+REASON, SEGMENT, SCORE, ANNOTATE = (Role(id=i, name=name) for i, name in enumerate(ROLES))
 
 
 def segment_limit(y_tokens: int | np.ndarray, config: AgentsConfig, *, tag_tokens: int = 2) -> np.ndarray:
@@ -31,7 +32,7 @@ def segment_limit(y_tokens: int | np.ndarray, config: AgentsConfig, *, tag_token
 
     Args:
       y_tokens: int, any shape; |y| in tokens.
-      tag_tokens: tokens of one opening and one closing tag together (`constraints.tag_tokens`).
+      tag_tokens: tokens around one chunk, and behind it where a score follows (`constraints.tag_tokens`).
 
     Returns: int32, the shape of `y_tokens`.
 
@@ -54,11 +55,12 @@ def score_limit(n: int | np.ndarray, config: AgentsConfig) -> np.ndarray:
     return np.where(chunks > 0, limit, 0).astype(np.int32)
 
 
-def token_limits(config: Config, *, tag_tokens: int = 2) -> dict[str, int]:
+def token_limits(config: Config, *, tag_tokens: int = 2, scored_tag_tokens: int = 5) -> dict[str, int]:
     """The static maximum of each role, by name: what a compiled sampler is shaped for."""
     longest = config.sampling.max_completion_length
     return {
         REASON.name: longest,
         SEGMENT.name: int(segment_limit(longest, config.agents, tag_tokens=tag_tokens)),
         SCORE.name: int(score_limit(config.agents.max_chunks, config.agents)),
+        ANNOTATE.name: int(segment_limit(longest, config.agents, tag_tokens=scored_tag_tokens)),
     }

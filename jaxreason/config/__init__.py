@@ -14,7 +14,7 @@ import yaml
 from jaxreason.config.agents import AgentsConfig, SamplingConfig
 from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, WarmupConfig
 from jaxreason.config.explain import explain, read_yaml, refuse_unknown_keys
-from jaxreason.config.learning import GRPOConfig, OptimizerConfig, Preset, RewardConfig
+from jaxreason.config.learning import GRPOConfig, OptimizerConfig, Preset, RewardConfig, of_each_role
 from jaxreason.config.mesh import DistributedConfig, MeshConfig
 from jaxreason.config.model import HelperModelConfig, ModelConfig, TokenizerConfig
 from jaxreason.config.run import MonitorConfig, RunConfig
@@ -42,6 +42,7 @@ __all__ = [
     "WarmupConfig",
     "given",
     "load",
+    "of_each_role",
     "parser",
     "save",
     "to_dict",
@@ -49,7 +50,7 @@ __all__ = [
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
-ROLES = ("reason", "segment", "score")
+ROLES = ("reason", "segment", "score", "annotate")
 """Role names in the order of their ids; `agents/roles.py` says what each is."""
 
 

@@ -63,6 +63,9 @@ class AgentsConfig:
     """see min_chunks"""
     scorer_sees_question: bool = True
     """whether the scorer's prompt holds the question (the paper shows it the chunks only)"""
+    helpers: Literal["two", "one"] = "two"
+    """`two`: a segmenter, and a scorer who sees its chunks; `one`: a single helper that writes chunks and scores in one
+    pass, role `annotate`"""
     helper_policy: Literal["shared", "separate"] = "shared"
     """who plays the helpers: `shared`, the policy itself; `separate`, a policy of their own, of the shape in
     helper_model and with its own optimiser. Under either, reward.preset=frozen leaves them as they were at the start"""
@@ -79,3 +82,8 @@ class AgentsConfig:
         )
         require(self.helper_batches >= 1, "agents.helper_batches", "at least 1", self.helper_batches)
         require(self.min_chunks_above >= 0, "agents.min_chunks_above", "at least 0", self.min_chunks_above)
+
+    @property
+    def helper_roles(self) -> tuple[str, ...]:
+        """The roles beside the reasoner's."""
+        return ("segment", "score") if self.helpers == "two" else ("annotate",)

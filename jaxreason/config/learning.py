@@ -97,9 +97,9 @@ class GRPOConfig:
     epsilon_high: float = 0.28
     """how far the ratio may rise above 1"""
     beta: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """k3 KL coefficient to the starting policy, for reason, segment, score"""
+    """k3 KL coefficient to the starting policy, for reason, segment, score; annotate has that of score"""
     role_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """weight of each role's loss, for reason, segment, score"""
+    """weight of each role's loss, for reason, segment, score; annotate has that of score"""
     scale_rewards: Literal["group", "batch", "none"] = "group"
     """divide advantages by the standard deviation of the group, of the batch, or not"""
     loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
@@ -129,6 +129,11 @@ class GRPOConfig:
         require(self.num_mini_batches >= 1, "grpo.num_mini_batches", "at least 1", self.num_mini_batches)
         require(self.micro_batch_rows >= 1, "grpo.micro_batch_rows", "at least 1", self.micro_batch_rows)
         require(self.row_length >= 2, "grpo.row_length", "at least 2", self.row_length)
+
+
+def of_each_role(values: tuple[float, float, float]) -> tuple[float, float, float, float]:
+    """Values for reason, segment and score in the order of role ids: a helper that does both has the scorer's."""
+    return (*values, values[-1])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxreason.config import ROLES, GRPOConfig
+from jaxreason.config import ROLES, GRPOConfig, of_each_role
 from jaxreason.grpo import loss
 from jaxreason.types import Metrics, Params, TrainState, UpdateBatch
 
@@ -50,7 +50,7 @@ def make_update(
       update(state, batch) -> new state and metrics: `loss`, `grad_norm` (before the clip), `skipped`, `not_finite`,
       those of `loss.token_metrics` and those of `logp_fn`. A metric that came out not finite has count 0.
     """
-    beta_R = config.beta
+    beta_R = of_each_role(config.beta)
 
     def micro_loss(params: Params, micro: UpdateBatch) -> tuple[jax.Array, Metrics]:
         logp_BS, entropy_BS, own = logp_fn(params, micro.tokens, micro.positions, micro.segments, micro.candidates)

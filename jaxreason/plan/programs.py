@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxreason import runstate
 from jaxreason.agents import asking, constraints, episode
-from jaxreason.agents.roles import REASON, SCORE, SEGMENT, token_limits
+from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT
 from jaxreason.config import Config, ModelConfig
 from jaxreason.experiment import Experiment
 from jaxreason.grading.pool import Pool
@@ -101,16 +101,22 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     constrained = config.agents.decoding == "constrained"
     batches = asking.batch_count(P * G, config.agents)
     N = P * G // batches
-    limits = token_limits(config, tag_tokens=constraints.tag_tokens(exp.tokenizer))
+    limits = episode.limits_of_roles(config, exp.tokenizer)
     lengths = episode.row_limits(config, exp.tokenizer)
 
     def helper(role: str, made: Callable[[], Any]):
         width = lengths[role] - limits[role]
         return lambda: _sample(exp, role, N, 1, width, limits[role], made() if constrained else None, batches, held)
 
-    segment = helper(SEGMENT.name, lambda: constraints.segment_constraint([[]] * N, exp.tokenizer, max_tokens=T))
-    score = helper(SCORE.name, lambda: constraints.score_constraint([0] * N, exp.tokenizer, config.agents))
-    found += [("sample segment", segment), ("sample score", score)]
+    def borders(scored: bool = False):
+        return constraints.segment_constraint([[]] * N, exp.tokenizer, max_tokens=T, scored=scored)
+
+    machines = {
+        SEGMENT.name: borders,
+        SCORE.name: lambda: constraints.score_constraint([0] * N, exp.tokenizer, config.agents),
+        ANNOTATE.name: lambda: borders(scored=True),
+    }
+    found += [(f"sample {role}", helper(role, machines[role])) for role in config.agents.helper_roles]
     if preset.helpers == "train":
         width = learner.packing.num_candidates or 5
         found.append(

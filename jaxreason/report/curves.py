@@ -109,7 +109,7 @@ CHARTS = (
     ),
     Chart("Gradient norm", "Before clipping.", (("", "grad_norm", "accent"),)),
 )
-PHASES = ("reason", "grade", "segment", "parse", "score", "frozen_scorer", "reward", "update")
+PHASES = ("reason", "grade", "segment", "parse", "score", "annotate", "frozen_scorer", "reward", "update")
 """In the order in which a step goes through them; phases of other names follow."""
 _TONES = ("p0", "p1", "p2", "p3", "p4", "p5")
 

@@ -84,6 +84,10 @@ def score(
         keep["score"] = keep["segment"] & chunks.valid
         parts["format_segment"] = form.own_format(chunks.valid, keep["segment"], penalty=config.format_penalty)
         parts["format_score"] = form.own_format(scores.valid, keep["score"], penalty=config.format_penalty)
+        # One answer for both: it is at fault for the split, or else for the scores.
+        keep["annotate"] = keep["segment"]
+        if "annotate" in preset.terms:
+            parts["format_annotate"] = parts["format_segment"] + parts["format_score"]
         if frozen_value_PGK is not None:
             readable_PG = keep["score"] & scores.valid
             parts["agreement"] = form.agreement(scores.value, frozen_value_PGK, chunks.length, readable_PG)

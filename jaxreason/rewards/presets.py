@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
+from jaxreason.config import Config
+
 
 @dataclasses.dataclass(frozen=True)
 class Terms:
@@ -41,6 +43,14 @@ class PresetSpec:
     def labelled(self) -> bool:
         """Whether chunks come from the labels of the built-in task."""
         return self.penalty == "chunks" and self.helpers == "none"
+
+
+def chosen(config: Config) -> PresetSpec:
+    """The configuration's method. A helper that segments and scores has the scorer's terms, its form that of both."""
+    spec = PRESETS[config.reward.preset]
+    if config.agents.helpers == "two" or "score" not in spec.terms:
+        return spec
+    return dataclasses.replace(spec, terms={"reason": spec.terms["reason"], "annotate": spec.terms["score"]})
 
 
 _LENGTH_CONTROLLED = Terms(accuracy=1.0, penalty=1.0)

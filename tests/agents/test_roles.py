@@ -9,7 +9,9 @@ from tests.agents.stand_in import marked
 
 def test_roles_are_numbered_as_in_the_configuration():
     """Coefficients a role in the configuration are in this order."""
-    assert [(r.id, r.name) for r in (roles.REASON, roles.SEGMENT, roles.SCORE)] == list(enumerate(ROLES))
+    assert [(r.id, r.name) for r in (roles.REASON, roles.SEGMENT, roles.SCORE, roles.ANNOTATE)] == list(
+        enumerate(ROLES)
+    )
 
 
 def test_limits_by_hand():
@@ -20,7 +22,7 @@ def test_limits_by_hand():
     assert roles.score_limit(np.array([0, 3]), marks).tolist() == [0, 9]
     assert roles.score_limit(np.array([0, 3]), chat).tolist() == [0, 112]
     config = Config(sampling=SamplingConfig(max_completion_length=10), agents=marks)
-    assert roles.token_limits(config) == {"reason": 10, "segment": 20, "score": 11}
+    assert roles.token_limits(config) == {"reason": 10, "segment": 20, "score": 11, "annotate": 32}
 
 
 def test_many_tags_fit_a_chat_limit():
