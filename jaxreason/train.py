@@ -15,7 +15,9 @@ where they are silent, with the configuration field where there is one:
  6. Groups of equal reward have advantage exactly 0 and, without KL, are left out of the update.
  7. Role weights are shares: the loss is their weighted mean, each role averaged by itself.
  8. The scorer sees the question (agents.scorer_sees_question); the paper's notation shows it the chunks only.
- 9. No KL term (grpo.beta) and an upper clip of 0.28 (grpo.epsilon_high), after the second paper.
+ 9. Who plays the helpers can be chosen: a policy of their own (agents.helper_policy), or one helper for both parts of
+    the work (agents.helpers); the paper's are the policy itself, by two prompts.
+10. No KL term (grpo.beta) and an upper clip of 0.28 (grpo.epsilon_high), after the second paper.
 """
 
 import time

@@ -1,5 +1,7 @@
 """Who plays the helpers: the policy, a policy of their own, either of them frozen."""
 
+import json
+
 import chex
 import jax
 import pytest
@@ -21,6 +23,7 @@ SEPARATE = (
     "--warmup.drill_steps=100",
 )
 """Half the size of the policy, and a start that is quick to make and good enough to be sampled from."""
+SINGLE = ("--agents.helpers=one", *SEPARATE[-2:])
 
 
 def _begun(tmp_path_factory, name: str, *settings: str):
@@ -37,6 +40,12 @@ def assert_zero(code: int) -> None:
 def separate(tmp_path_factory):
     """A run of no steps in which two policies were started."""
     return _begun(tmp_path_factory, "separate", *SEPARATE)
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory):
+    """A run of no steps whose policy was shown to segment and score in one pass."""
+    return _begun(tmp_path_factory, "single", *SINGLE)
 
 
 def _begin(folder, target):
@@ -109,6 +118,50 @@ def test_a_frozen_helper_is_the_start_s_and_costs_no_update(
     assert _moved(asked[0][0], asked[-1][0])
     assert _state(folder, 2).helper is None
     assert all("helper/loss" not in row and row.get("score/entropy") is None for row in runs.rows(folder))
+
+
+def test_the_reasoner_s_update_does_not_see_the_helpers_rows(separate, tmp_path):
+    """Helpers that learn or not, with a penalty that is the same whatever they write: the policy's parameters come out
+    the same, bit for bit."""
+    states = []
+    for name, weights in (("all", "[1,1,1]"), ("alone", "[1,0,0]")):
+        folder = _begin(separate, tmp_path / name)
+        settings = (f"--grpo.role_weights={weights}", "--reward.phi=[1,1,1,1,1]", "--run.max_steps=4")
+        assert runs.train(folder, *SEPARATE, *settings) == 0
+        states.append(_state(folder, 4))
+    chex.assert_trees_all_equal(states[0].train, states[1].train)
+    assert _moved(states[0].train.params, _start(separate, helper=False))
+    assert _moved(states[0].helper.params, states[1].helper.params)
+    chex.assert_trees_all_equal(states[1].helper.params, _start(separate, helper=True))
+
+
+@pytest.mark.parametrize("decoding", ["constrained", "free"])
+@pytest.mark.parametrize("preset", ["scma", "guarded", "frozen"])
+def test_one_helper_trains_under_every_preset(single, tmp_path, preset, decoding):
+    """Catches a role without a reward, a weight or a metric, and a step that still asks two helpers."""
+    folder = _begin(single, tmp_path / "run")
+    settings = (f"--reward.preset={preset}", f"--agents.decoding={decoding}", "--run.max_steps=2")
+    assert runs.train(folder, *SINGLE, *settings) == 0
+    found = runs.rows(folder)
+    for row in found:
+        assert "annotate/completions/mean_length" in row
+        assert not {"segment/completions/mean_length", "score/completions/mean_length"} & set(row)
+        assert ("annotate/reward" in row) == (preset != "frozen")
+        assert {"segment/valid", "score/valid", "segment/chunks", "score/mean"} <= set(row)
+        if decoding == "constrained" and row["segment/valid"] is not None:
+            assert row["segment/not_lossless"] == row["score/range"] == row["score/count"] == 0
+        if preset == "guarded":
+            assert {"score/frozen_mean", "annotate/kl" if "kl" in row else "annotate/entropy"} <= set(row)
+    samples = [json.loads(line) for line in (folder / "samples" / "step_000002.jsonl").read_text().splitlines()]
+    assert all("annotate" in row and "segment" not in row and "scores" in row for row in samples)
+
+
+def test_one_helper_can_be_a_policy_of_its_own(tmp_path):
+    """Both choices at once, from the supervised start on."""
+    short = ("--warmup.max_steps=40", "--warmup.drill_steps=10", "--run.max_steps=1", "--agents.helpers=one")
+    assert runs.train(tmp_path / "run", *SEPARATE, *short) == 0
+    (row,) = runs.rows(tmp_path / "run")
+    assert {"annotate/completions/mean_length", "helper/loss"} <= set(row)
 
 
 @pytest.mark.parametrize(
