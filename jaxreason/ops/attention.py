@@ -19,11 +19,11 @@ BLOCK, BLOCKS, LARGEST = 96, 16, 512
 """Queries at a time in the blockwise form: few enough that their scores stay in a core's cache; more where that would
 make more than so many blocks, each of which is compiled; but never more than the last, since scores are memory."""
 
-WINDOW = 128
+READ = 128
 """The part of the cache that decoding reads grows by a multiple of this, the places that lie side by side on a TPU."""
 
-WINDOWS = 8
-"""Most sizes of that part; each is compiled."""
+READS = 4
+"""Most sizes of that part. On average (1 + 1/READS) / 2 of a full cache is read; each size is compiled in each layer."""
 
 NEGATIVE = -1e30
 """Finite stand-in for -inf: a row of the softmax that sees nothing stays finite, and so does its gradient."""
@@ -211,9 +211,9 @@ def step_size(T: int) -> int:
     """By how many places the part of a cache of T places grows that decoding reads.
 
     >>> step_size(160), step_size(2624)
-    (128, 384)
+    (128, 768)
     """
-    return -(-T // (WINDOWS * WINDOW)) * WINDOW
+    return -(-T // (READS * READ)) * READ
 
 
 def _prefix_and_own(q_PGJHC, prefix_k_PJCL, prefix_v_PJLC, k_PGJCT, v_PGJTC, prefix_length_P, step, start, window):

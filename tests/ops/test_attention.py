@@ -113,7 +113,7 @@ def test_a_token_alone_in_its_segment_sees_itself():
 def test_with_prefix_is_causal_attention_over_prompt_and_completion(monkeypatch, read, window):
     """Catches a part that ends before the query, padding that is seen, groups that read each other's cache, and a
     sliding window that counts the prompt's padding or forgets the prompt too early."""
-    monkeypatch.setattr(attention, "WINDOW", read)
+    monkeypatch.setattr(attention, "READ", read)
     P, G, H, J, C, L, T = 2, 3, 4, 2, 8, 5, 12
     length_P = np.array([5, 2])
     q, k, v = (RNG.standard_normal((P, G, L + T, n, C), np.float32) for n in (H, J, J))

@@ -80,7 +80,7 @@ def _full(config):
 def test_prefill_and_decode_are_the_full_forward_pass(monkeypatch, window, qk_norm, attention_bias, tied):
     """At every place, for prompts of unequal length: catches positions counted from the padding, a cache written at the
     wrong place, a window that ends too early, rollouts of a group that share more than their prompt."""
-    monkeypatch.setattr(attention, "WINDOW", window)
+    monkeypatch.setattr(attention, "READ", window)
     config = dataclasses.replace(TINY, qk_norm=qk_norm, attention_bias=attention_bias, tie_word_embeddings=tied)
     np.testing.assert_allclose(_decoded(config, PROMPT, LENGTH), _full(config), atol=TOLERANCE["logits"])
 
