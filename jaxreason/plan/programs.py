@@ -85,12 +85,12 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     tools = make_tools(exp, Pool(0))
     (learner,) = tools.learners
     P, G = config.data.prompts_per_step, config.sampling.num_generations
-    batches = config.sampling.rollout_batches
+    shares = config.sampling.rollout_batches
     L, T = config.data.max_prompt_length, config.sampling.max_completion_length
     held = Held.of(exp)
     found = [
         ("update", lambda: _update(exp, tools, held)),
-        ("sample reason", lambda: _sample(exp, REASON.name, P // batches, G, L, T, None, batches, held)),
+        ("sample reason", lambda: _sample(exp, REASON.name, P // shares, G, L, T, None, shares, held)),
     ]
     if any(config.grpo.beta):
         found.append(
