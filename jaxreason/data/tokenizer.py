@@ -7,6 +7,7 @@ from a network and no code of a checkpoint is run (a chat template is data, rend
 
 import dataclasses
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -221,12 +222,11 @@ def _write(path: Path, content: bytes) -> None:
     os.replace(part, path)
 
 
-def _transformers():
+def _transformers() -> Any:
     # Imported late: it takes over a second. It announces on import that PyTorch is missing, which nobody here needs.
+    # By name: its index of every model takes a type checker minutes and gigabytes to read.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    import transformers
-
-    return transformers
+    return importlib.import_module("transformers")
 
 
 def _open_json(folder: Path):
