@@ -23,7 +23,7 @@ READ = 128
 """The part of the cache that decoding reads grows by a multiple of this, the places that lie side by side on a TPU."""
 
 READS = 4
-"""Most sizes of that part. On average (1 + 1/READS) / 2 of a full cache is read; each size is compiled in each layer."""
+"""Most sizes of that part: (1 + 1/READS) / 2 of a full cache is read on average, and each layer compiles each size."""
 
 NEGATIVE = -1e30
 """Finite stand-in for -inf: a row of the softmax that sees nothing stays finite, and so does its gradient."""
