@@ -22,7 +22,7 @@ demo: $(INSTALLED)
 	$(BIN)/jaxreason train configs/quickstart.yaml
 
 test: $(INSTALLED) $(VENV)/.libtpu
-	PYTHONPATH=$(VENV)/libtpu $(BIN)/python -m pytest -n $(JOBS)
+	PYTHONPATH=$(abspath $(VENV)/libtpu) $(BIN)/python -m pytest -n $(JOBS)
 
 test-parity: $(VENV)/.torch
 	$(BIN)/python -m pytest -n $(JOBS) -m torch tests/parity
