@@ -227,16 +227,17 @@ for preset, spec in PRESETS.items():
 
 # %%
 p = 1
-table = np.full((len(ROLES), len(PRESETS), G), np.nan)
+shown = ("reason", "segment", "score")
+table = np.full((len(shown), len(PRESETS), G), np.nan)
 for i, preset in enumerate(PRESETS):
     # 24 tokens are what `truncation` allows here.
     by_preset = dataclasses.replace(config, preset=preset, target_length=24)
     paid, _, _ = signal(seen, jnp.float32(alpha), reward=by_preset, grpo=grpo, preset=PRESETS[preset])
     for role, total_PG in paid.total.items():
-        table[ROLES.index(role), i] = total_PG[p]
+        table[shown.index(role), i] = total_PG[p]
 
 fig, axes = plt.subplots(1, 3, figsize=(9, 3.2), sharey=True)
-for ax, role, cells in zip(axes, ROLES, table, strict=True):
+for ax, role, cells in zip(axes, shown, table, strict=True):
     ax.imshow(cells, cmap=SIGNED, vmin=-1.2, vmax=1.2, aspect="auto")
     ax.set_facecolor("#e6e6e1")
     for (i, g), value in np.ndenumerate(cells):
