@@ -35,10 +35,14 @@ class Outcome:
     chunks: Chunks | None
     scores: Scores | None
     frozen_value: jax.Array | None  # float32 [P G K], expected scores of the frozen scorer
+    contribution: jax.Array | None = None  # float32 [P G K], nats, negative where not measured
 
 
 def outcome(
-    episode: Episode, frozen_value_PGK: np.ndarray | None, truth: tuple[Chunks, Scores] | None = None
+    episode: Episode,
+    frozen_value_PGK: np.ndarray | None,
+    truth: tuple[Chunks, Scores] | None = None,
+    contribution_PGK: np.ndarray | None = None,
 ) -> Outcome:
     """The arrays of an episode, problems split over the mesh: a group's statistics need no communication.
 
@@ -58,6 +62,7 @@ def outcome(
         "chunks": chunks,
         "scores": scores,
         "frozen_value": frozen_value_PGK,
+        "contribution": contribution_PGK,
     }
     return place(Outcome(**seen), "batch")
 
@@ -107,6 +112,7 @@ def _signal(
         chunks=seen.chunks,
         scores=seen.scores,
         frozen_value_PGK=seen.frozen_value,
+        contribution_PGK=seen.contribution,
         alpha=alpha,
         phi=phi,
         ratio=ratio,

@@ -67,6 +67,13 @@ def trains_helper(config: Config) -> bool:
     return config.agents.helper_policy == "separate" and PRESETS[config.reward.preset].helpers == "train"
 
 
+def keeps_start(config: Config) -> bool:
+    """Whether a run holds the policy as it was at the start beside the one it trains."""
+    preset = PRESETS[config.reward.preset]
+    helped = preset.helpers != "none" and config.agents.helper_policy == "shared"
+    return helped or preset.measured or any(config.grpo.beta)
+
+
 def shape_of_start(config: Config) -> Params:
     """Shapes of the parameters, with where they stand."""
     return abstract(jax.eval_shape(lambda: api.init(jax.random.key(0), config.model)))

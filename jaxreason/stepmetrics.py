@@ -3,7 +3,6 @@
 Names are TRL's behind the role's. Host NumPy on small arrays.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,8 +11,10 @@ import numpy as np
 from jaxreason.agents import alignment, diagnostics, prompts
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.roles import REASON
+from jaxreason.config import RewardConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grpo.advantage import zero_spread
+from jaxreason.rewards import format as form
 from jaxreason.types import Advantages, Rewards
 
 Row = dict[str, float | None]
@@ -38,13 +39,15 @@ def step_row(
     rewards: Rewards,
     advantages: Advantages,
     frozen_PGK: np.ndarray | None,
-    phi: Sequence[float],
+    contribution_PGK: np.ndarray | None,
+    config: RewardConfig,
 ) -> Row:
     """Everything about rollouts, rewards and helpers; the update's own metrics are `divide`d apart.
 
     Args:
       frozen_PGK: the frozen scorer's expected scores, see `agents.frozen`.
-      phi: penalty weights of importance 1 to 5, to say what the frozen scorer would have charged.
+      contribution_PGK: nats, see `agents.contribution`.
+      config: its phi, to say what the frozen scorer would have charged, and its scale of contributions.
     """
     rewards, advantages = jax.device_get((rewards, advantages))
     row: Row = {}
@@ -59,7 +62,9 @@ def step_row(
         row[f"{role}/frac_reward_zero_std"] = _mean(zero_spread(total_PG, keep_PG))
     for name, part_PG in rewards.parts.items():
         row[f"reason/rewards/{name}/mean"] = _mean(part_PG)
-    return row | _reasoner(episode, rewards, advantages) | _helpers(episode, rewards, frozen_PGK, phi)
+    return (
+        row | _reasoner(episode, rewards, advantages) | _helpers(episode, rewards, frozen_PGK, contribution_PGK, config)
+    )
 
 
 def _completions(role: str, length_PG: np.ndarray, finished_PG: np.ndarray) -> Row:
@@ -94,7 +99,13 @@ def _reasoner(episode: Episode, rewards: Rewards, advantages: Advantages) -> Row
     }
 
 
-def _helpers(episode: Episode, rewards: Rewards, frozen_PGK: np.ndarray | None, phi: Sequence[float]) -> Row:
+def _helpers(
+    episode: Episode,
+    rewards: Rewards,
+    frozen_PGK: np.ndarray | None,
+    contribution_PGK: np.ndarray | None,
+    config: RewardConfig,
+) -> Row:
     if episode.segmentation is None or episode.scoring is None:
         return {}
     chunks, value = episode.segmentation.chunks, np.asarray(episode.scoring.scores.value)
@@ -107,8 +118,7 @@ def _helpers(episode: Episode, rewards: Rewards, frozen_PGK: np.ndarray | None, 
     row["score/mean"] = _mean(value, scored)
     row |= {f"score/share_{s}": _mean(value == s, scored) for s in range(1, 6)}
     length = np.asarray(chunks.length)[scored]
-    both = len(length) > 1 and length.std() > 0 and value[scored].std() > 0
-    row["score/length_correlation"] = float(np.corrcoef(value[scored], length)[0, 1]) if both else None
+    row["score/length_correlation"] = _correlation(value[scored], length)
     if frozen_PGK is not None:
         row["score/frozen_mean"] = _mean(frozen_PGK, scored)
         row["score/live_minus_frozen"] = _mean(value - frozen_PGK, scored)
@@ -116,12 +126,24 @@ def _helpers(episode: Episode, rewards: Rewards, frozen_PGK: np.ndarray | None, 
         places = np.arange(1, 6)
         lengths = np.asarray(chunks.length) * scored
         for name, scores in (("live", value), ("frozen", frozen_PGK)):
-            charged = (np.interp(scores, places, phi) * lengths).sum()
+            charged = (np.interp(scores, places, config.phi) * lengths).sum()
             row[f"score/{name}_penalised_share"] = float(charged / lengths.sum()) if lengths.any() else None
+    if contribution_PGK is not None:
+        measured = scored & (contribution_PGK >= 0)
+        worth = np.asarray(form.worth(contribution_PGK, scale=config.contribution_scale))[measured]
+        row["score/worth_mean"] = _mean(worth)
+        row["score/live_minus_worth"] = _mean(value[measured] - worth)
+        row["score/worth_correlation"] = _correlation(value[measured], worth)
     if "weighted_length" in rewards.parts:
         y = np.array([len(r.ids) for r in episode.reasonings]).reshape(episode.shape)
         row["reason/penalised_share"] = _mean((rewards.parts["weighted_length"] / np.maximum(y, 1))[y > 0])
     return row
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
+    """None where one of them does not vary."""
+    both = len(a) > 1 and a.std() > 0 and b.std() > 0
+    return float(np.corrcoef(a, b)[0, 1]) if both else None
 
 
 def label_row(episode: Episode, tokenizer: Tokenizer) -> Row:

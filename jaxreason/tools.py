@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from jaxreason import runstate
-from jaxreason.agents import episode, frozen
+from jaxreason.agents import contribution, episode, frozen
 from jaxreason.agents.roles import REASON
 from jaxreason.config import Config, GRPOConfig
 from jaxreason.data.tokenizer import Tokenizer
@@ -34,6 +34,8 @@ class Tools:
     expect: Callable[[Params, UpdateBatch], jax.Array]  # expected index among candidates under the helpers' parameters
     schedule: optax.Schedule
     frozen_shapes: tuple[batch.Shape, ...]
+    likelihood: Callable[[Params, UpdateBatch], jax.Array]  # log-probabilities of texts, under the starting policy
+    contribution_shapes: tuple[batch.Shape, ...]
     limits: dict[str, int]
     pool: Pool
 
@@ -83,6 +85,13 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
         frozen_shapes=batch.shapes([(rows, lengths[config.agents.helper_roles[-1]])], **shape)
         if preset.helpers == "train"
         else (),
+        likelihood=_placed(programs(compiled_for(config), steps, mesh).likelihood),
+        contribution_shapes=batch.shapes(
+            [(contribution.num_texts(config.sampling.num_generations, config.agents.max_chunks), lengths[REASON.name])],
+            **shape,
+        )
+        if preset.measured
+        else (),
         limits=episode.limits_of_roles(config, exp.tokenizer),
         pool=pool,
     )
@@ -105,6 +114,7 @@ class Programs(NamedTuple):
     update: Callable[[TrainState, UpdateBatch], tuple[TrainState, Metrics]]
     reference: Callable[[Params, UpdateBatch], jax.Array]
     expect: Callable[[Params, UpdateBatch], jax.Array]
+    likelihood: Callable[[Params, UpdateBatch], jax.Array]
 
 
 def compiled_for(config: Config) -> Config:
@@ -136,6 +146,7 @@ def programs(config: Config, steps: int, mesh: Mesh) -> Programs:
         update=update.make_update(logp_fn, transformation, config.grpo, state_shardings=state),
         reference=reference.make_reference(lambda *args: logp_fn(*args)[0], out_sharding=replicated()),
         expect=reference.make_reference(functools.partial(_expected, config), out_sharding=replicated()),
+        likelihood=reference.make_reference(functools.partial(_likelihood, config), out_sharding=replicated()),
     )
 
 
@@ -152,3 +163,8 @@ def _placed(compiled: Callable) -> Callable:
 def _expected(config: Config, *args) -> jax.Array:
     """Expected candidate under the distribution that scores are sampled from."""
     return api.expected_candidate(*args, config=config.model, temperature=config.sampling.temperature)
+
+
+def _likelihood(config: Config, *args) -> jax.Array:
+    """Log-probability of every token as the model has it, whatever the sampler does to it."""
+    return api.token_logp(*args, config=config.model)[0]

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason import basemodel, experiment, learning, monitor, runfolder, runstate, stepmetrics
-from jaxreason.agents import episode, frozen, oracle
+from jaxreason.agents import contribution, episode, frozen, oracle
 from jaxreason.checkpoint import open_checkpoints
 from jaxreason.config import Config
 from jaxreason.evaluation import heldout
@@ -39,7 +39,7 @@ from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.progress import Display
 from jaxreason.rewards import budget
-from jaxreason.rewards.presets import PRESETS, chosen
+from jaxreason.rewards.presets import chosen
 from jaxreason.runstate import RunState
 from jaxreason.tools import Tools, make_tools
 from jaxreason.types import Params
@@ -89,6 +89,12 @@ def step(
             helper_start, played, tools.expect, config, exp.tokenizer, shapes=tools.frozen_shapes
         )
     clock.lap("frozen_scorer")
+    contribution_PGK = None
+    if preset.measured:
+        contribution_PGK = contribution.contributions(
+            start, played, tools.likelihood, count=contribution.num_problems(config), shapes=tools.contribution_shapes
+        )
+        clock.lap("contribution")
 
     alpha = config.reward.alpha if state.budget is None else float(state.budget.alpha)
     alpha *= min(1.0, (number + 1) / max(1, config.reward.alpha_warmup_steps))
@@ -96,7 +102,7 @@ def step(
     if preset.labelled:
         truth = oracle.true_chunks(problems, played.rollouts["reason"], played.reasonings, exp.tokenizer)
     rewards, advantages, ratio = learning.signal(
-        learning.outcome(played, frozen_PGK, truth),
+        learning.outcome(played, frozen_PGK, truth, contribution_PGK),
         jnp.float32(alpha),
         state.ratio,
         jax.random.fold_in(key, 1),
@@ -119,7 +125,9 @@ def step(
         ratio = state.ratio
     clock.lap("update")
 
-    row = stepmetrics.step_row(played, rewards, advantages, frozen_PGK, config.reward.phi) | stepmetrics.divide(total)
+    row = stepmetrics.step_row(
+        played, rewards, advantages, frozen_PGK, contribution_PGK, config.reward
+    ) | stepmetrics.divide(total)
     if experiment.is_builtin(config.data):
         row |= stepmetrics.label_row(played, exp.tokenizer)
     budget_state = state.budget
@@ -204,8 +212,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
             base = evaluation(start, 0)
             if number == 0:
                 state = runstate.begin_budget(state, base["table"], config.reward, display.warn)
-            helped = PRESETS[config.reward.preset].helpers != "none" and helper_start is None
-            if not helped and not any(config.grpo.beta):
+            if not runstate.keeps_start(config):
                 start = None
             if 0 < number < config.run.max_steps and number % evaluates == 0:
                 evaluation(state.train.params, number)  # if the run was stopped between its step and its evaluation

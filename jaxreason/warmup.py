@@ -39,8 +39,10 @@ STEPS_A_CALL = 10
 def demonstration_rows(config: Config, tokenizer: Tokenizer, roles: Sequence[str] = ROLES) -> Rows:
     """Packed rows of all demonstrations of these roles. Examples longer than a row are left out."""
 
+    guess = np.random.default_rng(config.data.seed) if config.warmup.score_labels == "random" else None
+
     def examples_of(shown, wanted):
-        found = [role_examples(problem.question, pieces, config.agents, tokenizer) for problem, pieces in shown]
+        found = [role_examples(problem.question, pieces, config.agents, tokenizer, guess) for problem, pieces in shown]
         return [e for some in found for e in some if e.role in wanted and e.role.name in roles]
 
     examples = examples_of(demonstrations(config.data), {REASON})

@@ -135,8 +135,10 @@ def test_the_reasoner_s_update_does_not_see_the_helpers_rows(separate, tmp_path)
     chex.assert_trees_all_equal(states[1].helper.params, _start(separate, helper=True))
 
 
-@pytest.mark.parametrize("decoding", ["constrained", "free"])
-@pytest.mark.parametrize("preset", ["scma", "guarded", "frozen"])
+@pytest.mark.parametrize(
+    ("preset", "decoding"),
+    [("scma", "free"), ("guarded", "constrained"), ("contribution", "constrained"), ("frozen", "free")],
+)
 def test_one_helper_trains_under_every_preset(single, tmp_path, preset, decoding):
     """Catches a role without a reward, a weight or a metric, and a step that still asks two helpers."""
     folder = _begin(single, tmp_path / "run")
@@ -150,6 +152,7 @@ def test_one_helper_trains_under_every_preset(single, tmp_path, preset, decoding
         assert {"segment/valid", "score/valid", "segment/chunks", "score/mean"} <= set(row)
         if decoding == "constrained" and row["segment/valid"] is not None:
             assert row["segment/not_lossless"] == row["score/range"] == row["score/count"] == 0
+        assert ("score/worth_mean" in row) == (preset == "contribution")
         if preset == "guarded":
             assert {"score/frozen_mean", "annotate/kl" if "kl" in row else "annotate/entropy"} <= set(row)
     samples = [json.loads(line) for line in (folder / "samples" / "step_000002.jsonl").read_text().splitlines()]

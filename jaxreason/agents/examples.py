@@ -7,6 +7,8 @@ This module must not know how examples are batched or learnt from.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxreason.agents import prompts
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT, Role
 from jaxreason.config import AgentsConfig
@@ -22,11 +24,18 @@ class Example(NamedTuple):
     completion: str
 
 
-def role_examples(question: str, pieces: Sequence[Piece], config: AgentsConfig, tokenizer: Tokenizer) -> list[Example]:
+def role_examples(
+    question: str,
+    pieces: Sequence[Piece],
+    config: AgentsConfig,
+    tokenizer: Tokenizer,
+    rng: np.random.Generator | None = None,
+) -> list[Example]:
     """Turn a demonstration into one example a role.
 
     The last piece is the answer line, which is no chunk. A demonstration of the answer alone, or of more than
     agents.max_chunks other pieces, gives an example of the reasoner only: a helper is never shown an invalid answer.
+    Scores are the importance of the pieces, or drawn from `rng` where there is one.
 
     Raises:
       ValueError: no pieces, or a last piece that holds no box.
@@ -39,6 +48,8 @@ def role_examples(question: str, pieces: Sequence[Piece], config: AgentsConfig, 
     (asked,) = prompts.render_reason([question], config, tokenizer)
     examples = [Example(REASON, asked, y + pieces[-1].text)]
     values = [IMPORTANCE[piece.kind] for piece in pieces[:-1]]
+    if rng is not None:
+        values = rng.integers(1, 6, len(values)).tolist()
     if not 1 <= len(chunks) <= config.max_chunks:
         return examples
     if config.helpers == "one":

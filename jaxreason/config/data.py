@@ -1,6 +1,7 @@
 """Problems, the supervised start, evaluation and the checking of answers."""
 
 import dataclasses
+from typing import Literal
 
 from jaxreason.config.require import require
 
@@ -55,6 +56,8 @@ class WarmupConfig:
     """the first so many of them on bare equations of the built-in task"""
     result_weight: float = 3.0
     """weight of results (what follows `=`) and of scores, against 1 of other tokens: they hold most of the work"""
+    score_labels: Literal["importance", "random"] = "importance"
+    """built-in task: what the scorer is shown; `random` numbers teach it the form and leave importance to be learnt"""
     learning_rate: float = 0.01
     """peak learning rate of Muon's matrices"""
     adam_learning_rate: float = 2e-3

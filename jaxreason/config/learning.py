@@ -5,7 +5,7 @@ from typing import Literal
 
 from jaxreason.config.require import require
 
-Preset = Literal["scma", "guarded", "frozen", "shuffled", "oracle", "lp", "truncation", "grpo"]
+Preset = Literal["scma", "contribution", "guarded", "frozen", "shuffled", "oracle", "lp", "truncation", "grpo"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,10 @@ class RewardConfig:
     """what a role loses for an invalid answer of its own"""
     share_format: bool = False
     """whether the format term reaches all roles"""
+    contribution_scale: float = 8.0
+    """preset `contribution`: nats of contribution from which on a chunk is worth a score of 5"""
+    contribution_share: float = 0.25
+    """preset `contribution`: share of a step's problems whose chunks are measured; the scorer learns from those"""
     target_length: int = 0
     """L_T of the truncation reward; 0: max_completion_length"""
     require_eos: bool = True
@@ -54,9 +58,11 @@ class RewardConfig:
             self.phi,
         )
         require(self.target_length >= 0, "reward.target_length", "at least 0", self.target_length)
+        require(self.contribution_scale > 0, "reward.contribution_scale", "above 0", self.contribution_scale)
+        require(0 < self.contribution_share <= 1, "reward.contribution_share", "in (0, 1]", self.contribution_share)
         require(self.format_penalty >= 0, "reward.format_penalty", "at least 0", self.format_penalty)
         require(
-            self.preset not in ("guarded", "shuffled") or self.format_penalty >= 1,
+            self.preset not in ("contribution", "guarded", "shuffled") or self.format_penalty >= 1,
             "reward.format_penalty",
             f"at least 1 with preset {self.preset}, or an invalid score would beat one that disagrees",
             self.format_penalty,

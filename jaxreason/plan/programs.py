@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason import runstate
-from jaxreason.agents import asking, constraints, episode
+from jaxreason.agents import asking, constraints, contribution, episode
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT
 from jaxreason.config import Config, ModelConfig
 from jaxreason.experiment import Experiment
@@ -61,12 +61,7 @@ class Held(NamedTuple):
         """On the mesh in force."""
         params = bytes_held(runstate.shape_of_start(exp.config))
         state = bytes_held(runstate.shape_of_state(exp.config).train)
-        return cls(state, params, params if keeps_start(exp.config) else 0)
-
-
-def keeps_start(config: Config) -> bool:
-    """Whether a run holds the starting policy beside the one it trains."""
-    return PRESETS[config.reward.preset].helpers != "none" or any(config.grpo.beta)
+        return cls(state, params, params if runstate.keeps_start(exp.config) else 0)
 
 
 def bytes_held(shapes: Any) -> int:
@@ -88,14 +83,17 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     shares = config.sampling.rollout_batches
     L, T = config.data.max_prompt_length, config.sampling.max_completion_length
     held = Held.of(exp)
+
+    def forward(name: str, call: Any, shape: batch.Shape, width: int, calls: int = 1):
+        return lambda: _forward(name, call, exp, shape, width, held, calls)
+
     found = [
         ("update", lambda: _update(exp, tools, held)),
         ("sample reason", lambda: _sample(exp, REASON.name, P // shares, G, L, T, None, shares, held)),
     ]
     if any(config.grpo.beta):
-        found.append(
-            ("reference", lambda: _forward("reference", learner.reference, exp, learner.packing.shapes[-1], 0, held))
-        )
+        calls = config.grpo.num_mini_batches
+        found.append(("reference", forward("reference", learner.reference, learner.packing.shapes[-1], 0, calls)))
     if preset.helpers == "none":
         return found
     constrained = config.agents.decoding == "constrained"
@@ -119,11 +117,11 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     found += [(f"sample {role}", helper(role, machines[role])) for role in config.agents.helper_roles]
     if preset.helpers == "train":
         width = learner.packing.num_candidates or 5
+        found.append(("frozen scorer", forward("frozen scorer", tools.expect, tools.frozen_shapes[-1], width)))
+    if preset.measured:
+        calls = contribution.num_problems(config)
         found.append(
-            (
-                "frozen scorer",
-                lambda: _forward("frozen scorer", tools.expect, exp, tools.frozen_shapes[-1], width, held),
-            )
+            ("contribution", forward("contribution", tools.likelihood, tools.contribution_shapes[-1], 0, calls))
         )
     return found
 
@@ -138,10 +136,9 @@ def _update(exp: Experiment, tools: Tools, held: Held) -> Program:
     return Program("update", traced, packed_work(shape, 3), calls, held.start, state)
 
 
-def _forward(name: str, call: Any, exp: Experiment, shape: batch.Shape, width: int, held: Held) -> Program:
+def _forward(name: str, call: Any, exp: Experiment, shape: batch.Shape, width: int, held: Held, calls: int) -> Program:
     params = runstate.shape_of_start(exp.config)
     traced = call.compiled.trace(params, _packed(shape, width, False))
-    calls = exp.config.grpo.num_mini_batches if name == "reference" else 1
     return Program(name, traced, packed_work(shape, 1, width == 0), calls, held.state)
 
 

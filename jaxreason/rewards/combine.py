@@ -31,11 +31,13 @@ def score(
     max_length: int,
     key: jax.Array | None = None,
     phi: jax.Array | None = None,
+    contribution_PGK: jax.Array | None = None,
 ) -> tuple[Rewards, importance.RatioState, dict[str, jax.Array]]:
     """Combine the outcome, the length penalty, the formats and the agreement as the preset says.
 
     Helpers are asked only about a y that is finished, gradable and not empty, and the scorer only where the split is
-    valid. A role's row is kept where the role was asked; the reasoner's where the answer could be graded.
+    valid. A role's row is kept where the role was asked; the reasoner's where the answer could be graded; that of
+    whoever is paid by contributions only where they were measured.
 
     Args:
       correct_PG: bool, the answer is right; ignored where not gradable.
@@ -51,11 +53,12 @@ def score(
       config, preset, max_length: static; max_length is the reasoner's limit in tokens, L_max.
       key: for a preset that shuffles scores.
       phi: float32 [5], in place of the configuration's, so that one program serves them all.
+      contribution_PGK: float32, nats, negative where not measured, where a term reads them.
 
     Returns:
       Rewards (totals for the roles in `preset.terms`; parts: accuracy, and, where the preset has them, penalty,
-      weighted_length, within_target, format_segment, format_score, agreement; charged where chunks are), the new ratio
-      state, and role -> keep [P G]. A part is 0 where it does not apply. `penalty` is f, before alpha.
+      weighted_length, within_target, format_segment, format_score, agreement, contribution; charged where chunks are),
+      the new ratio state, and role -> keep [P G]. A part is 0 where it does not apply. `penalty` is f, before alpha.
 
     Raises:
       ValueError: a preset that needs helpers, frozen scores or a key, and did not get them.
@@ -66,7 +69,7 @@ def score(
     chex.assert_equal_shape([correct_PG, gradable_PG, length_y_PG, length_PG, finished_PG])
     chex.assert_type([correct_PG, gradable_PG, length_y_PG, length_PG, finished_PG], [bool, bool, int, int, bool])
     chex.assert_rank(alpha, 0)
-    _refuse_missing(preset, chunks, scores, frozen_value_PGK, key)
+    _refuse_missing(preset, chunks, scores, frozen_value_PGK, contribution_PGK, key)
 
     right_PG = correct_PG & gradable_PG
     if config.require_eos:
@@ -88,9 +91,15 @@ def score(
         keep["annotate"] = keep["segment"]
         if "annotate" in preset.terms:
             parts["format_annotate"] = parts["format_segment"] + parts["format_score"]
+        readable_PG = keep["score"] & scores.valid
         if frozen_value_PGK is not None:
-            readable_PG = keep["score"] & scores.valid
             parts["agreement"] = form.agreement(scores.value, frozen_value_PGK, chunks.length, readable_PG)
+        if contribution_PGK is not None:
+            worth_PGK = form.worth(contribution_PGK, scale=config.contribution_scale)
+            parts["contribution"] = form.agreement(scores.value, worth_PGK, chunks.length, readable_PG)
+            for role in ("score", "annotate"):
+                if role in preset.terms and preset.terms[role].contribution:
+                    keep[role] = keep[role] & jnp.any(worth_PGK > 0, axis=-1)
 
     if preset.penalty == "truncation":
         outcome_PG = length.truncation(
@@ -140,10 +149,12 @@ def _total(role: str, terms: Terms, outcome_PG, parts, alpha, share_format: bool
         total_PG = total_PG + terms.format * parts[f"format_{role}"]
     if terms.agreement:
         total_PG = total_PG + terms.agreement * parts["agreement"]
+    if terms.contribution:
+        total_PG = total_PG + terms.contribution * parts["contribution"]
     return total_PG
 
 
-def _refuse_missing(preset: PresetSpec, chunks, scores, frozen_value_PGK, key) -> None:
+def _refuse_missing(preset: PresetSpec, chunks, scores, frozen_value_PGK, contribution_PGK, key) -> None:
     helped = preset.helpers != "none" or preset.penalty == "chunks"
     if helped and (chunks is None or scores is None):
         raise ValueError("chunks, scores: expected both helpers' answers for a preset with helpers, got None")
@@ -151,6 +162,11 @@ def _refuse_missing(preset: PresetSpec, chunks, scores, frozen_value_PGK, key) -
         raise ValueError(
             "frozen_value_PGK: expected the frozen scorer's expected scores, since a role is paid for agreement,"
             " got None; score the chunks with the starting policy as well"
+        )
+    if contribution_PGK is None and preset.measured:
+        raise ValueError(
+            "contribution_PGK: expected what the chunks contribute, since a role is paid by it, got None; measure it"
+            " with agents.contribution"
         )
     if preset.shuffle_scores and key is None:
         raise ValueError("key: expected a random key for a preset that shuffles scores, got None")

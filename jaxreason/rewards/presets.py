@@ -1,8 +1,9 @@
 """Which terms of the reward reach which role: one table, a row a method.
 
 Sources: `scma`, `lp` arXiv:2601.21919; `truncation` arXiv:2602.20945 eq. 2; the others are ours.
-A shared reward invites the scorer to call everything important, which lowers everybody's penalty; `guarded` therefore
-keeps both the length term and the outcome away from the helpers.
+A shared reward invites the scorer to call everything important, which lowers everybody's penalty; `guarded` and
+`contribution` therefore keep both the length term and the outcome away from the helpers. Under `guarded` the scorer
+stays what it was at the start, under `contribution` it learns what a chunk is good for.
 """
 
 import dataclasses
@@ -24,6 +25,8 @@ class Terms:
     """of the role's own format term"""
     agreement: float = 0.0
     """of the agreement with the frozen scorer"""
+    contribution: float = 0.0
+    """of the agreement with what the chunks measurably contribute"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,11 @@ class PresetSpec:
     def labelled(self) -> bool:
         """Whether chunks come from the labels of the built-in task."""
         return self.penalty == "chunks" and self.helpers == "none"
+
+    @property
+    def measured(self) -> bool:
+        """Whether somebody is paid by what chunks contribute."""
+        return any(terms.contribution for terms in self.terms.values())
 
 
 def chosen(config: Config) -> PresetSpec:
@@ -65,6 +73,7 @@ PRESETS: dict[str, PresetSpec] = {
     # The reasoner has no format term of its own: its answer parser is the format.
     "scma": PresetSpec("chunks", "train", False, {"reason": _LENGTH_CONTROLLED, "segment": _SHARED, "score": _SHARED}),
     "guarded": PresetSpec("chunks", "train", False, _GUARDED),
+    "contribution": PresetSpec("chunks", "train", False, _GUARDED | {"score": Terms(format=1.0, contribution=1.0)}),
     "frozen": PresetSpec("chunks", "frozen", False, {"reason": _LENGTH_CONTROLLED}),
     "shuffled": PresetSpec("chunks", "train", True, _GUARDED),
     # Chunks without helpers: the labels of the built-in task say which, see agents/oracle.py.

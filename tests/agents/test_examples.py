@@ -1,5 +1,6 @@
 """Warm-start examples: what each role is shown is what its parser accepts and its machine can write."""
 
+import numpy as np
 import pytest
 
 from jaxreason.agents.alignment import find_reasoning, text_of
@@ -25,6 +26,19 @@ def test_three_roles_by_hand():
         "<|score|>3+5\n[1]3+5=1\n[2]hmm let me think\n<|scores|>",
         f"<score>[1]{IMPORTANCE['step']}[2]{IMPORTANCE['filler']}</score>",
     )
+
+
+def test_scores_at_random_teach_the_form_only():
+    """Catches importance that leaks into a start which is to know nothing of it, and an invalid form."""
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(200):
+        reason, segment, score = role_examples("3+5", PIECES, AgentsConfig(), marked(), rng)
+        assert (reason, segment) == tuple(role_examples("3+5", PIECES, AgentsConfig(), marked())[:2])
+        values, cause = parse_scores(score.completion, 2)
+        assert cause == "ok"
+        drawn.append(values)
+    counts = np.array([np.bincount(column, minlength=6)[1:] for column in np.transpose(drawn)])
+    assert (counts > 20).all()
 
 
 @pytest.mark.parametrize("form", ["marks", "chat", "plain"])

@@ -8,6 +8,7 @@ import huggingface_hub
 import jax
 import pytest
 
+from jaxreason import runstate
 from jaxreason.agents import constraints, episode
 from jaxreason.config import Config, ModelConfig, load
 from jaxreason.parallel.rules import RULES
@@ -127,8 +128,8 @@ def test_what_a_run_holds_beside_a_program():
     assert held.params == held.start
     assert count * 4 / 8 <= held.params < count * 4 / 8 * 1.001  # norms are whole on every device
     assert held.state == pytest.approx(3 * held.params, rel=1e-6)
-    assert not programs.keeps_start(load(SCMA, ["--reward.preset=lp"]))
-    assert programs.keeps_start(load(SCMA, ["--reward.preset=lp", "--grpo.beta=[0.1,0,0]"]))
+    assert not runstate.keeps_start(load(SCMA, ["--reward.preset=lp"]))
+    assert runstate.keeps_start(load(SCMA, ["--reward.preset=lp", "--grpo.beta=[0.1,0,0]"]))
 
 
 def _guess(config: Config) -> Estimate:

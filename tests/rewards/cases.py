@@ -26,6 +26,7 @@ def random_case(seed: int, *, problems=3, rollouts=4, num_chunks=5, tokens=40) -
             chunk_id[i][: y[i]] = np.repeat(np.arange(n), chunk_length[i][:n])
             if score_valid[i]:
                 scores[i][:n] = rng.integers(1, 6, size=n)
+    measured = (chunk_length > 0) & (np.arange(problems) < problems - 1)[:, None, None]
     return {
         "correct": rng.random(shape) < 0.6,
         "gradable": rng.random(shape) < 0.9,
@@ -39,6 +40,7 @@ def random_case(seed: int, *, problems=3, rollouts=4, num_chunks=5, tokens=40) -
         "characters": (chunk_length * rng.integers(2, 6, size=chunk_length.shape)).astype(np.int32),
         "scores": scores,
         "frozen": np.where(chunk_length > 0, rng.uniform(1, 5, size=chunk_length.shape), 0).astype(np.float32),
+        "contribution": np.where(measured, rng.exponential(5, chunk_length.shape), -1).astype(np.float32),
     }
 
 

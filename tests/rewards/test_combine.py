@@ -40,6 +40,7 @@ def run(case, preset, config=None, *, ratio=None, alpha=0.5, function=jitted, se
         chunks=chunks_of(case) if helped else None,
         scores=scores_of(case) if helped else None,
         frozen_value_PGK=jnp.asarray(case["frozen"]) if helped else None,
+        contribution_PGK=jnp.asarray(case["contribution"]) if spec.measured else None,
         alpha=jnp.float32(alpha),
         ratio=ratio or importance.initial_ratio(),
         config=config or RewardConfig(),
@@ -101,6 +102,33 @@ def test_scma_against_the_formula(seed):
     for role in expected:
         np.testing.assert_allclose(rewards.total[role], expected[role], atol=TOLERANCE["sum"])
         assert np.array_equal(keep[role], expected_keep[role])
+
+
+def test_contribution_pays_the_scorer_for_what_was_measured_and_nothing_else():
+    """Catches rows that were not measured taken for perfect ones, and a scorer paid for a chunk's outcome or length.
+
+    By loops: minus the mean over a row's tokens of |score - (1 + 4 min(1, nats / scale))| / 4.
+    """
+    for seed in range(5):
+        case = random_case(seed)
+        config = RewardConfig(contribution_scale=6.0)
+        rewards, _, keep = run(case, "contribution", config)
+        other, _, _ = run({**case, "correct": ~case["correct"]}, "contribution", config, alpha=2.0)
+        guarded, _, guarded_keep = run(case, "guarded", config)
+        measured = (case["contribution"] >= 0).any(-1)
+        assert np.array_equal(keep["score"], guarded_keep["score"] & measured)
+        for role in ("reason", "segment"):
+            assert np.array_equal(rewards.total[role], guarded.total[role])
+            assert np.array_equal(keep[role], guarded_keep[role])
+        assert np.array_equal(rewards.total["score"], other.total["score"])
+        for i in zip(*np.nonzero(np.asarray(keep["score"])), strict=True):
+            gap = tokens = 0.0
+            for k in np.flatnonzero((case["scores"][i] > 0) & (case["contribution"][i] >= 0)):
+                worth = 1 + 4 * min(1.0, case["contribution"][i][k] / 6.0)
+                gap += abs(case["scores"][i][k] - worth) * case["chunk_length"][i][k]
+                tokens += case["chunk_length"][i][k]
+            expected = -gap / tokens / 4 if case["score_valid"][i] else -1.0
+            np.testing.assert_allclose(rewards.total["score"][i], expected, atol=TOLERANCE["sum"])
 
 
 def test_guarded_totals():
@@ -244,3 +272,5 @@ def test_missing_inputs_are_named():
     unguarded = dataclasses.replace(PRESETS["shuffled"], terms=PRESETS["scma"].terms)
     with pytest.raises(ValueError, match="key: expected"):
         score(**arguments, **helped, frozen_value_PGK=None, preset=unguarded)
+    with pytest.raises(ValueError, match="contribution_PGK: expected what the chunks contribute"):
+        score(**arguments, **helped, frozen_value_PGK=None, preset=PRESETS["contribution"])

@@ -1,0 +1,96 @@
+"""What a chunk contributes to the text behind it, found without labels: cut it out, and read on.
+
+A chunk is needed where what follows cannot be foreseen without it: a result that later lines go on from, a check whose
+correction they use. Whoever reads on is the policy as it was at the start, which training cannot move. Looking at the
+answer alone does not do: a chain states its last result shortly before the answer, whatever led there (README, A
+scorer that is trained).
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from jaxreason.agents.alignment import completion_ids
+from jaxreason.agents.episode import Episode
+from jaxreason.agents.roles import REASON
+from jaxreason.config import Config
+from jaxreason.grpo.batch import PackItem, Shape, pack, shape_for, unpack
+from jaxreason.types import Params, UpdateBatch
+
+NOT_MEASURED = -1.0
+
+
+def contributions(
+    params: Params,
+    episode: Episode,
+    likelihood: Callable[[Params, UpdateBatch], jax.Array],
+    *,
+    count: int,
+    shapes: Sequence[Shape],
+) -> np.ndarray:
+    """For each chunk, the largest fall in log-probability of any token behind it when the chunk is cut out.
+
+    The largest and not the sum, since a sum grows with the text that is left. Where a chunk is the last, what is
+    behind it is the answer. Costs a forward pass over n + 1 texts for a completion of n chunks.
+
+    Args:
+      params: of the policy that reads, usually the starting one.
+      likelihood: `make_reference` of log-probabilities at temperature 1; -inf has no place here.
+      count: the first so many problems of the batch are measured; the batch is in random order.
+      shapes: of packed batches that hold all texts of one problem, see `num_texts`.
+
+    Returns:
+      float32 [P G K], nats, at least 0; NOT_MEASURED for chunks that do not exist, of rows without a valid split, and
+      of other problems.
+    """
+    assert episode.segmentation is not None  # there is nothing to cut without chunks
+    chunks = jax.tree.map(np.asarray, episode.segmentation.chunks)
+    P, G, K = chunks.length.shape
+    ids = completion_ids(episode.rollouts[REASON.name])
+    asked = episode.prompts[REASON.name]
+    result_PGK = np.full((P, G, K), NOT_MEASURED, np.float32)
+    for p in range(min(count, P)):
+        prompt = np.asarray(asked.tokens[p])[-int(asked.length[p]) :]
+        texts: list[PackItem] = []
+        places: list[tuple[int, int, int]] = []  # row, chunk, index of its last token; of every text but the whole ones
+        for g in range(G):
+            if not chunks.valid[p, g]:
+                continue
+            whole = np.asarray(ids[p * G + g], np.int32)
+            chunk_T = chunks.chunk_id[p, g, : len(whole)]
+            texts.append(_text(prompt, whole))
+            places.append((g, -1, 0))
+            for k in np.flatnonzero(chunks.mask[p, g]):
+                texts.append(_text(prompt, whole[chunk_T != k]))
+                places.append((g, int(k), int(np.flatnonzero(chunk_T == k)[-1])))
+        if not texts:
+            continue
+        packed = pack(texts, shape_for(texts, shapes))
+        read = unpack(texts, np.asarray(likelihood(params, packed)))
+        whole_T = np.zeros(0, np.float32)
+        for (g, k, last), logp_T in zip(places, read, strict=True):
+            if logp_T is None:  # the chunk was the whole completion: nothing is left to foresee
+                result_PGK[p, g, k] = 0.0
+            elif k < 0:
+                whole_T = logp_T
+            else:
+                behind = len(whole_T) - last - 1
+                fall_T = whole_T[last + 1 :] - logp_T[len(logp_T) - behind :]
+                result_PGK[p, g, k] = max(0.0, float(fall_T.max(initial=0.0)))
+    return result_PGK
+
+
+def num_problems(config: Config) -> int:
+    """How many of a step's problems are measured: reward.contribution_share of them, at least one."""
+    return max(1, round(config.reward.contribution_share * config.data.prompts_per_step))
+
+
+def num_texts(num_generations: int, max_chunks: int) -> int:
+    """How many texts one problem can have: each completion whole, and without each of its chunks."""
+    return num_generations * (max_chunks + 1)
+
+
+def _text(prompt: np.ndarray, completion: np.ndarray) -> PackItem:
+    flat = np.ones(len(completion), np.float32)
+    return PackItem(prompt=prompt, completion=completion, old_logp=flat, weight=flat, advantage=flat, role=REASON.id)
