@@ -6,6 +6,7 @@ Names are TRL's behind the role's. Host NumPy on small arrays.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.agents import alignment, diagnostics, prompts
@@ -130,7 +131,7 @@ def _helpers(
             row[f"score/{name}_penalised_share"] = float(charged / lengths.sum()) if lengths.any() else None
     if contribution_PGK is not None:
         measured = scored & (contribution_PGK >= 0)
-        worth = np.asarray(form.worth(contribution_PGK, scale=config.contribution_scale))[measured]
+        worth = np.asarray(form.worth(jnp.asarray(contribution_PGK), scale=config.contribution_scale))[measured]
         row["score/worth_mean"] = _mean(worth)
         row["score/live_minus_worth"] = _mean(value[measured] - worth)
         row["score/worth_correlation"] = _correlation(value[measured], worth)
