@@ -150,7 +150,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
     train.add_argument("--resume", action="store_true", help="go on where the run stopped; without it too")
 
-    evaluate = add(commands, "evaluate", _evaluate, "evaluate a policy", ["evaluation", "grading"])
+    evaluate = add(
+        commands, "evaluate", _evaluate, "evaluate a policy", ["evaluation", "grading", "mesh", "distributed"]
+    )
     evaluate.add_argument("place", metavar="RUN_OR_MODEL", help=PLACE)
     evaluate.add_argument("--data", metavar="FILE", help="problems to ask, JSONL or prepared; default: the run's own")
     evaluate.add_argument(
@@ -289,11 +291,19 @@ def _evaluate(args: argparse.Namespace) -> None:
     from jaxreason.progress import Display
 
     _refuse_misspelt(args.overrides, ("--data", "--step", "--output", "--debug", "--help"))
-    display = Display()
+    from jaxreason import config
+    from jaxreason.parallel import hosts
+
+    hosts.join(config.load(None, args.overrides).distributed)
+    display = Display(quiet=not hosts.first())
     from jaxreason.evaluation import stored
 
-    place = stored.open_place(args.place, args.overrides)
-    _cache_compilations(place.config.run.compilation_cache_dir)
+    def opened() -> stored.Place:
+        place = stored.open_place(args.place, args.overrides)
+        _cache_compilations(place.config.run.compilation_cache_dir)  # JAX reads it once, before the first program
+        return place
+
+    place = hosts.together(opened)
     file, found = stored.evaluate(place, data=args.data, step=args.step, output=args.output, display=display)
     show.evaluation(found["table"], display.console)
     display.say(f"written to {file}")
@@ -307,6 +317,11 @@ def _generate(args: argparse.Namespace) -> None:
     question = sys.stdin.read() if args.question == "-" else args.question
     if not question.strip():
         raise ValueError("QUESTION: expected some text, got none")
+    from jaxreason import config
+    from jaxreason.parallel import hosts
+
+    hosts.join(config.load(None, args.overrides).distributed)
+    hosts.refuse_several("generate", "`jaxreason evaluate` with --data FILE asks a file of questions on all of them")
     from jaxreason import generate
     from jaxreason.evaluation import stored
 

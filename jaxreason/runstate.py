@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from jaxreason import basemodel, runfolder, storage, warmup
 from jaxreason.checkpoint import Checkpoints, NoneWhole, open_checkpoints, size
 from jaxreason.config import Config, RewardConfig
-from jaxreason.data.problems import to_json
+from jaxreason.data.problems import fingerprint
 from jaxreason.evaluation.best import best_step
 from jaxreason.experiment import Experiment
 from jaxreason.grpo import optimizer
@@ -226,8 +225,11 @@ def open_state(
 
 def identity(exp: Experiment) -> dict[str, str]:
     """What a resumed run, and every process of a run, must agree on."""
-    held_out = hashlib.sha256("\n".join(map(to_json, exp.test)).encode()).hexdigest()[:16]
-    return {"data": exp.stream.fingerprint, "held-out data": held_out, "tokenizer": exp.tokenizer.fingerprint}
+    return {
+        "data": exp.stream.fingerprint,
+        "held-out data": fingerprint(exp.test),
+        "tokenizer": exp.tokenizer.fingerprint,
+    }
 
 
 def save(checkpoints: Checkpoints, number: int, state: RunState, memory: dict, exp: Experiment) -> None:

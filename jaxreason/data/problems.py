@@ -4,6 +4,7 @@ This module must not know what a tokenizer, a grader or a task is.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -81,6 +82,11 @@ def write_jsonl(problems: Sequence[Problem], path: str | Path) -> None:
 def to_json(problem: Problem) -> str:
     """One line of JSON, without the newline."""
     return json.dumps(dataclasses.asdict(problem), ensure_ascii=False)
+
+
+def fingerprint(problems: Sequence[Problem]) -> str:
+    """Sixteen letters that change with any field of any problem, and with their order."""
+    return hashlib.sha256("\n".join(map(to_json, problems)).encode()).hexdigest()[:16]
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:

@@ -15,17 +15,19 @@ from jaxreason.basemodel import BaseModel
 from jaxreason.checkpoint import open_checkpoints
 from jaxreason.config import Config, given, load
 from jaxreason.data import tokenizer
+from jaxreason.data.problems import fingerprint
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation import loop
 from jaxreason.evaluation.best import best_step
 from jaxreason.grading.pool import Pool
+from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.policy import huggingface
 from jaxreason.progress import Display
-from jaxreason.runfolder import BEST, write_json_atomic
+from jaxreason.runfolder import BEST, launch_identity, write_json_atomic
 from jaxreason.types import Params
 
-MAY_CHANGE = ("evaluation.", "grading.", "mesh.", "run.compilation_cache_dir", "data.max_prompt_length")
+MAY_CHANGE = ("evaluation.", "grading.", "mesh.", "distributed.", "run.compilation_cache_dir", "data.max_prompt_length")
 """What of a run's configuration an evaluation may override; the rest made the policy what it is."""
 
 
@@ -101,7 +103,7 @@ def load_config(run: Path, overrides: Sequence[str] = ()) -> Config:
         if not name.startswith(MAY_CHANGE):
             raise ValueError(
                 f"{name}: the run was trained with its own; expected overrides of evaluation.*, grading.*, "
-                "mesh.*, data.max_prompt_length or run.compilation_cache_dir"
+                "mesh.*, distributed.*, data.max_prompt_length or run.compilation_cache_dir"
             )
     return load(run / "config.yaml", overrides)
 
@@ -116,6 +118,8 @@ def evaluate(
 ) -> tuple[Path, dict]:
     """Evaluate a stored policy, draw for draw as its training did.
 
+    Of several processes each reads and grades its own rows, and process 0 writes.
+
     Args:
       data: JSONL file or prepared folder of problems, all of which are asked; None for the run's own held-out ones.
       step: training steps done, of a run; 0 is the policy before training, "best" the best evaluation's; None the
@@ -128,7 +132,7 @@ def evaluate(
 
     Raises:
       ValueError: no such step, damaged checkpoints, bad problems, none with a prompt that fits, or an output that would
-        take the place of the answers.
+        take the place of the answers; or the processes differ in what they were given.
     """
     if output and (output.suffix == ".jsonl" or output.is_dir()):
         raise ValueError(f"--output: expected a .json file (the answers go to the .jsonl beside it), got {output}")
@@ -136,7 +140,12 @@ def evaluate(
     config, tok = place.config, place.tokenizer
     if place.released and not data and not (place.path / RECIPE).is_file():
         raise ValueError(f"{place.path}: expected --data FILE with problems, since a checkpoint brings none of its own")
-    asked = experiment.read(data) if data else experiment.held_out(config.data)
+    asked = hosts.together(lambda: experiment.read(data) if data else experiment.held_out(config.data))
+    hosts.refuse_difference(
+        launch_identity(config)
+        | {"step": step, "tokenizer": tok.fingerprint, "problems": fingerprint(asked)}
+        | {"checkpoint": place.released and place.released.fingerprint}
+    )
     problems = [problem for problem in asked if experiment.fits(problem, config, tok)]
     if not problems:
         raise ValueError(f"{data or 'data.test'}: all {len(asked)} prompts exceed data.max_prompt_length; raise it")
@@ -170,6 +179,8 @@ def evaluate(
         "table": loop.table(answers, problems, config),
         "answers": {m: {"correct": a.correct.tolist(), "length": a.length.tolist()} for m, a in answers.items()},
     }
+    if not hosts.first():
+        return output, found
     write_json_atomic(output, found)
     rows = [{"mode": mode} | row for mode, a in answers.items() for row in a.samples]
     output.with_suffix(".jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -201,7 +212,7 @@ def load_policy(run: Path, config: Config, step: int | str | None = None) -> tup
       ValueError: nothing is stored, or not that step.
     """
     if step == BEST:
-        step = best_step(run)
+        step = hosts.agree(best_step(run))
         if step is None:
             raise ValueError(f"{run}: no evaluation yet, so none is best; give a step, or leave --step out")
         if step and (run / BEST).is_dir():
@@ -211,7 +222,13 @@ def load_policy(run: Path, config: Config, step: int | str | None = None) -> tup
     assert not isinstance(step, str)  # the command line takes no other word
     if (run / "checkpoints").is_dir() and step != 0:
         with open_checkpoints(run / "checkpoints", None) as checkpoints:
-            if step is not None or checkpoints.latest_step() is not None:
+            seen = hosts.gather(checkpoints.latest_step())
+            if step is None and len(set(seen)) > 1:
+                raise ValueError(
+                    f"{run}: expected one newest checkpoint, but the processes see {', '.join(map(str, seen))}; give "
+                    "--step, or wait until what is written there is done"
+                )
+            if step is not None or seen[0] is not None:
                 found, _, number = checkpoints.restore(step, runstate.shape_of_state(config))
                 return found.train.params, number
     base = basemodel.recorded(run)

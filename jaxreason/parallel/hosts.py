@@ -52,6 +52,22 @@ def join(config: DistributedConfig) -> None:
         ) from None
 
 
+def refuse_several(command: str, instead: str) -> None:
+    """Refuse a command that one process does alone.
+
+    Args:
+      instead: what to do, in words.
+
+    Raises:
+      ValueError: on every process, where there are several.
+    """
+    if (count := jax.process_count()) > 1:
+        raise ValueError(
+            f"{command}: runs on one device, expected one process, got {count}; {instead}, or give it on a machine of "
+            "its own, with an exported checkpoint"
+        )
+
+
 def _on_tpu() -> bool:
     """Whether JAX would start on TPU chips of this machine."""
     wanted = (os.environ.get("JAX_PLATFORMS") or "tpu").split(",")
@@ -80,6 +96,27 @@ def gather(value: T) -> list[T]:
 def agree(value: T) -> T:
     """What process 0 has."""
     return gather(value if first() else None)[0]  # pyright: ignore[reportReturnType]
+
+
+def together(work: Callable[[], T]) -> T:
+    """Do host work on every process, such as reading files; what one of them refuses is refused on all.
+
+    Otherwise the others would wait for it in the next collective.
+
+    Raises:
+      ValueError: of the first process that raised one, on every process, with its number where there are several.
+    """
+    result, refusal = None, None
+    try:
+        result = work()
+    except ValueError as error:
+        if jax.process_count() == 1:
+            raise
+        refusal = str(error)
+    for process, line in enumerate(gather(refusal)):
+        if line is not None:
+            raise ValueError(f"process {process}: {line}")
+    return result  # pyright: ignore[reportReturnType]
 
 
 def share(count: int, work: Callable[[slice], list[T]]) -> list[T]:

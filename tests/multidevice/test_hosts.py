@@ -34,11 +34,12 @@ pytestmark = pytest.mark.slow
 
 
 def _start(folder, devices: int, *arguments: str) -> subprocess.Popen:
+    return _command(devices, "train", runs.TINY, f"--run.output_dir={folder}", *SETTINGS, *arguments)
+
+
+def _command(devices: int, *words: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [
-            *[sys.executable, "-m", "jaxreason", "train", runs.TINY, runs.NO_CACHE],
-            *[f"--run.output_dir={folder}", *SETTINGS, *arguments],
-        ],
+        [sys.executable, "-m", "jaxreason", *words, runs.NO_CACHE],
         env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -49,13 +50,18 @@ def _start(folder, devices: int, *arguments: str) -> subprocess.Popen:
 
 
 def _two(folder, *arguments: str, second: tuple[str, ...] = ()) -> list[subprocess.Popen]:
+    return [
+        _start(folder, 4, *join, *arguments, *(second if n else ())) for n, join in enumerate(_flags_of_processes())
+    ]
+
+
+def _flags_of_processes() -> list[list[str]]:
+    """What tells each of two processes of the other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    join = [f"--distributed.coordinator_address={address}", "--distributed.num_processes=2"]
-    return [
-        _start(folder, 4, *join, f"--distributed.process_id={n}", *arguments, *(second if n else ())) for n in (0, 1)
-    ]
+    shared = [f"--distributed.coordinator_address={address}", "--distributed.num_processes=2"]
+    return [[*shared, f"--distributed.process_id={n}"] for n in (0, 1)]
 
 
 def _end(*processes) -> list[tuple[int, str, str]]:
@@ -108,6 +114,27 @@ def test_two_processes_train_what_one_trains(one, two):
     samples = "samples/step_000002.jsonl"
     texts = [[json.loads(line)["resps"] for line in (f / samples).read_text().splitlines()] for f in (one, two)]
     assert texts[0] == texts[1]
+
+
+def test_two_processes_evaluate_what_one_evaluates(two, tmp_path):
+    """Answer for answer, with a batch that is filled up. Catches rows that are graded by nobody or twice, a file that
+    both write, and a run whose own record of its processes (their address is long free) is joined again."""
+    alone, together = tmp_path / "alone.json", tmp_path / "together.json"
+    asked = ["evaluate", str(two), "--evaluation.batch_rows=24"]
+    assert runs.main([*asked, f"--output={alone}", runs.NO_CACHE]) == 0
+    files = [together, tmp_path / "other.json"]
+    (code, screen, said), (other_code, other_screen, other_said) = _end(
+        *(
+            _command(4, *asked, f"--output={file}", *join)
+            for file, join in zip(files, _flags_of_processes(), strict=True)
+        )
+    )
+    assert (code, other_code) == (0, 0), said + other_said
+    assert f"written to {together}" in screen
+    assert not [line for line in other_screen.splitlines() if "peer ranks" not in line]
+    assert not files[1].exists(), "process 0 writes"
+    assert json.loads(together.read_text()) == json.loads(alone.read_text())
+    assert together.with_suffix(".jsonl").read_text() == alone.with_suffix(".jsonl").read_text()
 
 
 def test_a_signal_to_one_stops_both_at_the_same_step_and_one_process_goes_on(one, two, tmp_path):
