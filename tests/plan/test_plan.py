@@ -18,7 +18,7 @@ from jaxreason.plan.estimate import Estimate, activations, estimate
 from jaxreason.plan.prepare import ASSUMED, prepare
 from jaxreason.plan.programs import Work
 from jaxreason.plan.topology import parse
-from tests.released import write_tokenizer
+from tests.released import tiny_config, write_tokenizer
 from tests.runs import ROOT
 
 SHAPES = ROOT / "tests" / "shapes"
@@ -130,6 +130,32 @@ def test_what_a_run_holds_beside_a_program():
     assert held.state == pytest.approx(3 * held.params, rel=1e-6)
     assert not runstate.keeps_start(load(SCMA, ["--reward.preset=lp"]))
     assert runstate.keeps_start(load(SCMA, ["--reward.preset=lp", "--grpo.beta=[0.1,0,0]"]))
+
+
+@pytest.mark.parametrize("helper_batches", [1, 8])
+def test_each_role_is_sampled_in_batches_of_its_own_number(tmp_path, helper_batches):
+    """The shapes that are compiled: 12 problems in 3 shares of 4 for the reasoner, 48 rows for a helper. Catches
+    memory and time of one role worked out for the batch of another, which every figure would follow without a word."""
+    (tmp_path / "config.json").write_text(json.dumps(tiny_config("qwen3")))
+    settings = [
+        f"--model.path={tmp_path}",
+        "--data.prompts_per_step=12",
+        "--data.max_prompt_length=32",
+        "--sampling.num_generations=4",
+        "--sampling.rollout_batches=3",
+        "--sampling.max_completion_length=16",
+        f"--agents.helper_batches={helper_batches}",
+    ]
+    exp = prepare(load(SCMA, settings))
+    found = {name: trace for name, trace in programs.of_a_step(exp) if name.startswith("sample")}
+    for name, rows, calls in (("reason", 4, 3), ("segment", 48 // helper_batches, helper_batches)):
+        program = found[f"sample {name}"]()
+        (_, prompts, limit_PG, *_), _ = program.traced.args_info
+        assert prompts.tokens.shape[0] == rows
+        assert limit_PG.shape == (rows, 4 if name == "reason" else 1)
+        assert program.calls == calls
+        if name == "reason":
+            assert program.work == programs.reasoner_work(exp.config)
 
 
 def _guess(config: Config) -> Estimate:
