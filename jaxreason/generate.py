@@ -4,15 +4,12 @@ import codecs
 import dataclasses
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import jax
-import numpy as np
 from rich.text import Text
 
-from jaxreason.agents import asking, episode, prompts
-from jaxreason.agents.episode import Clock, Episode
-from jaxreason.agents.roles import REASON
+from jaxreason.agents import asking, prompts
+from jaxreason.agents import explain as helpers
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
@@ -22,7 +19,7 @@ from jaxreason.policy import api
 from jaxreason.progress import Display
 from jaxreason.sampling.methods import Method
 from jaxreason.sampling.stream import stream
-from jaxreason.types import Params, Rollout
+from jaxreason.types import Params
 
 PROMPT_STEP = 64
 """Prompts are padded to a multiple of this, so that the next question finds its program compiled."""
@@ -169,27 +166,16 @@ def explain(
     params: Params, question: str, written: Answer, config: Config, tokenizer: Tokenizer, *, seed: int
 ) -> Explanation:
     """Let the same parameters split the reasoning of an answer and score its chunks, as in training."""
-    T = config.sampling.max_completion_length
-    row = np.full((1, 1, T), tokenizer.pad_id, np.int32)
-    row[0, 0, : len(written.ids)] = written.ids
-    length: Any = np.full((1, 1), len(written.ids), np.int32)
-    arrays: dict[str, Any] = {"tokens": row, "length": length, "logp": np.zeros((1, 1, T), np.float32)}
-    rollout = Rollout(**arrays, finished=np.zeros((1, 1), bool), candidates=None)  # pyright: ignore[reportArgumentType]
-    problem = Problem("question", question, "unknown")
-    reasonings, grades = episode.read_answers(rollout, [problem], tokenizer, None)
-    if not reasonings[0].ids:
-        return Explanation([], [], [], "the answer was given at once")
-    played = Episode(
-        problems=[problem], prompts={}, rollouts={REASON.name: rollout}, reasonings=reasonings, grades=grades
-    )
-    wanted = np.ones(1, bool)
-    played = episode.ask_helpers(params, played, wanted, jax.random.key(seed), config, tokenizer, Clock())
-    assert played.segmentation is not None
-    assert played.scoring is not None
-    if not (chunks := played.segmentation.texts[0]):
-        return Explanation([], [], [], f"the split was not valid ({played.segmentation.causes[0] or 'not asked'})")
-    tokens = np.asarray(played.segmentation.chunks.length)[0, 0, : len(chunks)].tolist()
-    scores = np.asarray(played.scoring.scores.value)[0, 0, : len(chunks)].tolist()
-    if not played.scoring.scores.valid[0, 0]:
-        return Explanation(chunks, [], tokens, f"the scores were not valid ({played.scoring.causes[0] or 'not asked'})")
-    return Explanation(chunks, scores, tokens, "ok")
+    problem, key = Problem("question", question, "unknown"), jax.random.key(seed)
+    (found,) = helpers.explain(params, [problem], [written.ids], key, config, tokenizer, rows=1)
+    chunks, tokens, split, scored = (found[k] for k in ("chunks", "chunk_lengths", "segment_cause", "score_cause"))
+    if not chunks:
+        cause = (
+            f"the split was not valid ({split})"
+            if split
+            else "no reasoning stands before the answer, or none that fits"
+        )
+        return Explanation([], [], [], cause)
+    if scored != "ok":
+        return Explanation(chunks, [], tokens, f"the scores were not valid ({scored or 'not asked'})")
+    return Explanation(chunks, found["scores"], tokens, "ok")

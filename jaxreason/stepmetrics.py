@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason.agents import alignment, diagnostics, prompts
+from jaxreason.agents import alignment, diagnostics, rows
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.roles import REASON
 from jaxreason.config import RewardConfig
@@ -160,45 +160,16 @@ def label_row(episode: Episode, tokenizer: Tokenizer) -> Row:
 def samples(episode: Episode, rewards: Rewards, tokenizer: Tokenizer, num_problems: int) -> list[dict]:
     """The completions of the first problems, a row a rollout, with chunks and scores."""
     G = episode.shape[1]
-    texts = {
-        role: [_readable(ids, tokenizer) for ids in alignment.completion_ids(rollout)]
+    few = episode.problems[:num_problems]
+    found = rows.completion_rows(few, episode.rollouts[REASON.name], episode.reasonings, episode.grades, tokenizer)
+    helpers = {
+        role: tokenizer.decode_batch(alignment.completion_ids(rollout)[: len(found)])
         for role, rollout in episode.rollouts.items()
+        if role != REASON.name
     }
-    rows = []
-    for n in range(min(num_problems, len(episode.problems)) * G):
-        problem, p, g = episode.problems[n // G], n // G, n % G
-        rollout = episode.rollouts[REASON.name]
-        row = {
-            "doc_id": problem.id,
-            "doc": {"question": problem.question, "answer": problem.answer, "source": problem.source},
-            "target": problem.answer,
-            "sample_index": g,
-            "resps": [[texts["reason"][n]]],
-            "filtered_resps": [_clean(episode.reasonings[n].answer)],
-            "exact_match": int(episode.grades.correct[n]),
-            "grader_status": episode.grades.status[n],
-            "n_tokens": int(rollout.length[p, g]),
-            "finish_reason": "stop" if bool(rollout.finished[p, g]) else "length",
-            "rewards": {role: float(total[p, g]) for role, total in rewards.total.items()},
-        }
+    for n, row in enumerate(found):
+        row["rewards"] = {role: float(total[n // G, n % G]) for role, total in rewards.total.items()}
         if episode.segmentation is not None and episode.scoring is not None:
-            chunks = episode.segmentation.chunks
-            k = int(np.asarray(chunks.mask)[p, g].sum())
-            row |= {
-                **{role: written[n] for role, written in texts.items() if role != REASON.name},
-                "segment_cause": episode.segmentation.causes[n],
-                "score_cause": episode.scoring.causes[n],
-                "chunks": [_clean(chunk) for chunk in episode.segmentation.texts[n]],
-                "chunk_lengths": np.asarray(chunks.length)[p, g, :k].tolist(),
-                "scores": np.asarray(episode.scoring.scores.value)[p, g, :k].tolist(),
-            }
-        rows.append(row)
-    return rows
-
-
-def _clean(text: str | None) -> str | None:
-    return None if text is None else prompts.readable(text)
-
-
-def _readable(ids: list[int], tokenizer: Tokenizer) -> str:
-    return tokenizer.decode_batch([ids])[0]
+            row |= {role: texts[n] for role, texts in helpers.items()}
+            row |= rows.chunk_fields(episode.segmentation, episode.scoring, n)
+    return found

@@ -197,10 +197,13 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         if begun:
             display.say(f"{folder.path}: going on after step {number} of {config.run.max_steps}")
 
+        asks = bool(experiment.asked_helpers(config))
+
         def evaluation(params: Params, number: int) -> dict:
             found = heldout.evaluate_once(
                 params, number, exp.test, evaluation_key, exp.config, exp.tokenizer, pool, folder, display,
                 labelled=config.data.test == experiment.BUILTIN, wait=interrupt.wait,
+                helpers=(start if helper_start is None else helper_start) if asks else None,
             )  # fmt: skip
             if config.run.keep_best:
                 runstate.keep_best(bests, number, params, folder, display)

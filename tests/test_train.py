@@ -68,6 +68,8 @@ def test_every_preset_trains_with_either_decoding(warm, tmp_path, preset, decodi
         )
         learning = {role for role in asked if row.get(f"{role}/reward") is not None}
         assert learning <= set(PRESETS[preset].terms)
+    answers = [json.loads(line) for line in (folder / "evaluation" / "step_000002.jsonl").read_text().splitlines()]
+    assert len([row for row in answers if "chunks" in row]) == (0 if PRESETS[preset].helpers == "none" else 32)
 
 
 def test_a_run_is_a_function_of_its_seed(warm, tmp_path):

@@ -136,7 +136,9 @@ def begin(cell: Cell, grid: Grid, display: Display) -> None:
         return
     folder = grid.folder / "starts" / start_of(cell.config)
     run = dataclasses.replace(cell.config.run, max_steps=0, output_dir=str(folder))
-    config = dataclasses.replace(cell.config, run=run)
+    # Of the cells that share it one with helpers, if there is any: they are asked about the answers in its evaluation.
+    makers = [c.config for c in grid.cells if experiment.asked_helpers(c.config) and start_of(c.config) == folder.name]
+    config = dataclasses.replace(makers[0] if makers else cell.config, run=run)
     if not (folder / runfolder.RESULTS).is_file():
         # Another cell's settings of reward or update may have begun it; none of them reaches a start.
         (folder / runfolder.CONFIG).unlink(missing_ok=True)

@@ -2,15 +2,16 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
 
+from jaxreason.agents.explain import explain
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.evaluation import loop, metrics
+from jaxreason.evaluation import loop, metrics, selection
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel import hosts
 from jaxreason.progress import Display
@@ -30,11 +31,17 @@ def evaluate_once(
     display: Display,
     *,
     labelled: bool,
+    helpers: Params | None = None,
     wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
 ) -> dict:
     """Evaluate the policy after `number` steps, or find what was written when that was done before.
 
-    Writes evaluation/step_NNNNNN.json, and every answer to the .jsonl beside it. `wait` is as in `episode.run`.
+    Writes evaluation/step_NNNNNN.json, and every answer to the .jsonl beside it, those that a report shows with the
+    chunks and scores that helpers give them. No figure depends on those.
+
+    Args:
+      helpers: parameters of `config.for_helpers`, the same for evaluations that are to be compared; None asks nobody.
+      wait: as in `episode.run`.
 
     Returns:
       {"table": see `loop.table`, "answers": mode -> {"correct", "length"}, [Q k] lists}.
@@ -47,14 +54,58 @@ def evaluate_once(
         answers = loop.evaluate(
             params, problems, key, config, tokenizer, labelled=labelled, pool=pool, advance=advance, wait=wait
         )
+        chunks = {}
+        if helpers is not None:
+            # No batch of answers was drawn with this key: theirs are numbered by their first problem.
+            own_key = jax.random.fold_in(key, len(problems))
+            chunks = chunks_of_shown(helpers, answers, problems, own_key, config, tokenizer, wait)
     found = {
         "table": loop.table(answers, problems, config),
         "answers": {m: {"correct": a.correct.tolist(), "length": a.length.tolist()} for m, a in answers.items()},
     }
-    rows = [{"mode": mode} | row for mode, a in answers.items() for row in a.samples]
+    rows = [
+        {"mode": mode} | row | chunks.get((mode, n), {})
+        for mode, a in answers.items()
+        for n, row in enumerate(a.samples)
+    ]
     folder.write_rows(f"evaluation/{file.stem}.jsonl", rows)
     folder.write_json(f"evaluation/{file.name}", found)
     return found
+
+
+def chunks_of_shown(
+    helpers: Params,
+    answers: Mapping[str, loop.Answers],
+    problems: Sequence[Problem],
+    key: jax.Array,
+    config: Config,
+    tokenizer: Tokenizer,
+    wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
+) -> dict[tuple[str, int], dict]:
+    """Ask the helpers about the first answers, in every mode, to a few problems evenly from every source.
+
+    As in training, an answer that was cut at the token limit is not asked about.
+
+    Returns:
+      (mode, row of `Answers.samples`) -> `rows.chunk_fields`.
+    """
+    chosen = selection.evenly([problem.source for problem in problems], selection.SHOWN)
+    places = [(mode, q) for mode in answers for q in chosen]
+    ids = []
+    for mode, q in places:
+        some = answers[mode]
+        ids.append(some.first[q, : some.length[q, 0] - 1].tolist() if some.finished[q, 0] else [])
+    found = explain(
+        helpers,
+        [problems[q] for _, q in places],
+        ids,
+        key,
+        config,
+        tokenizer,
+        rows=config.data.prompts_per_step * config.sampling.num_generations,
+        wait=wait,
+    )
+    return {(mode, q * answers[mode].length.shape[1]): fields for (mode, q), fields in zip(places, found, strict=True)}
 
 
 def change(base: dict, trained: dict) -> dict:

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxreason.agents import diagnostics, episode
 from jaxreason.agents.alignment import completion_ids
-from jaxreason.agents.prompts import readable
+from jaxreason.agents.rows import completion_rows
 from jaxreason.config import Config
 from jaxreason.data.demonstrate import NEEDLESS
 from jaxreason.data.problems import Problem
@@ -32,7 +32,8 @@ class Answers(NamedTuple):
     length: np.ndarray  # int [Q k], tokens
     finished: np.ndarray  # bool [Q k]
     needless: np.ndarray  # int [Q k], tokens of needless lines; 0 where lines have no labels
-    samples: list[dict]  # Q*k rows for samples/
+    first: np.ndarray  # int [Q T], the tokens of each problem's first answer
+    samples: list[dict]  # Q*k rows for evaluation/
 
 
 def answer_all(
@@ -76,27 +77,11 @@ def answer_all(
         rollout = jax.tree.map(lambda x, n=len(some): np.asarray(x)[:n], wait(rollout))
         found, grades = episode.read_answers(rollout, some, tokenizer, pool)
         ids = completion_ids(rollout)
-        texts = tokenizer.decode_batch(ids)
         needless = np.zeros(len(ids), np.int64)
         if labelled:
             for n, row in enumerate(ids):
                 needless[n] = sum(kind in NEEDLESS for kind in diagnostics.kinds(some[n // k], row, tokenizer))
-        rows = [
-            {
-                "doc_id": some[n // k].id,
-                "doc": {"question": some[n // k].question, "source": some[n // k].source},
-                "target": some[n // k].answer,
-                "sample_index": n % k,
-                "resps": [[texts[n]]],
-                "filtered_resps": [None if (answer := found[n].answer) is None else readable(answer)],
-                "exact_match": int(grades.correct[n]),
-                "grader_status": grades.status[n],
-                "n_tokens": int(rollout.length[n // k, n % k]),
-                "finish_reason": "stop" if rollout.finished[n // k, n % k] else "length",
-                "temperature": temperature,
-            }
-            for n in range(len(ids))
-        ]
+        rows = completion_rows(some, rollout, found, grades, tokenizer)
         shape = rollout.length.shape
         parts.append(
             Answers(
@@ -105,7 +90,8 @@ def answer_all(
                 length=rollout.length,
                 finished=rollout.finished,
                 needless=needless.reshape(shape),
-                samples=rows,
+                first=rollout.tokens[:, 0],
+                samples=[row | {"temperature": temperature} for row in rows],
             )
         )
         advance(len(some))

@@ -117,19 +117,21 @@ def _comparison(runs: Sequence[Run]) -> tuple[str, str, Markup]:
 
 
 def _held_out(runs: Sequence[Run]) -> tuple[str, str, Markup] | None:
-    title, parts, sources = "Chains of thought", [], []
+    title, parts, sources, coloured = "Chains of thought", [], [], False
     for run in runs:
         pairs = choice.held_out(run)
-        shown = choice.evenly(pairs, max(1, texts.LIMIT // len(runs)))
+        shown = choice.shown(pairs, max(1, texts.LIMIT // len(runs)))
         if shown:
-            parts += [el("p", _whose(run, runs), texts.described(len(shown), len(pairs)), class_="note")]
+            parts += [el("p", _whose(run, runs), texts.described(run, shown, len(pairs)), class_="note")]
             parts.append(texts.held_out(run, shown))
             sources += [pair.source for pair in shown]
+            coloured |= any(map(choice.is_coloured, shown))
     if not parts:
         return None
     outcomes = texts.OUTCOMES_HELD_OUT if any(run.after for run in runs) else ()
     bar = texts.filters(outcomes, runs, sorted(set(sources)), ())
-    return "chains", title, el("section", el("h2", title), bar, *parts, id="chains")
+    legend = texts.score_legend() if coloured else None
+    return "chains", title, el("section", el("h2", title), legend, bar, *parts, id="chains")
 
 
 def _samples(runs: Sequence[Run]) -> tuple[str, str, Markup] | None:

@@ -2,12 +2,11 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
+from jaxreason.evaluation import selection
 from jaxreason.report.read import Evaluation, Run
 from jaxreason.report.tables import MODES
-
-Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,18 +39,31 @@ def held_out(run: Run) -> list[Pair]:
     ]
 
 
+def chunks_of(row: dict[str, Any]) -> list:
+    """The chunks that helpers made of a completion; empty where there are none."""
+    chunks = row.get("chunks")
+    return chunks if isinstance(chunks, list) else []
+
+
+def is_coloured(pair: Pair) -> bool:
+    """Whether helpers were asked about any of the answers."""
+    return any("chunks" in row for both in pair.answers.values() for row in both if row)
+
+
+def shown(pairs: Sequence[Pair], limit: int) -> list[Pair]:
+    """The problems for the page: evenly of those that helpers were asked about, of all where there is none."""
+    return evenly([pair for pair in pairs if is_coloured(pair)] or pairs, limit)
+
+
 def evenly(pairs: Sequence[Pair], limit: int) -> list[Pair]:
     """At most so many problems, as many of each source, the sources in turn."""
-    sources = list(dict.fromkeys(pair.source for pair in pairs))
-    groups = [spread([pair for pair in pairs if pair.source == s], max(1, limit // len(sources))) for s in sources]
-    longest = max(map(len, groups), default=0)
-    return [group[i] for i in range(longest) for group in groups if i < len(group)][:limit]
+    return [pairs[n] for n in selection.evenly([pair.source for pair in pairs], limit)]
 
 
 def samples(run: Run, limit: int) -> list[tuple[int, dict]]:
     """(step, row) of training samples: of each problem a right and a wrong one where there are both."""
     kept = []
-    for step in spread(run.sample_steps(), max(1, limit // 4)):
+    for step in selection.spread(run.sample_steps(), max(1, limit // 4)):
         problems: dict[str, list[dict]] = {}
         for row in run.samples(step):
             problems.setdefault(str(row.get("doc_id")), []).append(row)
@@ -60,20 +72,7 @@ def samples(run: Run, limit: int) -> list[tuple[int, dict]]:
             wrong = [row for row in rows if not row.get("exact_match")]
             both = [*right[:1], *wrong[:1]] if right and wrong else rows[:2]
             kept += [(step, row) for row in both]
-    return spread(kept, limit)
-
-
-def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """So many items at equal distances, the first and the last among them.
-
-    >>> spread([1, 2, 3, 4, 5], 3)
-    [1, 3, 5]
-    """
-    if len(items) <= count:
-        return list(items)
-    if count == 1:
-        return [items[0]]
-    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+    return selection.spread(kept, limit)
 
 
 def field(row: dict[str, Any], name: str) -> str:

@@ -5,12 +5,14 @@ All of it is untrusted text. At most `LIMIT` problems and as many samples go int
 
 from collections.abc import Sequence
 
+from jaxreason.evaluation.selection import SHOWN
+from jaxreason.report import choice
 from jaxreason.report.choice import Pair, field
 from jaxreason.report.markup import Markup, el, join
 from jaxreason.report.read import Run
 from jaxreason.report.wording import fixed, number, percent, signed
 
-LIMIT = 60
+LIMIT = SHOWN
 """Problems, and training samples, of all runs of a page together."""
 MAX_CHARACTERS = 4000
 """Of one text; the middle of a longer one is left out."""
@@ -84,34 +86,24 @@ def _answer(run: Run, row: dict, name: str, widest: int) -> Markup:
         "div",
         _line(name, _right(run, row), row),
         bar,
-        el("pre", _shortened(_response(row))),
+        _body(row),
         el("p", "cut at the token limit", class_="note") if row.get("finish_reason") == "length" else None,
+        el("p", f"its answer {_found(row)}", class_="note") if choice.chunks_of(row) else None,
         class_="answer",
     )
 
 
 def _sample(run: Run, step: int, row: dict) -> Markup:
     right = _right(run, row)
-    chunks, scores, lengths = (row[name] if isinstance(row.get(name), list) else [] for name in _CHUNK_FIELDS)
-    if chunks:
-        body = _chunks(chunks, scores, lengths)
-    else:
-        causes = [
-            str(row[f"{role}_cause"]) for role in ("segment", "score") if row.get(f"{role}_cause") not in (None, "ok")
-        ]
-        reason = el("p", f"No chunks: {', '.join(causes)}.", class_="note") if causes else None
-        body = join(el("pre", _shortened(_response(row))), reason)
     rewards = row.get("rewards")
     rewards = rewards if isinstance(rewards, dict) else {}
     paid = [f"{role} {signed(value, 2)}" for role in rewards if (value := number(rewards, role)) is not None]
-    found = row.get("filtered_resps")
-    answer = found[0] if isinstance(found, list) and found and found[0] is not None else "none"
     return el(
         "article",
         _problem(field(row, "question"), field(row, "source"), str(row.get("target", ""))),
         _line(f"step {step}", right, row),
-        body,
-        el("p", f"Its answer {answer}. ", f"Reward: {', '.join(paid)}." if paid else None, class_="note"),
+        _body(row),
+        el("p", f"Its answer {_found(row)}. ", f"Reward: {', '.join(paid)}." if paid else None, class_="note"),
         class_="card",
         data_run=run.label,
         data_source=field(row, "source"),
@@ -120,7 +112,23 @@ def _sample(run: Run, step: int, row: dict) -> Markup:
     )
 
 
-_CHUNK_FIELDS = ("chunks", "scores", "chunk_lengths")
+def _body(row: dict) -> Markup:
+    """A completion in its coloured chunks, or whole where it has none, and why."""
+    if chunks := choice.chunks_of(row):
+        return _chunks(chunks, *(row[name] if isinstance(row.get(name), list) else [] for name in _OF_CHUNKS))
+    causes = [
+        str(cause) for role in ("segment", "score") if (cause := row.get(f"{role}_cause")) not in (None, "", "ok")
+    ]
+    reason = el("p", f"No chunks: {', '.join(causes)}.", class_="note") if causes else None
+    return join(el("pre", _shortened(_response(row))), reason)
+
+
+_OF_CHUNKS = ("scores", "chunk_lengths")
+
+
+def _found(row: dict) -> object:
+    answers = row.get("filtered_resps")
+    return answers[0] if isinstance(answers, list) and answers and answers[0] is not None else "none"
 
 
 def _chunks(chunks: list, scores: list, lengths: list) -> Markup:
@@ -185,8 +193,15 @@ def _select(name: str, label: str, options: Sequence[str]) -> Markup:
     return el("label", label, el("select", *choices, name=name))
 
 
-def described(shown: int, there: int) -> str:
-    """How many of how many are embedded."""
-    if shown == there:
-        return f"All {there} held-out problems."
-    return f"{shown} of {there} held-out problems ({percent(shown / there)}), evenly from every source."
+def described(run: Run, shown: Sequence[Pair], there: int) -> str:
+    """How many of how many problems are embedded, and who gave their chunks the colours."""
+    count = f"{len(shown)} of {there} held-out problems ({percent(len(shown) / there)}), evenly from every source."
+    if len(shown) == there:
+        count = f"All {there} held-out problems."
+    if any(choice.is_coloured(pair) for pair in shown):
+        who = "a policy of their own" if run.setting("agents", "helper_policy") == "separate" else "the policy itself"
+        return (
+            f"{count} Chunks and scores of both sides are by the helpers as they were before training ({who}). "
+            "They are not asked about an answer cut at the token limit."
+        )
+    return f"{count} Without colours: the run's helpers, if its method has any, were not asked about these answers."

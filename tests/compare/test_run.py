@@ -75,6 +75,28 @@ def test_every_cell_runs_once_and_begins_at_its_seed_s_start(grid, monkeypatch):
     assert train.asked == []
 
 
+def test_a_start_is_made_by_a_cell_with_helpers_where_one_shares_it(tmp_path, monkeypatch):
+    """Catches a first evaluation without the chunks that the last one of another cell has."""
+    presets = []
+
+    class Seen(StandIn):
+        def __call__(self, conf, *, display):
+            presets.append(conf.reward.preset)
+            return super().__call__(conf, display=display)
+
+    monkeypatch.setattr(run, "train", Seen())
+    other = GOOD.replace("base: {run.max_steps: 0}", "grpo: {reward.preset: grpo}")
+    for name, text, expected in (
+        ("with", other + "  guarded: {}\n", ["guarded", "grpo", "lp", "lp", "guarded", "guarded"]),
+        ("without", other, ["grpo", "grpo", "lp", "lp"]),
+    ):
+        (tmp_path / f"{name}.yaml").write_text(text)
+        grid = load_grid(tmp_path / f"{name}.yaml", ["--run.max_steps=3"], tmp_path / name)
+        presets.clear()
+        compare(grid, only=["seed=0"], display=QUIET)
+        assert presets == expected
+
+
 @pytest.mark.parametrize("stop", [Stopped("SIGTERM: stopped after step 1 and saved", 143), KeyboardInterrupt()])
 def test_a_stopped_comparison_goes_on_where_it_was(grid, monkeypatch, stop):
     """Finished cells are skipped; the one at work is given to the training again, which goes on by itself."""

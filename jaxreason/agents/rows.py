@@ -1,0 +1,73 @@
+"""What is written down of a completion, and of its chunks: the rows of samples/ and of evaluation/.
+
+Names are lm-evaluation-harness' where it has one. All texts can be encoded. Host code.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxreason.agents.alignment import Reasoning, Scoring, Segmentation, completion_ids
+from jaxreason.agents.prompts import readable
+from jaxreason.data.problems import Problem
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.grading.pool import Grades
+from jaxreason.types import Rollout
+
+
+def completion_rows(
+    problems: Sequence[Problem],
+    rollout: Rollout,
+    reasonings: Sequence[Reasoning],
+    grades: Grades,
+    tokenizer: Tokenizer,
+) -> list[dict[str, Any]]:
+    """A row for every completion of the first problems of a batch, in the order P, G.
+
+    Args:
+      problems: those to write down; the others may hold those of the whole batch.
+    """
+    length_PG, finished_PG = np.asarray(rollout.length), np.asarray(rollout.finished)
+    G = length_PG.shape[1]
+    texts = tokenizer.decode_batch(completion_ids(rollout)[: len(problems) * G])
+    return [
+        {
+            "doc_id": problems[n // G].id,
+            "doc": {
+                "question": problems[n // G].question,
+                "answer": problems[n // G].answer,
+                "source": problems[n // G].source,
+            },
+            "target": problems[n // G].answer,
+            "sample_index": n % G,
+            "resps": [[text]],
+            "filtered_resps": [None if (answer := reasonings[n].answer) is None else readable(answer)],
+            "exact_match": int(grades.correct[n]),
+            "grader_status": grades.status[n],
+            "n_tokens": int(length_PG[n // G, n % G]),
+            "finish_reason": "stop" if finished_PG[n // G, n % G] else "length",
+        }
+        for n, text in enumerate(texts)
+    ]
+
+
+def chunk_fields(segmentation: Segmentation, scoring: Scoring, n: int) -> dict[str, Any]:
+    """What the helpers said of row n (order P, G), as fields of its row.
+
+    A cause is "" where a helper was not asked. Without valid chunks the lists are empty; without valid scores theirs
+    are 0.
+    """
+    K = segmentation.chunks.mask.shape[-1]
+    mask_K, length_K, value_K = (
+        np.asarray(x).reshape(-1, K)[n]
+        for x in (segmentation.chunks.mask, segmentation.chunks.length, scoring.scores.value)
+    )
+    k = int(mask_K.sum())
+    return {
+        "segment_cause": segmentation.causes[n],
+        "score_cause": scoring.causes[n],
+        "chunks": [readable(chunk) for chunk in segmentation.texts[n]],
+        "chunk_lengths": length_K[:k].tolist(),
+        "scores": value_K[:k].tolist(),
+    }
