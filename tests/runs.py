@@ -7,7 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jaxreason.cli import main
@@ -55,13 +55,13 @@ def train(folder: Path, *arguments: str) -> int:
     return main(["train", TINY, NO_CACHE, ONE_DEVICE, f"--run.output_dir={folder}", *arguments])
 
 
-def process(folder: Path, *arguments: str) -> subprocess.Popen:
-    """The same as a process and process group of its own."""
+def process(folder: Path, *arguments: str, module: Sequence[str] = ("jaxreason",)) -> subprocess.Popen:
+    """The same as a process and process group of its own; `module` is what is run, with words before `train`."""
     return subprocess.Popen(
         [
             sys.executable,
             "-m",
-            "jaxreason",
+            *module,
             "train",
             TINY,
             NO_CACHE,

@@ -9,9 +9,8 @@ import chex
 import jax
 import pytest
 
-from jaxreason import runfolder
 from jaxreason.evaluation import stored
-from tests import runs
+from tests import killed, runs
 
 STEPS = 16
 """Enough that a signal sent after the first checkpoint finds the run at work."""
@@ -54,26 +53,6 @@ def _wait_for_checkpoint(folder, process, timeout_s=240):
         time.sleep(0.01)
     process.kill()
     pytest.fail(f"no checkpoint before the process ended or {timeout_s} s passed: {process.communicate()}")
-
-
-def _launched(process, timeout_s=240) -> int:
-    """Wait until a launch has cut the metrics back to its checkpoint; the step it goes on from."""
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end and (line := process.stdout.readline()):
-        if "going on after step " in line:
-            return int(line.split("going on after step ")[1].split()[0])
-    process.kill()
-    pytest.fail(f"the run did not begin, or was over before it was killed (raise STEPS): {process.communicate()}")
-
-
-def _wait_past(step, reached, folder, process, timeout_s) -> bool:
-    """Wait until a run has gone past a step; whether it has."""
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end and process.poll() is None:
-        if reached(folder) > step:
-            return True
-        time.sleep(0.005)
-    return False
 
 
 def _newest(folder) -> int:
@@ -125,27 +104,20 @@ def test_a_run_that_is_stopped_goes_on_with_the_same_numbers(warm, straight, tmp
 
 
 def test_a_run_that_is_killed_at_ten_random_moments_is_the_run_that_was_not(warm, straight, tmp_path):
-    """In a rollout, an update, a save, or between a row and its checkpoint: nothing is missing, double or other.
+    """Inside a rollout, an update, a save or an evaluation, by turns: nothing is missing, double or other.
 
-    By turns before the first row of a launch and behind its first checkpoint, which holds up the save after the next
-    step: so a launch adds at most two checkpoints, and ten stay within STEPS however fast they are.
+    Each kill is in the first or second such phase of a launch, so that ten of them stay within STEPS.
     """
     folder = runs.begin(warm, tmp_path / "run")
-    settings = (f"--run.max_steps={STEPS}", "--run.save_steps=1")
-    first_s, rng = 1.0, random.Random(0)
+    settings = (f"--run.max_steps={STEPS}", "--run.save_steps=1", "--run.eval_steps=3")
+    rng = random.Random(0)
     for kill in range(KILLS):
-        process = runs.process(folder, *settings)
-        before = _launched(process)
-        began = time.monotonic()
-        if kill % 2:
-            _wait_past(before, runfolder.steps_done, folder, process, rng.random() * first_s)
-        else:
-            assert _wait_past(before, _newest, folder, process, 240), process.communicate()
-            first_s = time.monotonic() - began
-            _wait_past(before + 1, _newest, folder, process, rng.random() * first_s / 4)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=120)
-        assert process.returncode == -signal.SIGKILL, "the run was over before it was killed; raise STEPS"
+        phase = list(killed.PHASES)[kill % len(killed.PHASES)]
+        passed = rng.randrange(2) if phase in ("rollout", "update") else 0
+        inside = ("tests.killed", phase, str(passed), str(rng.random()))
+        process = runs.process(folder, *settings, module=inside)
+        _, said = process.communicate(timeout=240)
+        assert process.returncode == -signal.SIGKILL, f"over before it was killed ({inside}); raise STEPS: {said}"
     assert _newest(folder) >= KILLS // 2
     assert runs.train(folder, *settings) == 0
     assert runs.rows(folder) == runs.rows(straight)

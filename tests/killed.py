@@ -1,0 +1,53 @@
+"""`jaxreason` that kills itself inside a phase of a step: python -m tests.killed PHASE PASSED MOMENT train ...
+
+PASSED of these phases go by first. MOMENT, from 0 to 1, is a part of the phase's length: of the last one in this
+process, or of FIRST_S where there was none. A phase that was shorter goes by too, and the next is aimed at earlier. So
+the kill falls inside the phase or not at all. It is SIGKILL, from a thread: nothing of the run is asked or told.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+from jaxreason import learning, runstate
+from jaxreason.agents import episode
+from jaxreason.cli import main
+from jaxreason.evaluation import loop
+
+FIRST_S = 1.0
+PHASES = {
+    "rollout": (episode, "run"),
+    "update": (learning, "learn"),
+    "save": (runstate, "try_save"),
+    "evaluation": (loop, "evaluate"),
+}
+"""Name -> the function that is the phase."""
+
+
+def _kill_inside(phase: str, passed: int, moment: float) -> None:
+    place, name = PHASES[phase]
+    work, length_s, met = getattr(place, name), FIRST_S, 0
+
+    def watched(*arguments, **named):
+        nonlocal length_s, met
+        met += 1
+        timer = threading.Timer(moment * length_s, os.kill, (os.getpid(), signal.SIGKILL))
+        timer.daemon = True
+        if met > passed:
+            timer.start()
+        began = time.monotonic()
+        result = work(*arguments, **named)
+        if phase == "save":
+            arguments[0].wait()  # it goes on in the background until it is committed
+        timer.cancel()
+        length_s = (time.monotonic() - began) * (0.5 if met > passed else 1.0)
+        return result
+
+    setattr(place, name, watched)
+
+
+if __name__ == "__main__":
+    _kill_inside(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
+    sys.exit(main(sys.argv[4:]))
