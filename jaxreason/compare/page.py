@@ -7,10 +7,10 @@ from jaxreason.compare.words import notes, tables
 from jaxreason.report import chart, document
 from jaxreason.report.curves import figure, tone
 from jaxreason.report.markup import Markup, el, join
-from jaxreason.report.tables import in_box
+from jaxreason.report.tables import in_box, two_lines
 from jaxreason.report.wording import number, percent
 
-ROW, NAME, TOP = 30, 92, 24
+ROW, NAME, TOP = 30, 116, 24
 """Of the map, in units of the drawing: height of a row, width of the names, height of the heading."""
 
 
@@ -38,7 +38,16 @@ def page(found: dict[str, Any], title: str) -> str:
 
 def _row(tag: str, cells: Sequence[str]) -> Markup:
     first = el("th", cells[0], scope="row" if tag == "td" else "col")
-    return el("tr", first, *[el(tag, cell) for cell in cells[1:]])
+    return el("tr", first, *[el(tag, _cell(cell) if tag == "td" else cell) for cell in cells[1:]])
+
+
+def _cell(text: str) -> Markup:
+    """A figure above its spread, and `none` above why, small."""
+    value, plus, spread = text.partition(" ± ")
+    if plus:
+        return two_lines(value, f"± {spread}")
+    value, _, why = text.partition(" (")
+    return two_lines(value, why.removesuffix(")"))
 
 
 def pareto(found: dict[str, Any], mode: str) -> Markup | None:
@@ -51,7 +60,7 @@ def pareto(found: dict[str, Any], mode: str) -> Markup | None:
         for n, row in enumerate(mine):
             at = row[which].get(mode, {}).get("all", {})
             x, y = number(at, "mean_tokens", "mean"), number(at, "accuracy", "mean")
-            if x is None or y is None:
+            if x is None or y is None or row["collapsed"]:
                 continue
             alpha = "" if row["alpha"] is None else f" {row['alpha']:g}"
             chosen = choice["row"] == n
@@ -66,7 +75,8 @@ def pareto(found: dict[str, Any], mode: str) -> Markup | None:
             before = point
     if not points:
         return None
-    low, high = min(p.y for p in points), max(p.y_high or p.y for p in points)
+    low = min(p.y if p.y_low is None else p.y_low for p in points)
+    high = max(p.y if p.y_high is None else p.y_high for p in points)
     room = 0.1 * max(high - low, 0.05)
     right = chart.round_up(max(p.x_high or p.x for p in points))
     frame = chart.Frame(0, right, max(0.0, low - room), min(1.0, high + room), height=300)
@@ -75,6 +85,8 @@ def pareto(found: dict[str, Any], mode: str) -> Markup | None:
     )
     where = "final problems" if which == "final" and found["final_problems"] else "tuning problems"
     note = f"Means over seeds on the {where}; a ring an alpha, the chosen one filled, named and with its spread."
+    if any(row["collapsed"] for row in found["rows"]):
+        note += " Alphas at which a seed collapsed are left out."
     return figure(mode.capitalize(), note, drawing)
 
 
@@ -85,7 +97,8 @@ def collapse_map(found: dict[str, Any]) -> Markup | None:
     if not alphas:
         return None
     wide = (chart.WIDTH - NAME) / len(alphas)
-    body = [
+    body = [el("text", "alpha", x=0, y=TOP - 8, class_="tick")]
+    body += [
         el("text", f"{alpha:g}", x=round(NAME + (n + 0.5) * wide, 1), y=TOP - 8, class_="tick", text_anchor="middle")
         for n, alpha in enumerate(alphas)
     ]
@@ -128,5 +141,5 @@ def _square(row: dict[str, Any], x: float, y: float, wide: float) -> list[Markup
         opacity=round(depth, 2),
     )
     text = f"{shown} ✕{bad}" if bad else shown
-    middle = {"x": round(x + wide / 2, 1), "y": y + ROW / 2 + 3, "class_": "end ink", "text_anchor": "middle"}
+    middle = {"x": round(x + wide / 2, 1), "y": y + ROW / 2 + 3, "class_": "inside", "text_anchor": "middle"}
     return [square, el("text", text, **middle)]

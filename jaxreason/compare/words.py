@@ -18,8 +18,9 @@ def tables(found: dict[str, Any]) -> Tables:
     for name, choice in found["methods"].items():
         mine = [row for row in found["rows"] if row["method"] == name]
         if choice["row"] is None:
-            states = ", ".join(f"{sum(r[s] for r in mine)} {s}" for s in ("failed", "collapsed", "unfinished"))
-            chosen.append([name, f"none ({states})", *[DASH] * (5 + 2 * len(sources))])
+            counts = {s: sum(r[s] for r in mine) for s in ("failed", "collapsed", "unfinished")}
+            states = ", ".join(f"{count} {s}" for s, count in counts.items() if count)
+            chosen.append([name, f"none ({states})" if states else "none", *[DASH] * (5 + 2 * len(sources))])
         else:
             chosen.append([name, *_cells(mine[choice["row"]], "final", sources)])
     robust = [
@@ -37,7 +38,9 @@ def tables(found: dict[str, Any]) -> Tables:
         for row in found["rows"]
     ]
     head = ["method", "alpha", "sampled %", "tokens", "greedy %", "tokens", "s a step"]
-    head += [f"{source}{what}" for source in sources for what in (" %", " tokens")]
+    last = [source.rsplit("/", maxsplit=1)[-1] for source in sources]
+    shown = last if len(set(last)) == len(last) else sources
+    head += [f"{source}{what}" for source in shown for what in (" %", " tokens")]
     return [
         (f"Each method at its chosen alpha, on the {where}", head, chosen),
         (

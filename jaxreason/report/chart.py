@@ -170,30 +170,18 @@ def scatter(
     write: Callable[[float], str],
     links: Sequence[tuple[Point, Point]] = (),
 ) -> Markup:
-    """Named points with error bars in both directions; `links` are dotted lines from one to another."""
-    body = [*_axes(frame, write, x_name)]
+    """Points with error bars in both directions, named beside the chart; `links` are dotted lines between two."""
+    body, ends = [*_axes(frame, write, x_name)], []
+    named = [point for point in points if point.name]
+    for point, place in zip(named, _spread_over(frame, [frame.y(point.y) for point in named]), strict=True):
+        path = f"M{frame.x(point.x)} {frame.y(point.y)}L{WIDTH - RIGHT + 4} {round(place, 1)}"
+        body.append(el("path", d=path, class_=f"lead {point.tone}"))
+        ends.append((frame.y(point.y), point.tone, short(point.name, 12)))
     for start, end in links:
         path = f"M{frame.x(start.x)} {frame.y(start.y)}L{frame.x(end.x)} {frame.y(end.y)}"
         body.append(el("path", d=path, class_="link"))
-    body += [_point(frame, point) for point in points]
-    boxes: list[tuple[float, float, float]] = []  # x from, x to, y: what labels already cover
-    for point in sorted(points, key=lambda p: (frame.y(p.y), frame.x(p.x))):
-        x, y, wide = frame.x(point.x), frame.y(point.y), 6.2 * len(short(point.name, 24))
-        to_left = x + 8 + wide > WIDTH
-        start = max(0.0, x - 8 - wide) if to_left else x + 8
-        y += 15 if point.y_low is not None and point.x_low is not None else 4
-        while any(abs(y - other) < 13 and start < to and begin < start + wide for begin, to, other in boxes):
-            y += 13
-        boxes.append((start, start + wide, y))
-        body.append(
-            _text(
-                round(x - 8 if to_left else x + 8, 1),
-                round(y, 1),
-                short(point.name, 24),
-                f"end {point.tone}",
-                anchor="end" if to_left else "start",
-            )
-        )
+    body += [_point(frame, point) for point in sorted(points, key=lambda p: not p.hollow)]
+    body += _end_labels(ends, frame)
     return _svg(title, body, frame)
 
 
@@ -294,11 +282,16 @@ def _mark(frame: Frame, x: float, text: str) -> Markup:
 
 
 def _end_labels(ends: Sequence[tuple[float, str, str]], frame: Frame) -> list[Markup]:
-    places = spread([y for y, _, _ in ends], 13, TOP, frame.height - BOTTOM)
+    places = _spread_over(frame, [y for y, _, _ in ends])
     return [
         _text(WIDTH - RIGHT + 7, round(place + 4, 1), short(name), f"end {tone}")
         for place, (_, tone, name) in zip(places, ends, strict=True)
     ]
+
+
+def _spread_over(frame: Frame, places: Sequence[float]) -> list[float]:
+    """Where the labels beside a chart stand."""
+    return spread(places, 13, TOP, frame.height - BOTTOM)
 
 
 def short(name: str, most: int = 14) -> str:

@@ -8,7 +8,7 @@ from jaxreason.evaluation.best import best_of
 from jaxreason.report.markup import Markup, el, join
 from jaxreason.report.read import Run
 from jaxreason.report.tables import MODES, change_interval, points_changed
-from jaxreason.report.wording import duration, fixed, number, signed, tokens_changed
+from jaxreason.report.wording import NARROW, duration, fixed, number, signed, tokens_changed
 
 
 def headline(run: Run, *, alone: bool = True) -> Markup:
@@ -95,7 +95,7 @@ def _result_of(run: Run, mode: str) -> str:
     tokens_between, points_between = change_interval(run, mode), change_interval(run, mode, "accuracy")
     return (
         f"{mode.capitalize()}, the policy takes {tokens_changed(relative)}"
-        f"{f' (95 % interval {tokens_between} %)' if tokens_between else ''} and its accuracy changes by "
+        f"{f' (95{NARROW}% interval {tokens_between}{NARROW}%)' if tokens_between else ''} and its accuracy changes by "
         f"{signed(points)} points{f' ({points_between})' if points_between else ''}."
     )
 

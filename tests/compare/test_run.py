@@ -204,7 +204,10 @@ def test_a_collapsed_seed_counts_and_is_marked(grid, monkeypatch):
     found = compare(grid, display=QUIET)
     assert [cell["name"] for cell in found["cells"] if cell["collapsed"]] == ["lp-alpha2-seed1"]
     assert found["methods"]["lp"]["chosen"] == 0.5
-    assert "72 ✕1" in page.page(found, "mine")
+    shown = page.page(found, "mine")
+    assert "72 ✕1" in shown
+    assert shown.count("Alphas at which a seed collapsed are left out.") == 2
+    assert shown.count('class="ring"') == 0, "the alpha that was not chosen has a collapsed seed"
 
 
 def test_a_method_that_always_collapses_is_in_the_tables_without_figures(grid, monkeypatch):
@@ -212,8 +215,8 @@ def test_a_method_that_always_collapses_is_in_the_tables_without_figures(grid, m
     monkeypatch.setattr(run, "train", StandIn(dict.fromkeys(names, (0.1, 3.0))))
     found = compare(grid, display=QUIET)
     assert found["methods"]["lp"]["chosen"] is None
-    assert "| lp | none (0 failed, 4 collapsed, 0 unfinished) | – |" in words.markdown(found)
-    assert "none (0 failed, 4 collapsed" in page.page(found, "mine")
+    assert "| lp | none (4 collapsed) | – |" in words.markdown(found)
+    assert "<td>none<small>4 collapsed</small></td>" in page.page(found, "mine")
 
 
 def test_final_problems_are_others(tmp_path):

@@ -1,8 +1,10 @@
 """The drawings of the report."""
 
 import itertools
+import re
 
 import numpy as np
+import pytest
 
 from jaxreason.report import chart
 from tests.helpers import TOLERANCE
@@ -36,3 +38,19 @@ def test_a_line_ends_where_the_data_end():
     svg = chart.lines("t", [chart.Series("", "ink", np.array([0.0, 10.0]), np.array([0.0, 1.0]), False)], frame)
     left, right = chart.LEFT, chart.WIDTH - chart.RIGHT
     assert f'd="M{left:.1f} {chart.HEIGHT - chart.BOTTOM:.1f}L{right:.1f} {chart.TOP:.1f}"' in svg
+
+
+def test_names_beside_a_scatter_lead_to_their_points():
+    """Names on top of each other where points meet, or a line that leads from another point."""
+    frame = chart.Frame(0, 10, 0.0, 1.0)
+    points = [chart.Point(f"run {n}", f"r{n}", 5.0, 0.5 + n / 1000) for n in range(3)]
+    points.append(chart.Point("", "r3", 5.0, 0.5, hollow=True))
+    svg = chart.scatter("t", points, frame, x_name="tokens", write=str)
+    names = {n: float(y) for y, n in re.findall(r'<text x="\d+" y="([\d.]+)" class="end r\d">run (\d)</text>', svg)}
+    assert set(names) == {"0", "1", "2"}
+    assert names["1"] - names["2"] >= 13
+    assert names["0"] - names["1"] >= 13
+    for n, point in enumerate(points[:3]):
+        (lead,) = re.findall(rf'<path d="(\S+ \S+ \S+)" class="lead r{n}"/>', svg)
+        assert lead.startswith(f"M{frame.x(point.x)} {frame.y(point.y)}L")
+        assert float(lead.split()[-1]) == pytest.approx(names[str(n)] - 4)
