@@ -73,6 +73,12 @@ def _start(folder, *, helper: bool):
         return jax.device_get(starts.restore(None, runstate.shape_of_start(config))[0])
 
 
+def _shown(folder, step) -> list[dict]:
+    """The held-out answers that helpers were asked about."""
+    lines = (folder / "evaluation" / f"step_{step:06d}.jsonl").read_text().splitlines()
+    return [row for line in lines if "chunks" in (row := json.loads(line))]
+
+
 def _moved(a, b) -> bool:
     return any((x != y).any() for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
@@ -92,6 +98,8 @@ def test_two_policies_learn_each_from_its_own_rows_and_resume_as_one_run(separat
     assert _moved(end.helper.params, _start(straight, helper=True))
     assert any(row["score/entropy"] is not None for row in found)
     assert all({"helper/loss", "helper/grad_norm", "score/frozen_mean"} <= set(row) for row in found)
+    assert _shown(folder, 4) == _shown(straight, 4)
+    assert any(row["score_cause"] == "ok" for row in _shown(folder, 4)), "the helpers' policy has no scores to show"
     assert runs.main(["evaluate", str(folder), "--evaluation.greedy=false"]) == 0
     assert runs.main(["generate", str(folder), "3;A+5;", "--explain"]) == 2
 
@@ -156,6 +164,7 @@ def test_one_helper_trains_under_every_preset(single, tmp_path, preset, decoding
         if preset == "guarded":
             assert {"score/frozen_mean", "annotate/kl" if "kl" in row else "annotate/entropy"} <= set(row)
     samples = [json.loads(line) for line in (folder / "samples" / "step_000002.jsonl").read_text().splitlines()]
+    assert len(_shown(folder, 2)) == 32, "both modes of 16 answers"
     assert all("annotate" in row and "segment" not in row and "scores" in row for row in samples)
 
 
