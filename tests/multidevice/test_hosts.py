@@ -114,6 +114,9 @@ def test_two_processes_train_what_one_trains(one, two):
     samples = "samples/step_000002.jsonl"
     texts = [[json.loads(line)["resps"] for line in (f / samples).read_text().splitlines()] for f in (one, two)]
     assert texts[0] == texts[1]
+    answers = [(f / "evaluation/step_000002.jsonl").read_text() for f in (one, two)]
+    assert answers[0] == answers[1]
+    assert answers[0].count('"segment_cause"') == 16, "the helpers are asked by both processes"
 
 
 def test_two_processes_evaluate_what_one_evaluates(two, tmp_path):
