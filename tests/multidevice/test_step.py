@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxreason import config, experiment, runstate, train
+from jaxreason import config, experiment, runstate, train, warmup
 from jaxreason.config import MeshConfig
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch, optimizer, update
@@ -20,7 +20,7 @@ from tests.runs import TINY
 
 MESHES = [(8, 1), (4, 2), (2, 2, 2)]
 """fsdp x tensor, or replica x fsdp x tensor."""
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
 SETTINGS = [
     "--reward.preset=scma",
     "--model.num_key_value_heads=2",
@@ -34,6 +34,17 @@ SETTINGS = [
     "--sampling.max_completion_length=32",
     "--optimizer.learning_rate=1e-3",
 ]
+SEPARATE = [
+    "--agents.helper_policy=separate",
+    "--agents.helpers=one",
+    "--helper_model.hidden_size=16",
+    "--helper_model.intermediate_size=32",
+    "--helper_model.num_hidden_layers=1",
+    "--helper_model.num_attention_heads=2",
+    "--helper_model.num_key_value_heads=2",
+    "--helper_model.head_dim=8",
+]
+"""A policy of the helpers' own, half the size."""
 
 
 def _arranged(shape) -> MeshConfig:
@@ -47,16 +58,22 @@ def prepared(tmp_path_factory):
     return experiment.prepare(config.load(TINY, SETTINGS), folder)
 
 
+def _built(config, seed: int):
+    """A policy that was never trained, where its parameters stand on the mesh in force."""
+    places = runstate.placement(runstate.shape_of_start(config))
+    return jax.jit(api.init, static_argnames="config", out_shardings=places)(jax.random.key(seed), config=config.model)
+
+
 def _play(prepared, mesh: MeshConfig):
     """The metrics of a step, the state after it, and where that stands."""
     exp = dataclasses.replace(prepared, config=dataclasses.replace(prepared.config, mesh=mesh))
     with on_mesh(exp.config), Pool(0) as pool:
         tools = make_tools(exp, pool)
         places = runstate.placement(runstate.shape_of_state(exp.config))
-        build = jax.jit(api.init, static_argnames="config", out_shardings=places.train.params)
-        start = build(jax.random.key(0), config=exp.config.model)
-        state = jax.jit(lambda p: runstate.new_state(p, exp.config), out_shardings=places)(start)
-        state, row, *_ = train.step(state, start, 0, tools)
+        start = _built(exp.config, 0)
+        helper_start = _built(exp.config.for_helpers, 1) if runstate.trains_helper(exp.config) else None
+        begin = jax.jit(lambda p, helper: runstate.new_state(p, exp.config, helper), out_shardings=places)
+        state, row, *_ = train.step(begin(start, helper_start), start, 0, tools, helper_start=helper_start)
         jax.tree.map(lambda x, place: None if x.sharding.is_equivalent_to(place, x.ndim) else 1 / 0, state, places)
         row = {k: v for k, v in row.items() if "time" not in k and "second" not in k}
         return row, jax.device_get(state), state
@@ -72,22 +89,62 @@ def test_a_step_on_a_mesh_is_the_step_on_one_device(prepared, alone, shape):
     """Catches a statistic taken over a device's rows, a gradient summed twice, rows in another order, a role's key that
     depends on the mesh, and a constraint or cache that follows other rows than its prompt."""
     row, state, placed = _play(prepared, _arranged(shape))
-    expected_row, expected_state, _ = alone
     assert row["grad_norm"] > 0
+    _compare(row, state, *alone[:2])
+    embedding = placed.train.params["embed_tokens"]
+    *_, fsdp, tensor = shape
+    V, D = embedding.shape
+    assert embedding.sharding.shard_shape(embedding.shape) == (V // tensor, D // fsdp)
+
+
+def _compare(row, state, expected_row, expected_state):
     assert row.keys() == expected_row.keys()
     for name, value in expected_row.items():
         if value is None:
             assert row[name] is None, name
         else:
             np.testing.assert_allclose(row[name], value, rtol=TOLERANCE["mesh"], atol=TOLERANCE["mesh"], err_msg=name)
+    _same_arrays(state, expected_state)
+
+
+def _same_arrays(tree, expected_tree):
     for (path, got), expected in zip(
-        jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(expected_state), strict=True
+        jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(expected_tree), strict=True
     ):
         assert_same_array(got, expected, jax.tree_util.keystr(path))
-    embedding = placed.train.params["embed_tokens"]
-    *_, fsdp, tensor = shape
+
+
+def test_a_step_of_two_policies_on_a_mesh_is_the_step_on_one_device(tmp_path):
+    """Catches helpers whose state stands where the policy's would, and a batch that only one of the two may see."""
+    exp = experiment.prepare(config.load(TINY, [*SETTINGS, *SEPARATE]), tmp_path)
+    row, state, placed = _play(exp, _arranged((2, 2, 2)))
+    assert row["grad_norm"] > 0
+    assert row["helper/grad_norm"] > 0
+    _compare(row, state, *_play(exp, MeshConfig(fsdp=1))[:2])
+    assert placed.helper is not None
+    embedding = placed.helper.params["embed_tokens"]
     V, D = embedding.shape
-    assert embedding.sharding.shard_shape(embedding.shape) == (V // tensor, D // fsdp)
+    assert embedding.sharding.shard_shape(embedding.shape) == (V // 2, D // 2)
+
+
+def test_a_supervised_start_on_a_mesh_is_the_start_on_one_device(prepared):
+    """A sheet of equations, then a batch of demonstrations. Catches a loss averaged over a device's rows, and an
+    optimiser of matrices that orthogonalises the part that a device holds."""
+    few = dataclasses.replace(prepared.config.data, demonstrations=40, helper_demonstrations=40)
+    # Small rates: Muon makes as much of a gradient's smallest parts, and of their rounding, as of the largest.
+    short = dataclasses.replace(
+        prepared.config.warmup, max_steps=2, drill_steps=1, learning_rate=1e-3, adam_learning_rate=2e-4
+    )
+    found = []
+    for shape in ((2, 2, 2), (1, 1)):
+        conf = dataclasses.replace(prepared.config, mesh=_arranged(shape), data=few, warmup=short)
+        with on_mesh(conf):
+            start = _built(conf, 0)
+            begun = jax.device_get(start)
+            found.append(jax.device_get(warmup.run(start, conf, prepared.tokenizer)))
+    _same_arrays(*found)
+    before, after = (np.asarray(params["layers"]["0"]["q_proj"]["kernel"]) for params in (begun, found[1]))
+    assert np.linalg.norm(after - before) > 1000 * TOLERANCE["mesh"] * np.linalg.norm(before)
 
 
 def test_ten_updates_of_a_split_state_are_one_program_that_reuses_its_memory(prepared):
