@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxreason.agents import constraints
 from jaxreason.agents.episode import Episode
 from jaxreason.config import ROLES, Config, GRPOConfig, RewardConfig, of_each_role
 from jaxreason.grpo import advantage, batch, loss
+from jaxreason.ops.chunks import to_tokens
 from jaxreason.parallel.rules import everywhere, place
 from jaxreason.rewards.combine import score
 from jaxreason.rewards.importance import RatioState
@@ -36,6 +38,7 @@ class Outcome:
     scores: Scores | None
     frozen_value: jax.Array | None  # float32 [P G K], expected scores of the frozen scorer
     contribution: jax.Array | None = None  # float32 [P G K], nats, negative where not measured
+    score_at: jax.Array | None = None  # int32 [P G T] of whoever scores, see `constraints.score_places`
 
 
 def outcome(
@@ -63,7 +66,13 @@ def outcome(
         "scores": scores,
         "frozen_value": frozen_value_PGK,
         "contribution": contribution_PGK,
+        "score_at": None,
     }
+    if contribution_PGK is not None:
+        (scorer,) = {"score", "annotate"} & set(episode.rollouts)
+        candidates = episode.rollouts[scorer].candidates
+        if candidates is not None:
+            seen["score_at"] = constraints.score_places(np.asarray(candidates), contribution_PGK.shape[-1])
     return place(Outcome(**seen), "batch")
 
 
@@ -141,6 +150,17 @@ def _signal(
                 keep[role],
                 scale=grpo.scale_rewards,
             )
+            continue
+        taught = preset.terms[role].contribution
+        if taught and seen.score_at is not None:
+            assert seen.scores is not None  # they were judged
+            assert seen.contribution is not None
+            form_PG = total_PG - taught * rewards.parts["contribution"]
+            form_PG = advantage.group_relative(form_PG, keep[role], scale=grpo.scale_rewards)
+            judged_PGK = (seen.scores.value > 0) & (seen.contribution >= 0) & keep[role][..., None]
+            # The right scores stand there when the update comes, see `teaching`: all of them are to become likelier.
+            shown_PGT = to_tokens(jnp.where(judged_PGK, taught, 0.0), seen.score_at)
+            tokens[role] = advantage.broadcast(form_PG, seen.length[role], dict(widths)[role]) + shown_PGT
             continue
         advantage_PG = advantage.group_relative(total_PG, keep[role], scale=grpo.scale_rewards)
         tokens[role] = advantage.broadcast(advantage_PG, seen.length[role], dict(widths)[role])

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason import basemodel, experiment, learning, monitor, runfolder, runstate, stepmetrics
+from jaxreason import basemodel, experiment, learning, monitor, runfolder, runstate, stepmetrics, teaching
 from jaxreason.agents import contribution, episode, frozen, oracle
 from jaxreason.checkpoint import open_checkpoints
 from jaxreason.config import Config
@@ -39,6 +39,7 @@ from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.progress import Display
 from jaxreason.rewards import budget
+from jaxreason.rewards import format as form
 from jaxreason.rewards.presets import chosen
 from jaxreason.runstate import RunState
 from jaxreason.tools import Tools, make_tools
@@ -112,8 +113,12 @@ def step(
         max_length=config.sampling.max_completion_length,
         widths=tuple((role, rollout.tokens.shape[2]) for role, rollout in played.rollouts.items()),
     )
+    shown = played
+    if preset.measured and contribution_PGK is not None:
+        worth_PGK = np.asarray(form.worth(jnp.asarray(contribution_PGK), scale=config.reward.contribution_scale))
+        shown = teaching.corrected(played, worth_PGK, tools.learners[-1], helper_params, exp.tokenizer)
     batches = [
-        wait(learning.pack_updates(played, advantages, tools.limits, config, learner, its_start))
+        wait(learning.pack_updates(shown, advantages, tools.limits, config, learner, its_start))
         for learner, its_start in zip(tools.learners, (start, helper_start), strict=False)
     ]
     clock.lap("reward")

@@ -14,6 +14,7 @@ LAYERS = (
     ("agents",),
     (
         "learning",
+        "teaching",
         "tools",
         "stepmetrics",
         "evaluation",

@@ -91,6 +91,17 @@ def segment_constraint(
     return Constraint(token=token.reshape(shape)[:, states], next=step.reshape(shape)[:, states])
 
 
+def score_places(candidates_PGTA: np.ndarray, max_chunks: int) -> np.ndarray:
+    """Which score each token of a constrained answer is: int32 [P G T], 0..K-1 in order, K for every other token.
+
+    A score is drawn from five digits; no other place of a scorer's machine, nor of one that segments as well, has as
+    many ways on.
+    """
+    drawn_PGT = (np.asarray(candidates_PGTA) >= 0).sum(-1) == len(DIGITS)
+    place_PGT = np.cumsum(drawn_PGT, axis=-1) - 1
+    return np.where(drawn_PGT, np.minimum(place_PGT, max_chunks), max_chunks).astype(np.int32)
+
+
 def _splits(y_rows: Sequence[Sequence[int]], y_NT: np.ndarray, close_id: int, tokenizer: Tokenizer) -> np.ndarray:
     """Whether a new chunk may begin before each token, bool in the shape of y_NT."""
     ids_U, which_NT = np.unique(y_NT, return_inverse=True)
