@@ -26,8 +26,8 @@ class Terms:
     agreement: float = 0.0
     """of the agreement with the frozen scorer"""
     contribution: float = 0.0
-    """of the agreement with what the chunks measurably contribute; where decoding is constrained the scorer is shown the
-    right scores with this advantage instead, see `jaxreason/teaching.py`"""
+    """of the agreement with what the chunks measurably contribute; where decoding is constrained, the advantage of the
+    right scores instead, which the scorer is shown: see `jaxreason/teaching.py`"""
 
 
 @dataclasses.dataclass(frozen=True)
