@@ -51,7 +51,7 @@ def _play(sizes: MeshConfig, batch: int):
         compiled = program.lower(MODEL, params, rules.place(tokens, "batch")).compile()
         held = params["layers"]["0"]["experts"]["gate_proj"]
         results = jax.device_get(compiled(params, rules.place(tokens, "batch")))
-        return results, compiled.as_text(), held.sharding.shard_shape(held.shape)
+        return results, compiled.as_text() or "", held.sharding.shard_shape(held.shape)
 
 
 def _with_all_experts(text: str) -> set[str]:

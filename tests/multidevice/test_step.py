@@ -20,7 +20,7 @@ from tests.runs import TINY
 
 MESHES = [(8, 1), (4, 2), (2, 2, 2)]
 """fsdp x tensor, or replica x fsdp x tensor."""
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
+pytestmark = pytest.mark.slow
 SETTINGS = [
     "--reward.preset=scma",
     "--model.num_key_value_heads=2",
@@ -50,6 +50,15 @@ SEPARATE = [
 def _arranged(shape) -> MeshConfig:
     *replica, fsdp, tensor = shape
     return MeshConfig(replica=replica[0] if replica else 1, fsdp=fsdp, tensor=tensor)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quickly_compiled():
+    """What is compared is how XLA splits programs over devices; most of the time would go into polishing the parts."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()  # nobody else gets these programs, whose last digits may differ
 
 
 @pytest.fixture(scope="module")
