@@ -25,6 +25,11 @@ from jaxreason.rewards.presets import PresetSpec
 from jaxreason.types import Advantages, Chunks, Metrics, Params, Rewards, Scores, TrainState, UpdateBatch, pytree
 
 
+SHOWN = 0.1
+"""Advantage of a right score that is shown. At 1 a scorer that is sure of itself is told off so hard for every score the
+yardstick sees a little differently that the policy it shares forgets how to reason within thirty steps."""
+
+
 @pytree
 class Outcome:
     """What the reward looks at: an episode without its text."""
@@ -159,7 +164,7 @@ def _signal(
             form_PG = advantage.group_relative(form_PG, keep[role], scale=grpo.scale_rewards)
             judged_PGK = (seen.scores.value > 0) & (seen.contribution >= 0) & keep[role][..., None]
             # The right scores stand there when the update comes, see `teaching`: all of them are to become likelier.
-            shown_PGT = to_tokens(jnp.where(judged_PGK, taught, 0.0), seen.score_at)
+            shown_PGT = to_tokens(jnp.where(judged_PGK, taught * SHOWN, 0.0), seen.score_at)
             tokens[role] = advantage.broadcast(form_PG, seen.length[role], dict(widths)[role]) + shown_PGT
             continue
         advantage_PG = advantage.group_relative(total_PG, keep[role], scale=grpo.scale_rewards)

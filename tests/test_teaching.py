@@ -19,6 +19,7 @@ from jaxreason.rewards.importance import initial_ratio
 from jaxreason.rewards.presets import PRESETS
 from jaxreason.types import Chunks, PromptBatch, Rollout, Scores, UpdateBatch
 from tests.agents.stand_in import marked
+from tests.helpers import TOLERANCE
 
 P, G, K = 2, 2, 3
 COUNTS = [[3, 2], [1, 3]]
@@ -169,4 +170,4 @@ def test_scores_are_made_likelier_and_nothing_else(played):
     assert advantages.keep["score"].tolist() == [[True, True], [False, False]]
     for p, g in np.ndindex(P, G):
         drawn = (rollout.candidates[p, g] >= 0).sum(-1) == 5
-        np.testing.assert_array_equal(found[p, g], drawn * (p == 0))
+        np.testing.assert_allclose(found[p, g], learning.SHOWN * drawn * (p == 0), atol=TOLERANCE["elementwise"])
