@@ -24,10 +24,9 @@ from jaxreason.rewards.importance import RatioState
 from jaxreason.rewards.presets import PresetSpec
 from jaxreason.types import Advantages, Chunks, Metrics, Params, Rewards, Scores, TrainState, UpdateBatch, pytree
 
-
 SHOWN = 0.1
-"""Advantage of a right score that is shown. At 1 a scorer that is sure of itself is told off so hard for every score the
-yardstick sees a little differently that the policy it shares forgets how to reason within thirty steps."""
+"""Advantage of a right score that is shown. At 1, a scorer that is sure of itself is corrected so hard wherever the
+yardstick sees a little differently that the policy, which it shares, forgot how to reason within thirty steps."""
 
 
 @pytree
