@@ -24,7 +24,7 @@ from jaxreason.rewards.importance import RatioState
 from jaxreason.rewards.presets import PresetSpec
 from jaxreason.types import Advantages, Chunks, Metrics, Params, Rewards, Scores, TrainState, UpdateBatch, pytree
 
-SHOWN = 0.1
+SHOWN = 0.01
 """Advantage of a right score that is shown. At 1, a scorer that is sure of itself is corrected so hard wherever the
 yardstick sees a little differently that the policy, which it shares, forgot how to reason within thirty steps."""
 

@@ -158,6 +158,19 @@ def test_each_role_is_sampled_in_batches_of_its_own_number(tmp_path, helper_batc
             assert program.work == programs.reasoner_work(exp.config)
 
 
+def test_measuring_contributions_is_a_program_of_the_step(tmp_path):
+    """Catches a plan that leaves out the longest forward pass of a step: G completions, whole and without each chunk."""
+    (tmp_path / "config.json").write_text(json.dumps(tiny_config("qwen3")))
+    asked = ["--reward.preset=contribution", "--data.prompts_per_step=12", "--agents.max_chunks=3"]
+    small = ["--data.max_prompt_length=32", "--sampling.num_generations=4", "--sampling.max_completion_length=16"]
+    exp = prepare(load(SCMA, [f"--model.path={tmp_path}", *asked, *small]))
+    found = dict(programs.of_a_step(exp))
+    program = found["contribution"]()
+    assert program.calls == 3  # a quarter of the problems
+    assert program.work.tokens >= 4 * (3 + 1) * (32 + 16)
+    assert "contribution" not in dict(programs.of_a_step(prepare(load(SCMA, [f"--model.path={tmp_path}", *small]))))
+
+
 def _guess(config: Config) -> Estimate:
     """Update memory falls with the devices a row is split over, time rises with them and with the micro-batches."""
     rows = config.grpo.micro_batch_rows / config.mesh.fsdp
