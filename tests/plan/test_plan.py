@@ -159,10 +159,11 @@ def test_each_role_is_sampled_in_batches_of_its_own_number(tmp_path, helper_batc
 
 
 def test_measuring_contributions_is_a_program_of_the_step(tmp_path):
-    """Catches a plan that leaves out the longest forward pass of a step: G completions, whole and without each chunk."""
+    """Catches a plan that leaves out a forward pass of a step: G completions, whole and cut."""
     (tmp_path / "config.json").write_text(json.dumps(tiny_config("qwen3")))
-    asked = ["--reward.preset=contribution", "--data.prompts_per_step=12", "--agents.max_chunks=3"]
-    small = ["--data.max_prompt_length=32", "--sampling.num_generations=4", "--sampling.max_completion_length=16"]
+    asked = ["--reward.preset=contribution", "--agents.max_chunks=3"]
+    small = ["--data.prompts_per_step=12", "--sampling.rollout_batches=1", "--data.max_prompt_length=32"]
+    small += ["--sampling.num_generations=4", "--sampling.max_completion_length=16"]
     exp = prepare(load(SCMA, [f"--model.path={tmp_path}", *asked, *small]))
     found = dict(programs.of_a_step(exp))
     program = found["contribution"]()
