@@ -8,6 +8,7 @@ alone, a scorer that had to begin from nothing learnt the mean of what chunks ar
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.agents import constraints, prompts
@@ -17,11 +18,17 @@ from jaxreason.config import ROLES
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grpo import batch
 from jaxreason.learning import Learner
+from jaxreason.rewards import format as form
 from jaxreason.types import Params
 
 
 def corrected(
-    episode: Episode, worth_PGK: np.ndarray, learner: Learner, params: Params, tokenizer: Tokenizer
+    episode: Episode,
+    contribution_PGK: np.ndarray,
+    scale: float,
+    learner: Learner,
+    params: Params,
+    tokenizer: Tokenizer,
 ) -> Episode:
     """The episode with each judged score replaced by what its chunk is worth, and log-probabilities to match.
 
@@ -29,7 +36,8 @@ def corrected(
     were, and learnt from by their reward.
 
     Args:
-      worth_PGK: float, 1..5, rounded here; 0 where not measured.
+      contribution_PGK: nats, negative where not measured, see `agents.contribution`.
+      scale: nats that are worth a 5, see `rewards.format.worth`; worths are rounded.
       learner: of the helpers.
       params: the learner's as they are before the update, so that the first ratio is 1.
     """
@@ -37,6 +45,7 @@ def corrected(
     rollout = jax.tree.map(np.asarray, episode.rollouts[role])
     if rollout.candidates is None or episode.scoring is None:
         return episode
+    worth_PGK = np.asarray(form.worth(jnp.asarray(contribution_PGK), scale=scale))
     value_PGK = np.asarray(episode.scoring.scores.value)
     right_PGK = np.where((worth_PGK > 0) & (value_PGK > 0), np.rint(worth_PGK), 0).astype(np.int32)
     at_PGT = constraints.score_places(rollout.candidates, right_PGK.shape[-1])

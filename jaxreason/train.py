@@ -39,7 +39,6 @@ from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.progress import Display
 from jaxreason.rewards import budget
-from jaxreason.rewards import format as form
 from jaxreason.rewards.presets import chosen
 from jaxreason.runstate import RunState
 from jaxreason.tools import Tools, make_tools
@@ -90,11 +89,13 @@ def step(
             helper_start, played, tools.expect, config, exp.tokenizer, shapes=tools.frozen_shapes
         )
     clock.lap("frozen_scorer")
-    contribution_PGK = None
+    contribution_PGK, shown = None, played
     if preset.measured:
         contribution_PGK = contribution.contributions(
             start, played, tools.likelihood, count=contribution.num_problems(config), shapes=tools.contribution_shapes
         )
+        scale = config.reward.contribution_scale
+        shown = teaching.corrected(played, contribution_PGK, scale, tools.learners[-1], helper_params, exp.tokenizer)
         clock.lap("contribution")
 
     alpha = config.reward.alpha if state.budget is None else float(state.budget.alpha)
@@ -113,10 +114,6 @@ def step(
         max_length=config.sampling.max_completion_length,
         widths=tuple((role, rollout.tokens.shape[2]) for role, rollout in played.rollouts.items()),
     )
-    shown = played
-    if preset.measured and contribution_PGK is not None:
-        worth_PGK = np.asarray(form.worth(jnp.asarray(contribution_PGK), scale=config.reward.contribution_scale))
-        shown = teaching.corrected(played, worth_PGK, tools.learners[-1], helper_params, exp.tokenizer)
     batches = [
         wait(learning.pack_updates(shown, advantages, tools.limits, config, learner, its_start))
         for learner, its_start in zip(tools.learners, (start, helper_start), strict=False)

@@ -23,7 +23,8 @@ from tests.helpers import TOLERANCE
 
 P, G, K = 2, 2, 3
 COUNTS = [[3, 2], [1, 3]]
-WORTH = np.array([[[1.4, 4.6, 2.5], [5.0, 1.0, 0.0]], [[0.0] * 3] * 2], np.float32)  # the second problem: not measured
+NATS = np.array([[[0.8, 7.2, 3.0], [9.0, 0.0, -1.0]], [[-1.0] * 3] * 2], np.float32)  # the second problem: not measured
+SCALE = 8.0  # so these are worth 1.4, 4.6, 2.5 and 5, 1
 
 
 def _drawn(constraint, tokenizer, rng) -> list[tuple[list[int], list[list[int]]]]:
@@ -87,7 +88,7 @@ def test_the_right_scores_stand_where_scores_were_drawn(played):
     """Catches a score of one place off, another row's, one that no longer parses, and stale log-probabilities."""
     episode, tokenizer = played
     seen = []
-    shown = teaching.corrected(episode, WORTH, _learner(seen), None, tokenizer)
+    shown = teaching.corrected(episode, NATS, SCALE, _learner(seen), None, tokenizer)
     before, after = episode.rollouts["score"], shown.rollouts["score"]
     assert shown.rollouts["reason"] is episode.rollouts["reason"]
     right = {(0, 0): [1, 5, 2], (0, 1): [5, 1]}
@@ -111,7 +112,7 @@ def test_free_decoding_is_left_alone(played):
     episode, tokenizer = played
     free = {"score": dataclasses.replace(episode.rollouts["score"], candidates=None)}
     episode = dataclasses.replace(episode, rollouts=free)
-    assert teaching.corrected(episode, WORTH, _learner([]), None, tokenizer) is episode
+    assert teaching.corrected(episode, NATS, SCALE, _learner([]), None, tokenizer) is episode
 
 
 def test_places_of_a_helper_that_also_segments():
@@ -136,7 +137,6 @@ def test_scores_are_made_likelier_and_nothing_else(played):
     rollout = episode.rollouts["score"]
     T, flat = rollout.tokens.shape[2], jnp.ones((P, G), bool)
     there = np.arange(K) < np.array(COUNTS)[..., None]
-    nats = np.where(WORTH > 0, (WORTH - 1) * 2, -1).astype(np.float32)
     seen = learning.Outcome(
         correct=flat,
         gradable=flat,
@@ -152,7 +152,7 @@ def test_scores_are_made_likelier_and_nothing_else(played):
         ),
         scores=jax.tree.map(jnp.asarray, episode.scoring.scores),
         frozen_value=jnp.asarray(there * 3.0, jnp.float32),
-        contribution=jnp.asarray(nats),
+        contribution=jnp.asarray(NATS),
         score_at=jnp.asarray(score_places(rollout.candidates, K)),
     )
     _, advantages, _ = learning.signal(
