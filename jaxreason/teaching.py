@@ -21,6 +21,10 @@ from jaxreason.learning import Learner
 from jaxreason.rewards import format as form
 from jaxreason.types import Params
 
+CLEARLY_OFF = 2.0
+"""Points between a score and what its chunk is worth from which on it is corrected; a nearer one is shown as drawn. The
+yardstick is noisy: corrected at every point, a scorer that knew the labels lost them within twenty steps."""
+
 
 def corrected(
     episode: Episode,
@@ -30,7 +34,7 @@ def corrected(
     params: Params,
     tokenizer: Tokenizer,
 ) -> Episode:
-    """The episode with each judged score replaced by what its chunk is worth, and log-probabilities to match.
+    """The episode with each clearly wrong score replaced by what its chunk is worth, and log-probabilities to match.
 
     Only where decoding was constrained: there it is known which token is which score. The others are left as they
     were, and learnt from by their reward.
@@ -47,7 +51,8 @@ def corrected(
         return episode
     worth_PGK = np.asarray(form.worth(jnp.asarray(contribution_PGK), scale=scale))
     value_PGK = np.asarray(episode.scoring.scores.value)
-    right_PGK = np.where((worth_PGK > 0) & (value_PGK > 0), np.rint(worth_PGK), 0).astype(np.int32)
+    off_PGK = np.abs(worth_PGK - value_PGK) >= CLEARLY_OFF
+    right_PGK = np.where(off_PGK, np.rint(worth_PGK), value_PGK).astype(np.int32) * ((worth_PGK > 0) & (value_PGK > 0))
     at_PGT = constraints.score_places(rollout.candidates, right_PGK.shape[-1])
     right_PGT = np.take_along_axis(np.pad(right_PGK, ((0, 0), (0, 0), (0, 1))), at_PGT, axis=-1)
     digit_ids = np.array([0, *(ids[0] for ids in tokenizer.encode_batch(prompts.DIGITS))], np.int32)
