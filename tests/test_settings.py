@@ -1,4 +1,4 @@
-"""Settings that change what a step does, each through two whole steps of a tiny run."""
+"""Settings that change what a step does, through two whole steps of a tiny run."""
 
 import itertools
 import json
@@ -32,19 +32,30 @@ QUICKSTART = [
 @pytest.mark.parametrize(
     "settings",
     [
-        ["--grpo.beta=[0.01, 0.01, 0.01]"],
-        ["--grpo.num_mini_batches=2"],
-        ["--grpo.credit=chunk"],
-        ["--grpo.mask_truncated_completions=true", "--sampling.max_completion_length=48"],
-        ["--reward.unit=characters", "--reward.normalize_length=group_mean", "--reward.centred_phi=true"],
-        ["--reward.invalid_helper=full", "--agents.decoding=free", "--reward.share_format=true"],
-        ["--model.dtype=bfloat16"],
+        [
+            "--model.dtype=bfloat16",
+            "--grpo.beta=[0.01, 0.01, 0.01]",
+            "--grpo.num_mini_batches=2",
+            "--grpo.mask_truncated_completions=true",
+        ],
+        [
+            "--reward.invalid_helper=full",
+            "--agents.decoding=free",
+            "--reward.share_format=true",
+            "--reward.unit=characters",
+            "--reward.normalize_length=group_mean",
+            "--reward.centred_phi=true",
+            "--grpo.credit=chunk",
+        ],
         QUICKSTART,
     ],
-    ids=lambda settings: settings[0].removeprefix("--"),
+    ids=["programs", "rewards", "quickstart"],
 )
-def test_a_setting_trains(warm, tmp_path, settings):
-    """Catches a branch of a step that only this setting takes and that breaks on real shapes."""
+def test_settings_train(warm, tmp_path, settings):
+    """Catches a branch of a step that only such a setting takes and that breaks on real shapes.
+
+    None of those in one run takes another's branch away.
+    """
     folder = runs.begin(warm, tmp_path / "run")
     assert runs.train(folder, "--run.max_steps=2", *settings) == 0
     for row in runs.rows(folder):
