@@ -214,11 +214,13 @@ plt.show()
 # ## 3. What each preset pays
 #
 # One table, `jaxreason/rewards/presets.py`, says which term reaches which role. Below: the reward of each answer to the
-# train problem (two right, then two wrong). Grey: the role is not trained.
+# train problem (two right, then two wrong). Grey: the role is not trained. `contribution` is left out: it pays for what
+# a policy says of each chunk, and here is none.
 
 # %%
 names = {"accuracy": "outcome", "penalty": "length", "format": "form", "agreement": "agreement"}
-for preset, spec in PRESETS.items():
+methods = {preset: spec for preset, spec in PRESETS.items() if not spec.measured}
+for preset, spec in methods.items():
     paid = {
         role: " + ".join(names[term] for term, weight in dataclasses.asdict(terms).items() if weight)
         for role, terms in spec.terms.items()
@@ -228,11 +230,11 @@ for preset, spec in PRESETS.items():
 # %%
 p = 1
 shown = ("reason", "segment", "score")
-table = np.full((len(shown), len(PRESETS), G), np.nan)
-for i, preset in enumerate(PRESETS):
+table = np.full((len(shown), len(methods), G), np.nan)
+for i, (preset, spec) in enumerate(methods.items()):
     # 24 tokens are what `truncation` allows here.
     by_preset = dataclasses.replace(config, preset=preset, target_length=24)
-    paid, _, _ = signal(seen, jnp.float32(alpha), reward=by_preset, grpo=grpo, preset=PRESETS[preset])
+    paid, _, _ = signal(seen, jnp.float32(alpha), reward=by_preset, grpo=grpo, preset=spec)
     for role, total_PG in paid.total.items():
         table[shown.index(role), i] = total_PG[p]
 
@@ -244,7 +246,7 @@ for ax, role, cells in zip(axes, shown, table, strict=True):
         if not np.isnan(value):
             ax.text(g, i, f"{value:.2f}", ha="center", va="center", color="white" if abs(value) > 0.75 else INK)
     ax.set(title=role, xticks=range(G), xticklabels=["right", "right", "wrong", "wrong"])
-    ax.set(yticks=range(len(PRESETS)), yticklabels=PRESETS)
+    ax.set(yticks=range(len(methods)), yticklabels=methods)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
 plt.show()
