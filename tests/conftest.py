@@ -3,6 +3,10 @@
 JAX reads these variables when it is first imported, and pytest loads this file before any test module. The
 compilation cache makes a second run of the suite quick; nothing depends on it. A variable that is already set wins,
 so that a test marked `gpu` or `tpu` can be run on its device.
+
+The tests run tiny programs a few times each, so most of their time would go into compiling: XLA for the CPU leaves out
+its costly optimisations, in the processes that tests start as well. That changes no test: what is compared bit for bit
+is compared between programs made in the same way. The TPU's compiler works as it does for a user.
 """
 
 import os
@@ -12,7 +16,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path("~/.cache/jaxreason/xla-tests").expanduser()))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+# Small programs too: each of the processes that tests start would compile dozens of them again.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # No test needs the network; without these a missing file costs seconds of retries before its error.
@@ -20,7 +26,21 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import hypothesis
+import pytest
 
 # The first example compiles, so a deadline would fail it; examples are few since most of them trace a program.
 hypothesis.settings.register_profile("jaxreason", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("jaxreason")
+
+
+@pytest.fixture(autouse=True)
+def _all_of_the_tpu_compiler(request):
+    """A test of a program for a TPU (that it compiles, its memory, its FLOPs) is about the one that a user gets."""
+    if "tpu_aot" not in request.keywords:
+        yield
+        return
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")

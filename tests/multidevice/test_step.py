@@ -52,15 +52,6 @@ def _arranged(shape) -> MeshConfig:
     return MeshConfig(replica=replica[0] if replica else 1, fsdp=fsdp, tensor=tensor)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quickly_compiled():
-    """What is compared is how XLA splits programs over devices; most of the time would go into polishing the parts."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.clear_caches()  # nobody else gets these programs, whose last digits may differ
-
-
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
