@@ -6,7 +6,8 @@ so that a test marked `gpu` or `tpu` can be run on its device.
 
 The tests run tiny programs a few times each, so most of their time would go into compiling: XLA for the CPU leaves out
 its costly optimisations, in the processes that tests start as well. That changes no test: what is compared bit for bit
-is compared between programs made in the same way. The TPU's compiler works as it does for a user.
+is compared between programs made in the same way. The TPU's compiler works as it does for a user, and so
+does XLA for a test marked `optimised`.
 """
 
 import os
@@ -34,9 +35,10 @@ hypothesis.settings.load_profile("jaxreason")
 
 
 @pytest.fixture(autouse=True)
-def _all_of_the_tpu_compiler(request):
-    """A test of a program for a TPU (that it compiles, its memory, its FLOPs) is about the one that a user gets."""
-    if "tpu_aot" not in request.keywords:
+def _all_of_the_compiler(request):
+    """Programs as a user gets them: for a TPU (memory, FLOPs), beside another implementation, and for sums that agree in
+    more digits than XLA keeps when it splits them without its optimisations."""
+    if not {"tpu_aot", "torch", "optimised"} & set(request.keywords):
         yield
         return
     import jax

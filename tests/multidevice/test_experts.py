@@ -22,6 +22,7 @@ MODEL = ModelConfig(
 )  # fmt: skip
 S = 12
 """Tokens of a row."""
+pytestmark = [pytest.mark.slow, pytest.mark.optimised]
 
 
 def _of(config, params, tokens_BS):
@@ -88,7 +89,6 @@ CASES = [*((name, 8) for name in MESHES), ("2x2x2 experts both", 3)]
 """Mesh, and rows of the batch."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "batch"), CASES)
 def test_experts_split_over_devices_are_the_same_experts(play, name, batch):
     """Catches tokens that meet the experts of another device's numbering, gradients of experts or router summed twice
@@ -106,7 +106,6 @@ def test_experts_split_over_devices_are_the_same_experts(play, name, batch):
         assert_same_array(got, want, jax.tree_util.keystr(path))
 
 
-@pytest.mark.slow
 def test_no_device_holds_all_experts(play):
     """Catches experts that are gathered over the axis that splits them, in a layer, its gradient, or decoding. The
     same search finds them on one device."""
