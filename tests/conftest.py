@@ -36,7 +36,7 @@ hypothesis.settings.load_profile("jaxreason")
 
 @pytest.fixture(autouse=True)
 def _all_of_the_compiler(request):
-    """Programs as a user gets them: for a TPU (memory, FLOPs), beside another implementation, and for sums that agree in
+    """Programs as a user gets them: for a TPU (memory, FLOPs), beside another implementation, for sums that agree in
     more digits than XLA keeps when it splits them without its optimisations."""
     if not {"tpu_aot", "torch", "optimised"} & set(request.keywords):
         yield
