@@ -5,7 +5,7 @@ from typing import Literal
 
 from jaxreason.config.require import require
 
-Preset = Literal["scma", "contribution", "guarded", "frozen", "shuffled", "oracle", "lp", "truncation", "grpo"]
+Preset = Literal["scma", "guarded", "contribution", "frozen", "shuffled", "oracle", "lp", "truncation", "grpo"]
 
 
 @dataclasses.dataclass(frozen=True)
