@@ -135,7 +135,8 @@ def step(
     budget_state = state.budget
     if budget_state is not None:
         if not total["not_finite"][0]:
-            budget_state = budget.update(budget_state, jnp.float32(row["reason/completions/mean_length"]))
+            length = jnp.float32(row["reason/completions/mean_length"])
+            budget_state = budget.update(budget_state, length, jnp.float32(config.reward.alpha))
         row |= {
             "budget/alpha": alpha,
             "budget/tokens": float(jnp.exp(budget_state.log_tokens)),
@@ -234,7 +235,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                         config.monitor,
                         limit=config.sampling.max_completion_length,
                         target=config.reward.target_length if config.reward.preset == "truncation" else 0,
-                        ceiling=budget.CEILING,
+                        ceiling=budget.ceiling(config.reward.alpha),
                         scaled=config.grpo.scale_rewards == "group" and row["alpha"] > 0,
                     )
                     row["warnings"] = warnings

@@ -98,7 +98,7 @@ def test_every_field_has_a_help_line():
             "reward: {target_tokens: 50, target_reduction: 0.5}\n",
             "reward.target_tokens: expected 0 beside reward.target_reduction, got 50.0",
         ),
-        ("reward: {target_tokens: 50, alpha: 1}\n", "reward.alpha: expected its default 0.2 beside a target"),
+        ("reward: {target_tokens: 50, alpha: 0}\n", "reward.alpha: expected above 0 beside a target"),
         (
             "reward: {target_tokens: 50, preset: grpo}\n",
             "reward.preset: expected one that penalises length by alpha, since a target is set, got 'grpo'",

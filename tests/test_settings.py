@@ -134,7 +134,7 @@ def test_a_budget_moves_alpha_and_survives_a_stop(warm, tmp_path, capsys):
     for row in found:
         assert row["budget/target"] == pytest.approx(start / 2)
         assert row["budget/alpha"] == row["alpha"] == pytest.approx(float(state.alpha))
-        state = budget.update(state, jnp.float32(row["reason/completions/mean_length"]))
+        state = budget.update(state, jnp.float32(row["reason/completions/mean_length"]), jnp.float32(0.2))
         assert row["budget/tokens"] == pytest.approx(float(jnp.exp(state.log_tokens)))
     assert found[0]["alpha"] == 0 < found[-1]["alpha"]
     assert runs.train(folder, *settings, "--run.max_steps=2") == 0

@@ -15,7 +15,7 @@ class RewardConfig:
     preset: Preset = "guarded"
     """which terms reach which role; `jaxreason/rewards/presets.py` is the table"""
     alpha: float = 0.2
-    """weight of the length penalty"""
+    """weight of the length penalty; beside a budget, which moves it, the scale: it stays below 1.5 times this"""
     alpha_warmup_steps: int = 0
     """steps over which alpha rises from 0"""
     target_tokens: float = 0.0
@@ -79,13 +79,7 @@ class RewardConfig:
         require(0 <= reduction < 1, "reward.target_reduction", "in [0, 1)", reduction)
         require(not (tokens and reduction), "reward.target_tokens", "0 beside reward.target_reduction", tokens)
         if self.has_budget:
-            default = type(self).alpha
-            require(
-                self.alpha == default,
-                "reward.alpha",
-                f"its default {default} beside a target, which moves alpha by itself",
-                self.alpha,
-            )
+            require(self.alpha > 0, "reward.alpha", "above 0 beside a target: it is the scale of what is moved", self.alpha)
             require(
                 self.preset not in ("grpo", "truncation"),
                 "reward.preset",
