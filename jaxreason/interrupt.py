@@ -7,6 +7,8 @@ from types import FrameType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+CTRL_C = 130
+"""Exit code of what Ctrl-C ended: 128 + SIGINT."""
 POLL_S = 0.05
 """The longest a signal goes unnoticed while a device works."""
 

@@ -191,7 +191,7 @@ def test_a_setting_put_right_goes_on_in_the_same_folder(warm, tmp_path, capsys):
 
 def test_a_report_that_fails_is_a_warning(tmp_path):
     told = []
-    assert cli._report_of(tmp_path, told.append) is None
+    assert cli.runs._report_of(tmp_path, told.append) is None
     (line,) = told
     assert line.startswith("no report was written: ")
 
@@ -200,7 +200,7 @@ def test_a_second_ctrl_c_in_training_says_how_to_go_on(monkeypatch, capsys):
     def fail(args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_train_and_show", fail)
+    monkeypatch.setattr(cli.runs, "_train_and_show", fail)
     assert cli.main(["train", runs.TINY]) == 130
     assert (
         capsys.readouterr().err
@@ -252,7 +252,7 @@ def test_every_end_has_its_exit_code_and_its_line(monkeypatch, capsys, error, co
     def fail(args):
         raise error
 
-    monkeypatch.setattr(cli, "_report", fail)
+    monkeypatch.setattr(cli.runs, "report", fail)
     assert cli.main(["report", "x"]) == code
     assert capsys.readouterr().err == f"{line}\n"
     assert cli.main(["report", "x", "--debug"]) == code

@@ -1,0 +1,153 @@
+"""What each command takes: its arguments, its help, and the settings of a run that may stand beside them."""
+
+import argparse
+import dataclasses
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxreason import __version__
+from jaxreason.cli import problems, runs
+
+PLACE = "folder of a run, or folder or hub id of a Hugging Face checkpoint"
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that answers mistakes with ValueError and lists configuration fields only when asked for help."""
+
+    def __init__(self, *args, fields: Sequence[str] = (), **kwargs):
+        super().__init__(*args, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+        self.fields = fields
+
+    def error(self, message: str):
+        raise ValueError(f"{message}; see `{self.prog} --help`")
+
+    def format_help(self) -> str:
+        return super().format_help() + _fields_help(self.fields)
+
+
+def _fields_help(sections: Sequence[str]) -> str:
+    """A line for each field of the sections: its override, default and meaning."""
+    if not sections:
+        return ""
+    import docstring_parser
+
+    from jaxreason.config import Config
+
+    lines = []
+    for section in dataclasses.fields(Config):
+        if section.name not in sections or not dataclasses.is_dataclass(section.default):
+            continue
+        lines.append(f"\n{section.name}: {(section.type.__doc__ or '').splitlines()[0]}")
+        kinds = {field.name: field.type for field in dataclasses.fields(section.default)}
+        for field in docstring_parser.parse_from_object(section.type).params:
+            default = getattr(section.default, field.arg_name)
+            shown = str(list(default) if isinstance(default, tuple) else default).replace(" ", "")
+            meaning = " ".join((field.description or "").split())
+            if typing.get_origin(kinds[field.arg_name]) is typing.Literal:
+                meaning += f" ({', '.join(typing.get_args(kinds[field.arg_name]))})"
+            lines.append(f"{f'  --{section.name}.{field.arg_name}={shown}':48}  {meaning}")
+    return "\nsettings, with their defaults:\n" + "\n".join(lines) + "\n"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of all commands; each sets `command`, to be called with the arguments, and `takes_overrides`."""
+    from jaxreason.config import Config
+
+    parser = _Parser(prog="jaxreason", description="Train reasoning language models to think in fewer tokens.")
+    parser.add_argument("--version", action="version", version=f"jaxreason {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def add(group, name: str, command, about: str, fields: Sequence[str] = ()) -> argparse.ArgumentParser:
+        made = group.add_parser(name, help=about, description=about, fields=fields)
+        made.add_argument("--debug", action="store_true", help="show a traceback where an error is raised")
+        made.set_defaults(command=command, takes_overrides=bool(fields))
+        return made
+
+    sections = [section.name for section in dataclasses.fields(Config)]
+    train = add(commands, "train", runs.train, "run an experiment, evaluated before and after", sections)
+    train.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
+    train.add_argument("--resume", action="store_true", help="go on where the run stopped; without it too")
+
+    evaluate = add(
+        commands, "evaluate", runs.evaluate, "evaluate a policy", ["evaluation", "grading", "mesh", "distributed"]
+    )
+    evaluate.add_argument("place", metavar="RUN_OR_MODEL", help=PLACE)
+    evaluate.add_argument("--data", metavar="FILE", help="problems to ask, JSONL or prepared; default: the run's own")
+    evaluate.add_argument(
+        "--step", type=_step, help="checkpoint to load, 0 for the start, or best; default: the newest"
+    )
+    evaluate.add_argument("--output", metavar="FILE", type=Path, help="JSON file to write; default: in RUN/evaluation")
+
+    generate = add(commands, "generate", runs.generate, "answer a question while you watch", ["agents", "model"])
+    generate.add_argument("place", metavar="RUN_OR_MODEL", help=PLACE)
+    generate.add_argument("question", metavar="QUESTION", help="in quotes; - reads it from the standard input")
+    generate.add_argument("--temperature", type=float, help="0: greedy; default: the evaluation's")
+    generate.add_argument("--top_p", type=float, help="smallest set of tokens that reaches this probability")
+    generate.add_argument("--max_completion_length", type=int, help="tokens of the answer; default: as in training")
+    generate.add_argument("--seed", type=int, default=0, help="of the draw; default: 0")
+    generate.add_argument("--step", type=int, help="checkpoint of a run, 0 for the start; default: the newest")
+    generate.add_argument("--explain", action="store_true", help="then show its chunks and how important it finds each")
+
+    compare = add(commands, "compare", runs.compare, "run methods, alphas and seeds side by side", sections)
+    compare.add_argument("grid", metavar="GRID", help="YAML file, such as configs/compare_arithmetic.yaml")
+    compare.add_argument(
+        "--only", metavar="CELLS", action="append", default=[], help="run a part, such as method=lp,alpha=2"
+    )
+    compare.add_argument("--to", metavar="DIR", type=Path, help="folder of all runs; default: the file's output_dir")
+
+    report = add(commands, "report", runs.report, "write a page with the figures and curves of runs")
+    report.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
+    report.add_argument("--output", metavar="FILE", type=Path, help="HTML file to write; default: in the first run")
+
+    export = add(commands, "export", runs.export, "write the policy of a run as a Hugging Face checkpoint")
+    export.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    export.add_argument("--to", metavar="DIR", type=Path, required=True, help="folder to make")
+    export.add_argument("--step", type=_step, help="checkpoint to write, 0 for the start, or best; default: the newest")
+    export.add_argument(
+        "--dtype", choices=("bfloat16", "float32"), help="of the tensors; default: the checkpoint's it began from"
+    )
+
+    plan = add(
+        commands, "plan", runs.plan, "compile a step for TPUs that are not here: memory, FLOPs, bounds", sections
+    )
+    plan.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
+    plan.add_argument("--topology", metavar="NAME", required=True, help="v5p:2x2x4, or a product such as v5litepod-16")
+    plan.add_argument("--slices", type=int, default=1, help="slices of this topology; default: 1")
+    plan.add_argument("--search", action="store_true", help="try mesh.tensor, micro-batches and remat until one fits")
+    plan.add_argument("--json", action="store_true", help="print JSON")
+
+    data = commands.add_parser("data", help="convert, prepare or split problems", description="problems as files")
+    data = data.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    prepare = add(
+        data, "prepare", problems.prepare, "check a JSONL file and build its dataset, or write the built-in task"
+    )
+    prepare.add_argument("file", metavar="FILE", nargs="?", type=Path, help="JSONL problems to check and build")
+    prepare.add_argument(
+        "--to", metavar="PLACE", type=Path, required=True, help="folder to build in, or JSONL to write"
+    )
+    prepare.add_argument("--builtin", metavar="N", type=int, help="write N problems of the built-in task instead")
+    prepare.add_argument("--split", choices=("train", "test"), help="built-in task: which questions; default: train")
+    prepare.add_argument("--levels", type=int, nargs="+", help="built-in task: which levels; default: 1 2 3")
+    prepare.add_argument("--seed", type=int, help="built-in task: seed of the generator; default: 0")
+
+    convert = add(data, "convert", problems.convert, "turn a released data set's file into JSONL problems")
+    convert.add_argument("file", metavar="FILE", type=Path, help="GSM8K's columns, or problem and answer")
+    convert.add_argument("--to", metavar="FILE", type=Path, required=True, help="JSONL to write")
+    convert.add_argument("--source", help="where the problems come from; default: the file's name")
+
+    split = add(data, "split", problems.split, "hold problems out for testing, no question on both sides")
+    split.add_argument("file", metavar="FILE", type=Path, help="JSONL problems; writes FILE-train and FILE-test")
+    split.add_argument("--test-size", metavar="N", type=int, required=True, help="problems to hold out")
+    split.add_argument("--seed", type=int, default=0, help="of the draw")
+    return parser
+
+
+def _step(word: str) -> int | str:
+    """`best`, or a number of steps."""
+    if word == "best":
+        return word
+    try:
+        return int(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number of steps or best, got {word}") from None

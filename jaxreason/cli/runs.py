@@ -1,0 +1,179 @@
+"""The commands about runs and models: each calls one function of the package and prints what came of it."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from jaxreason.cli.overrides import refuse_misspelt
+from jaxreason.interrupt import CTRL_C, Stopped
+
+MIN_COMPILE_SECONDS = 0.5
+"""What compiles quicker than this is not worth a file in the compilation cache."""
+
+
+def train(args: argparse.Namespace) -> None:
+    """Run an experiment; see `jaxreason.train`."""
+    try:
+        _train_and_show(args)
+    except KeyboardInterrupt:
+        raise Stopped("stopped; what was saved before stays, the same command goes on from there", CTRL_C) from None
+
+
+def _train_and_show(args: argparse.Namespace) -> None:
+    from jaxreason import config
+    from jaxreason.progress import Display
+
+    refuse_misspelt(args.overrides, ("--resume", "--debug", "--help"))
+    conf = config.load(args.config, args.overrides)
+    _cache_compilations(conf.run.compilation_cache_dir)
+    from jaxreason.parallel import hosts
+
+    hosts.join(conf.distributed)
+    display = Display(quiet=not hosts.first(), every=conf.run.logging_steps)
+    from jaxreason import basemodel
+    from jaxreason.evaluation import show
+    from jaxreason.train import train
+
+    written = config.given(args.config, args.overrides)  # only here it is known
+    basemodel.find(conf, written)
+    basemodel.find_helpers(conf, written)
+    results = train(conf, display=display)
+    if not hosts.first():
+        return
+    display.say("")
+    show.results(results, display.console)
+    folder = Path(conf.run.output_dir).expanduser()
+    report = _report_of(folder, display.warn)
+    display.say("")
+    show.places(folder, report, display.console)
+
+
+def _report_of(folder: Path, warn: Callable[[str], None]) -> Path | None:
+    """Write the report of a run that has ended well, whatever becomes of its report."""
+    from jaxreason.report import write_report
+
+    try:
+        return write_report([folder])
+    except Exception as error:
+        warn(f"no report was written: {' '.join(str(error).split()) or type(error).__name__}")
+        return None
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Run the cells of a grid; see `jaxreason.compare`."""
+    from jaxreason.compare.grid import load_grid
+    from jaxreason.progress import Display
+
+    refuse_misspelt(args.overrides, ("--only", "--to", "--debug", "--help"))
+    grid = load_grid(args.grid, args.overrides, args.to)
+    _cache_compilations(grid.cells[0].config.run.compilation_cache_dir)
+    from jaxreason.compare import PAGE, RESULTS, TABLES, compare, words
+
+    display = Display()
+    try:
+        found = compare(grid, only=args.only, display=display)
+    except KeyboardInterrupt:
+        raise Stopped("stopped; what was saved before stays, the same command goes on from there", CTRL_C) from None
+    display.say("\n" + words.markdown(found))
+    for name in (TABLES, RESULTS, PAGE):
+        display.say(f"written to {grid.folder / name}")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Evaluate a run's policy or a checkpoint; see `jaxreason.evaluation.stored`."""
+    from jaxreason import config
+
+    refuse_misspelt(args.overrides, ("--data", "--step", "--output", "--debug", "--help"))
+    conf = config.load(None, args.overrides)
+    from jaxreason.evaluation import show, stored
+    from jaxreason.parallel import hosts
+    from jaxreason.progress import Display
+
+    hosts.join(conf.distributed)
+    display = Display(quiet=not hosts.first())
+
+    def opened() -> stored.Place:
+        place = stored.open_place(args.place, args.overrides)
+        _cache_compilations(place.config.run.compilation_cache_dir)  # JAX reads it once, before the first program
+        return place
+
+    place = hosts.together(opened)
+    file, found = stored.evaluate(place, data=args.data, step=args.step, output=args.output, display=display)
+    show.evaluation(found["table"], display.console)
+    display.say(f"written to {file}")
+
+
+def generate(args: argparse.Namespace) -> None:
+    """Answer one question; see `jaxreason.generate`."""
+    known = ("--temperature", "--top_p", "--max_completion_length", "--seed", "--step", "--explain")
+    refuse_misspelt(args.overrides, (*known, "--debug", "--help"))
+    question = sys.stdin.read() if args.question == "-" else args.question
+    if not question.strip():
+        raise ValueError("QUESTION: expected some text, got none")
+    from jaxreason import config
+
+    conf = config.load(None, args.overrides)
+    from jaxreason import generate
+    from jaxreason.evaluation import stored
+    from jaxreason.parallel import hosts
+    from jaxreason.progress import Display
+
+    hosts.join(conf.distributed)
+    hosts.refuse_several("generate", "`jaxreason evaluate` with --data FILE asks a file of questions on all of them")
+    place = generate.adjust(
+        stored.open_place(args.place, args.overrides), args.temperature, args.top_p, args.max_completion_length
+    )
+    _cache_compilations(place.config.run.compilation_cache_dir)
+    generate.show(place, question.strip(), seed=args.seed, step=args.step, explained=args.explain, display=Display())
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Compile a run for TPUs that are not here; see `jaxreason.plan`."""
+    from jaxreason import config
+    from jaxreason.plan.topology import parse
+
+    refuse_misspelt(args.overrides, ("--topology", "--slices", "--search", "--json", "--debug", "--help"))
+    conf = config.load(args.config, args.overrides)
+    topology = parse(args.topology, args.slices)
+    os.environ["JAX_PLATFORMS"] = "cpu"  # what compiles is not what computes, and must not claim a chip
+    from jaxreason import plan
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    found = (plan.search if args.search else plan.plan)(conf, topology, say)
+    if args.json:
+        print(json.dumps(found, indent=2))
+        return
+    from jaxreason.plan import show
+
+    print("\n".join((show.search_lines if args.search else show.lines)(found)))
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write the page of runs; see `jaxreason.report`."""
+    from jaxreason.report import write_report
+
+    print(f"written to {write_report(args.runs, args.output)}")
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a run's policy for others; see `jaxreason.export`."""
+    from jaxreason.export import export_run
+    from jaxreason.progress import Display
+
+    step = export_run(args.run, args.to, step=args.step, dtype=args.dtype, display=Display())
+    print(f"the policy after step {step}, with its tokenizer, written to {args.to} and read back")
+
+
+def _cache_compilations(folder: str) -> None:
+    """Keep compiled programs for the next run; an empty name leaves JAX as its environment set it."""
+    if not folder:
+        return
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(Path(folder).expanduser()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
