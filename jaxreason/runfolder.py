@@ -8,16 +8,10 @@ metric by name.
 
 import collections
 import contextlib
-import datetime
 import fcntl
 import functools
-import importlib.metadata
 import json
-import math
 import os
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -26,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from jaxreason.config import Config, to_dict
+from jaxreason.files import append_line, plain, write_json_atomic, write_text_atomic
+from jaxreason.provenance import environment
 from jaxreason.storage import ATTEMPTS, Unwritable, probe
 
 if TYPE_CHECKING:
@@ -46,7 +42,6 @@ _MAY_CHANGE = {
 }
 """What a resumed run may change: how far it goes, where it lies, what it keeps and, beside these, its mesh. Nothing in
 the numbers, of which a mesh moves the last digits."""
-_PACKAGES = ("jaxreason", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "transformers", "math-verify")
 
 
 class RunFolder:
@@ -72,8 +67,8 @@ class RunFolder:
         """Append one row to metrics.jsonl and to TensorBoard. NaN and infinity become null, and no scalar."""
         if self._lock is None:
             return
-        row = _plain({"step": int(step), **metrics})
-        self._do(functools.partial(_append, self.path / METRICS, json.dumps(row, allow_nan=False) + "\n"))
+        row = plain({"step": int(step), **metrics})
+        self._do(functools.partial(append_line, self.path / METRICS, json.dumps(row, allow_nan=False) + "\n"))
         self._do(functools.partial(self._write_event, row, time.time()))
         self._failures = self._failures + 1 if self._late else 0
         if self._failures >= ATTEMPTS:
@@ -90,8 +85,8 @@ class RunFolder:
         """Write a JSONL file of the run, whole or not at all."""
         if self._lock is None:
             return
-        text = "".join(json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-        self._do(functools.partial(_write_atomic, self.path / name, text))
+        text = "".join(json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+        self._do(functools.partial(write_text_atomic, self.path / name, text))
 
     def write_json(self, name: str, data: Any) -> None:
         """Write a JSON file of the run, whole or not at all."""
@@ -138,7 +133,7 @@ class RunFolder:
         rows = [row for row in read_metrics(self.path) if row["step"] <= step]
         if self._lock is None:
             return rows
-        _write_atomic(self.path / METRICS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+        write_text_atomic(self.path / METRICS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
         for file in [*(self.path / SAMPLES).glob("step_*"), *(self.path / EVALUATION).glob("step_*")]:
             number = file.stem.removeprefix("step_")
             if number.isdigit() and int(number) > step:
@@ -229,7 +224,7 @@ def create_or_open(path: str | Path, config: Config, *, writer: bool = True) -> 
         held = _read_config(path / CONFIG)
         if held is not None and begun(path):
             _refuse_another(held, to_dict(config), path)
-        _write_atomic(path / CONFIG, yaml.safe_dump(to_dict(config), sort_keys=False))
+        write_text_atomic(path / CONFIG, yaml.safe_dump(to_dict(config), sort_keys=False))
         launches = _launches(path) + 1
         write_json_atomic(path / ENV, environment() | {"launches": launches})
     except BaseException:
@@ -277,90 +272,9 @@ def steps_done(path: str | Path) -> int:
     return max([0, *logged, *_saved(Path(path) / CHECKPOINTS)])
 
 
-def launch_identity(config: Config) -> dict[str, Any]:
-    """What all processes of a launch must share: the configuration, the code and the packages."""
-    shared = {name: section for name, section in to_dict(config).items() if name != "distributed"}
-    return {
-        "configuration": json.dumps(shared),
-        "code": _git(Path(__file__).parent),
-        "versions": {name: _version(name) for name in _PACKAGES},
-    }
-
-
 def begun(path: str | Path) -> bool:
     """Whether a folder holds a policy or steps, so that only the configuration that made them may go on."""
     return bool(_saved(Path(path) / START)) or (Path(path) / MODEL).is_file() or steps_done(path) > 0
-
-
-def environment() -> dict:
-    """What a run ran on and with: versions, git commit and whether it was modified, devices, command."""
-    import jax
-
-    devices = jax.devices()
-    return {
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in _PACKAGES},
-        "git": _git(Path(__file__).parent),
-        "devices": {
-            "platform": devices[0].platform,
-            "kind": devices[0].device_kind,
-            "count": len(devices),
-            "processes": jax.process_count(),
-        },
-        "host": {"platform": platform.platform(), "cpus": os.cpu_count()},
-    }
-
-
-def write_json_atomic(path: str | Path, data: Any) -> None:
-    """Write JSON so that a reader, or a kill, never meets half a file. NaN and infinity become null."""
-    _write_atomic(Path(path), json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _append(path: Path, line: str) -> None:
-    """Append a whole line or nothing, and see it to the disk."""
-    content, written = line.encode(), 0
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    try:
-        before = os.fstat(file).st_size
-        try:
-            while written < len(content):
-                written += os.write(file, content[written:])
-            os.fsync(file)
-        except OSError:
-            os.ftruncate(file, before)
-            raise
-    finally:
-        os.close(file)
-
-
-def _write_atomic(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _plain(value: Any) -> Any:
-    """Plain JSON: arrays of one number become it, what is not finite becomes None."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value)
 
 
 def _saved(folder: Path) -> list[int]:
@@ -424,22 +338,3 @@ def _launches(path: Path) -> int:
         return int(json.loads((path / ENV).read_text())["launches"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _git(folder: Path) -> dict | None:
-    """Commit of the code, and whether it was changed since; None outside a repository."""
-    try:
-        run = [
-            subprocess.run(["git", "-C", str(folder), *command], capture_output=True, text=True, timeout=10, check=True)
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        ]
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"sha": run[0].stdout.strip(), "dirty": bool(run[1].stdout.strip())}

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason import basemodel, experiment, learning, monitor, runfolder, runstate, stepmetrics, teaching
+from jaxreason import basemodel, experiment, learning, monitor, provenance, runfolder, runstate, stepmetrics, teaching
 from jaxreason.agents import contribution, episode, frozen, oracle
 from jaxreason.checkpoint import open_checkpoints
 from jaxreason.config import Config
@@ -170,7 +170,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
     display = display or Display(every=config.run.logging_steps)
     config, released = basemodel.find(config)
     config, helper_released = basemodel.find_helpers(config)
-    hosts.refuse_difference(runfolder.launch_identity(config))
+    hosts.refuse_difference(provenance.launch_identity(config))
     if found := hosts.agree(runfolder.finished(config.run.output_dir, config)):
         display.say(f"{config.run.output_dir}: finished before; raise run.max_steps to go on, or set another folder")
         return found

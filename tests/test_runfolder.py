@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxreason import config as config_module
-from jaxreason import runfolder, storage
+from jaxreason import files, runfolder, storage
 from jaxreason.config import Config
 from jaxreason.runfolder import create_or_open
 from tests import runs
@@ -113,7 +113,7 @@ def test_a_line_that_does_not_fit_is_taken_back(tmp_path, monkeypatch):
 
 def test_a_disk_that_stays_full_ends_the_run(tmp_path, monkeypatch):
     run = create_or_open(tmp_path, Config())
-    monkeypatch.setattr(runfolder, "_append", _full)
+    monkeypatch.setattr(runfolder, "append_line", _full)
     for step in range(1, storage.ATTEMPTS):
         run.write_metrics(step, {})
     with pytest.raises(storage.Unwritable, match=r"No space left on device\), 5 steps in a row; make room"):
@@ -293,7 +293,7 @@ def test_other_processes_of_the_run_write_nothing(tmp_path):
 
 def test_a_json_file_is_replaced_whole_or_not_at_all(tmp_path):
     target = tmp_path / "results.json"
-    runfolder.write_json_atomic(target, {"a": [1, float("nan")]})
+    files.write_json_atomic(target, {"a": [1, float("nan")]})
     assert json.loads(target.read_text()) == {"a": [1, None]}
 
     class Unwritable(dict):
@@ -301,6 +301,6 @@ def test_a_json_file_is_replaced_whole_or_not_at_all(tmp_path):
             raise RuntimeError("cut off")
 
     with pytest.raises(RuntimeError):
-        runfolder.write_json_atomic(target, Unwritable())
+        files.write_json_atomic(target, Unwritable())
     assert json.loads(target.read_text()) == {"a": [1, None]}
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]

@@ -20,6 +20,7 @@ from jaxreason.config import Config, ModelConfig, RewardConfig
 from jaxreason.data import arithmetic, problems
 from jaxreason.data.problems import Problem
 from jaxreason.evaluation import stored
+from jaxreason.files import write_json_atomic
 from jaxreason.interrupt import Interrupt, Stopped
 from jaxreason.progress import Display
 from jaxreason.report.wording import duration
@@ -71,7 +72,7 @@ def run_grid(grid: Grid, cells: Sequence[Cell], display: Display) -> None:
             try:
                 train(cell.config, display=Display(every=cell.config.run.logging_steps))
             except FloatingPointError as error:
-                runfolder.write_json_atomic(cell.folder / FAILED, {"error": " ".join(str(error).split())})
+                write_json_atomic(cell.folder / FAILED, {"error": " ".join(str(error).split())})
                 display.warn(f"{cell.name}: {error}; recorded, the others go on")
                 continue
             if final:

@@ -79,7 +79,9 @@ class RewardConfig:
         require(0 <= reduction < 1, "reward.target_reduction", "in [0, 1)", reduction)
         require(not (tokens and reduction), "reward.target_tokens", "0 beside reward.target_reduction", tokens)
         if self.has_budget:
-            require(self.alpha > 0, "reward.alpha", "above 0 beside a target: it is the scale of what is moved", self.alpha)
+            require(
+                self.alpha > 0, "reward.alpha", "above 0 beside a target: it is the scale of what is moved", self.alpha
+            )
             require(
                 self.preset not in ("grpo", "truncation"),
                 "reward.preset",

@@ -19,12 +19,14 @@ from jaxreason.data.problems import fingerprint
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation import loop
 from jaxreason.evaluation.best import best_step
+from jaxreason.files import write_json_atomic
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.policy import huggingface
 from jaxreason.progress import Display
-from jaxreason.runfolder import BEST, launch_identity, write_json_atomic
+from jaxreason.provenance import launch_identity
+from jaxreason.runfolder import BEST
 from jaxreason.types import Params
 
 MAY_CHANGE = ("evaluation.", "grading.", "mesh.", "distributed.", "run.compilation_cache_dir", "data.max_prompt_length")

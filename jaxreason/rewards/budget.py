@@ -94,12 +94,12 @@ def update(state: BudgetState, tokens: jax.Array, unit: jax.Array) -> BudgetStat
     chex.assert_rank([tokens, unit], 0)
     now = DECAY * state.log_tokens + (1 - DECAY) * jnp.log(jnp.maximum(jnp.float32(tokens), 1.0))
     excess = now - jnp.log(state.target)
-    highest = ceiling(unit)
+    highest = CEILING * unit
     multiplier = jnp.clip(state.multiplier + STEP * unit * excess, 0.0, highest)
     alpha = jnp.clip(multiplier + PUSH * unit * excess, 0.0, highest)
     return BudgetState(alpha=alpha, multiplier=multiplier, log_tokens=now, target=state.target)
 
 
-def ceiling(unit: float | jax.Array) -> float | jax.Array:
+def ceiling(unit: float) -> float:
     """The largest alpha, for a scale of alpha."""
     return CEILING * unit
