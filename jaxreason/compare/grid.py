@@ -12,7 +12,7 @@ from jaxreason.config import Config, load
 from jaxreason.config.explain import read_yaml
 from jaxreason.rewards.presets import PRESETS
 
-KEYS = ("experiment", "output_dir", "methods", "alphas", "seeds", "final")
+KEYS = ("experiment", "settings", "output_dir", "methods", "alphas", "seeds", "final")
 FINAL_KEYS = ("data", "size", "seed")
 _TAKEN = {
     "run.seed": "seeds",
@@ -74,7 +74,7 @@ def load_grid(path: str | Path, overrides: Sequence[str] = (), folder: Path | No
 
     Args:
       path: YAML file.
-      overrides: `--section.field=value` for every cell, before the method's own.
+      overrides: `--section.field=value` for every cell, on top of the file's settings and before the method's own.
       folder: in place of the file's output_dir.
 
     Raises:
@@ -89,7 +89,12 @@ def load_grid(path: str | Path, overrides: Sequence[str] = (), folder: Path | No
         if content.get(key) is None:
             raise ValueError(f"{path}: {key}: expected a value, got nothing")
     _refuse_taken([override.lstrip("-").split("=")[0] for override in overrides], "")
+    common = _settings(content.get("settings") or {}, f"{path}: settings")
     experiment = path.parent / _text(content["experiment"], f"{path}: experiment")
+    load(experiment)
+    overrides = [*_words(common, f"{path}: settings"), *overrides]
+    _load(experiment, overrides[: len(common)], f"{path}: settings")
+    load(experiment, overrides)  # what is wrong without a method is not the method's
     seeds = _numbers(content["seeds"], f"{path}: seeds", whole=True)
     alphas = _numbers(content.get("alphas") or [], f"{path}: alphas", whole=False, empty=True)
     folder = folder or Path(_text(content.get("output_dir") or f"runs/{path.stem}", f"{path}: output_dir"))
@@ -158,15 +163,17 @@ def _float(value: str) -> float:
 def _methods(found: Any, path: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(found, Mapping) or not found:
         raise ValueError(f"{path}: methods: expected names with settings below them, such as lp: {{reward.preset: lp}}")
-    for name, settings in found.items():
+    for name in found:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(f"{path}: methods: expected a name of letters, digits, _ . and +, got {name!r}")
-        if not isinstance(settings, Mapping):
-            raise ValueError(
-                f"{path}: methods.{name}: expected settings such as {{reward.preset: lp}}, got {settings!r}"
-            )
-        _refuse_taken(settings, f"{path}: methods.{name}: ")
-    return {name: dict(settings) for name, settings in found.items()}
+    return {name: _settings(settings, f"{path}: methods.{name}") for name, settings in found.items()}
+
+
+def _settings(found: Any, where: str) -> dict[str, Any]:
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{where}: expected settings such as {{reward.preset: lp}}, got {found!r}")
+    _refuse_taken(list(map(str, found)), f"{where}: ")
+    return {str(key): value for key, value in found.items()}
 
 
 def _refuse_taken(keys: Sequence[str] | Mapping[str, Any], where: str) -> None:
@@ -176,17 +183,24 @@ def _refuse_taken(keys: Sequence[str] | Mapping[str, Any], where: str) -> None:
 
 
 def _config(experiment: Path, overrides: Sequence[str], settings: Mapping[str, Any], where: str) -> Config:
-    own = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
-    if None in settings.values():
-        raise ValueError(f"{where}: expected a value behind every setting, got nothing")
-    load(experiment, overrides)  # what is wrong without the method is not the method's
-    try:
-        config = load(experiment, [*overrides, *own])
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+    config = _load(experiment, [*overrides, *_words(settings, where)], where)
     if "reward.alpha" in settings and priced(config):
         raise ValueError(f"{where}: reward.alpha: comes from alphas of the comparison; leave it out")
     return config
+
+
+def _load(experiment: Path, words: Sequence[str], where: str) -> Config:
+    try:
+        return load(experiment, words)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _words(settings: Mapping[str, Any], where: str) -> list[str]:
+    """Settings as a command line has them."""
+    if None in settings.values():
+        raise ValueError(f"{where}: expected a value behind every setting, got nothing")
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
 
 
 def _final(found: Any, path: Path) -> Final | None:

@@ -35,17 +35,26 @@ def test_cells(tmp_path):
     assert grid.cells[5].folder == tmp_path / "out" / "cells" / "lp-alpha2-seed1"
 
 
+def test_settings_of_the_file_stand_under_the_command_line_and_the_method(tmp_path):
+    """Catches an order that lets a file's own settings win over what was typed, or reach a method that sets them."""
+    path = _file(tmp_path, GOOD + "settings: {run.max_steps: 3, optimizer.warmup_steps: 2}\n")
+    base, lp = load_grid(path, [], tmp_path / "out").cells[:2]
+    assert (base.config.run.max_steps, lp.config.run.max_steps, lp.config.optimizer.warmup_steps) == (0, 3, 2)
+    assert load_grid(path, ["--run.max_steps=4"], tmp_path / "out").cells[1].config.run.max_steps == 4
+
+
 def test_the_comparison_that_ships():
-    """189 runs, and one start a seed for all but who plays the helpers: others would be compared from elsewhere."""
+    """315 runs, and one start a seed for all but who plays the helpers: others would be compared from elsewhere."""
     grid = load_grid(ROOT / "configs" / "compare_arithmetic.yaml")
-    assert len(grid.cells) == 3 * (3 + 10 * 6)
+    assert len(grid.cells) == 5 * (3 + 10 * 6)
+    assert {cell.config.run.max_steps for cell in grid.cells if cell.method != "base"} == {300}
     starts = {
         name: {start_of(c.config) for c in grid.cells if c.method == name} for name in {c.method for c in grid.cells}
     }
     own = {"separate", "separate_frozen", "single_pass"}
-    assert len(set().union(*(found for name, found in starts.items() if name not in own))) == 3
+    assert len(set().union(*(found for name, found in starts.items() if name not in own))) == 5
     assert starts["separate"] == starts["separate_frozen"]
-    assert len(starts["separate"] | starts["single_pass"] | starts["base"]) == 9
+    assert len(starts["separate"] | starts["single_pass"] | starts["base"]) == 15
     assert len({cell.folder for cell in grid.cells}) == len(grid.cells)
 
 
@@ -133,6 +142,10 @@ def test_a_bad_selection(tmp_path, only, message):
             "{distributed.num_processes: 2}",
             "distributed.num_processes: expected one process for a comparison, got 2",
         ),
+        ("seeds:", "settings: 3\nseeds:", "mine.yaml: settings: expected settings such as {reward.preset: lp}, got 3"),
+        ("seeds:", "settings: {run.seed: 3}\nseeds:", "mine.yaml: settings: run.seed: comes from seeds of the"),
+        ("seeds:", "settings: {run.max_steps: }\nseeds:", "mine.yaml: settings: expected a value behind every setting"),
+        ("seeds:", "settings: {run.max_stepz: 3}\nseeds:", "mine.yaml: settings: run.max_stepz: no such configuration"),
         ("methods:", "methods: {}\nseeds:", "stands twice"),
     ],
 )
