@@ -1,4 +1,4 @@
-"""Run one configuration with several seeds and print the table that the README quotes.
+"""Run one configuration with several seeds and print the tables that the README quotes.
 
     python benchmarks/seeds.py configs/quickstart.yaml --seeds 0 1 2 3 4 --to runs/seeds
 
@@ -12,6 +12,9 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+
+WINDOW = 20
+"""Steps whose mean counts, for figures of training."""
 
 
 def main() -> None:
@@ -29,6 +32,7 @@ def main() -> None:
             subprocess.run(command, check=True)
         runs.append(json.loads((folder / "results.json").read_text()))
     print("\n".join(table(arguments.seeds, runs)))
+    print("\n".join(honesty(arguments.seeds, arguments.to)))
 
 
 def table(seeds: list[int], runs: list[dict]) -> list[str]:
@@ -54,6 +58,41 @@ def table(seeds: list[int], runs: list[dict]) -> list[str]:
             cells = [_spread(a0, 3), _spread(a1, 3), _spread(t0, 1), _spread(t1, 1), change]
             lines.append(f"| {mode}, {name} | {' | '.join(cells)} |")
     return lines
+
+
+def honesty(seeds: list[int], to: Path) -> list[str]:
+    """Markdown: whether the scorer stayed honest, the worst mean of WINDOW steps in a row and that of the last ones.
+
+    Shares are of all chunks of their kind by the labels of the built-in task; empty without helpers or labels.
+    """
+    columns = {
+        "live - frozen score": "score/live_minus_frozen",
+        "needless scored 4-5": "score/needless_high",
+        "needed scored 1-2": "score/needed_low",
+        "unreadable answers": "score/valid",
+        "malformed tokens": "reason/malformed_tokens",
+    }
+    lines = [
+        "",
+        f"| seed | {' | '.join(columns)} | accuracy, last |",
+        f"|---|{'---|' * (len(columns) + 1)}",
+    ]
+    for seed in seeds:
+        rows = [json.loads(line) for line in (to / str(seed) / "metrics.jsonl").read_text().splitlines()]
+        if any(name not in rows[0] for name in columns.values()):
+            return []
+        cells = [_worst_and_last(rows, name) for name in columns.values()]
+        last = statistics.mean(row["reason/accuracy"] for row in rows[-WINDOW:])
+        lines.append(f"| {seed} | {' | '.join(cells)} | {last:.3f} |")
+    return lines
+
+
+def _worst_and_last(rows: list[dict], name: str) -> str:
+    values = [1 - row[name] if name == "score/valid" and row[name] is not None else row[name] for row in rows]
+    windows = [[v for v in values[i : i + WINDOW] if v is not None] for i in range(0, len(values), WINDOW)]
+    means = [statistics.mean(window) for window in windows if window]
+    digits = 2 if name == "score/live_minus_frozen" else 3
+    return f"{max(means, key=abs):.{digits}f}, {means[-1]:.{digits}f}" if means else "-"
 
 
 def _change(before: dict, after: dict) -> tuple[str, str]:

@@ -9,12 +9,14 @@ what a user pays for as well.
 Alpha is found by the method of multipliers for an inequality:
 
     alpha   =  max(0, multiplier + PUSH * unit * e),     e = log(mean tokens / B), a moving average
-    multiplier  <-  max(0, multiplier + STEP * unit * e)
+    multiplier  <-  max(0, multiplier + STEP * unit * clip(e, -NEAR, NEAR))
 
 - `unit` is reward.alpha, the price that a run without a budget would pay: prices have no scale of their own.
 - Dual ascent alone (PUSH 0) swings: lengths answer late, and the multiplier rises on until they have. For lengths that
   approach -g * alpha with a lag of tau steps, the loop is tau s^2 + (1 + g PUSH) s + g STEP, whose damping is at least
-  sqrt(PUSH / (STEP tau)) whatever the gain g: with PUSH / STEP = 100 steps no lag of up to 100 steps overshoots.
+  sqrt(PUSH / (STEP tau)) whatever the gain g: with PUSH / STEP = 50 steps no lag of up to 50 steps overshoots.
+- NEAR: on the way from a long start the push decides alone; a multiplier that had grown all the way would still be
+  paid on arrival.
 - Alpha has to be gone by the time that the budget is met, not to begin to sink there: a policy that has learnt to be
   short does not grow again for want of a price. That is what the push does, being 0 at the budget and negative below
   it. A form in the logarithm of alpha, which sinks by factors, ended 12 % below a mild budget (README).
@@ -33,8 +35,10 @@ from jaxreason.types import pytree
 
 PUSH = 4.0
 """Units of alpha for a length that is e-fold too long: one unit at a quarter too long."""
-STEP = 0.04
+STEP = 0.08
 """Units by which the multiplier moves in a step, for the same."""
+NEAR = 0.1
+"""Log-length from the budget up to which the multiplier counts it."""
 DECAY = 0.8
 """What a step keeps of the moving average of log-length."""
 CEILING = 1.5
@@ -95,7 +99,7 @@ def update(state: BudgetState, tokens: jax.Array, unit: jax.Array) -> BudgetStat
     now = DECAY * state.log_tokens + (1 - DECAY) * jnp.log(jnp.maximum(jnp.float32(tokens), 1.0))
     excess = now - jnp.log(state.target)
     highest = CEILING * unit
-    multiplier = jnp.clip(state.multiplier + STEP * unit * excess, 0.0, highest)
+    multiplier = jnp.clip(state.multiplier + STEP * unit * jnp.clip(excess, -NEAR, NEAR), 0.0, highest)
     alpha = jnp.clip(multiplier + PUSH * unit * excess, 0.0, highest)
     return BudgetState(alpha=alpha, multiplier=multiplier, log_tokens=now, target=state.target)
 
