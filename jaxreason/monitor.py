@@ -123,7 +123,7 @@ def observe(
         if BUDGET_TOKENS in mean:
             if mean[BUDGET_TOKENS] < BUDGET_PROGRESS * shortest.get("tokens", math.inf):
                 shortest = {"tokens": mean[BUDGET_TOKENS], "step": step}
-            signs |= _budget(mean, step - shortest["step"], config, ceiling)
+            signs |= _budget(mean, shortest["tokens"], step - shortest["step"], config, ceiling)
 
     shown = dict(state.get("shown", {}))
     new = [text for sign, text in signs.items() if sign not in shown or step - shown[sign] > config.window]
@@ -172,13 +172,16 @@ def _collapse(mean, first, least, most, *, limit: int, target: int) -> dict[str,
     return signs
 
 
-def _budget(mean, stalled: int, config: MonitorConfig, ceiling: float) -> dict[str, str]:
-    """Signs that the budget of tokens is out of reach; `stalled` counts steps since answers last grew shorter."""
+def _budget(mean, shortest: float, stalled: int, config: MonitorConfig, ceiling: float) -> dict[str, str]:
+    """Signs that the budget of tokens is out of reach: not met so far, and answers no shorter for `stalled` steps.
+
+    Alpha at its ceiling is a sign earlier, but none by itself: it is there from the start where there is far to go.
+    """
     tokens, target = mean[BUDGET_TOKENS], mean[BUDGET_TARGET]
-    if tokens <= BUDGET_MISSED * target:
+    if shortest <= BUDGET_MISSED * target:
         return {}
     there = f"{tokens:.0f} tokens, {target:.0f} wanted"
-    if mean[BUDGET_ALPHA] > 0.99 * ceiling:
+    if mean[BUDGET_ALPHA] > 0.99 * ceiling and stalled >= config.window:
         return {"ceiling": f"budget: alpha is at its ceiling of {ceiling:g} ({there}); set a larger target"}
     if stalled >= BUDGET_PATIENCE * config.window:
         return {"stalled": f"budget: no shorter for {stalled} steps ({there}); set a larger target, or train longer"}

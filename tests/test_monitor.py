@@ -175,9 +175,12 @@ def test_a_budget_out_of_reach_is_said():
     found = _replay(_budget_steps(lambda s: 80.0 - 0.01 * s, lambda s: min(16.0, 0.5 * s)), ceiling=16.0)
     assert found.keys() == {"budget"}
     assert 46 <= found["budget"] <= 50  # alpha is at 16 from 32 on, its mean over 20 steps nearly so from 47
+    ready = _replay(_budget_steps(lambda s: 80.0 - 0.01 * s, lambda s: 16.0), ceiling=16.0)
+    assert 30 <= ready["budget"] <= 32  # a window after the mean has stood since step 11
     stalled = _replay(_budget_steps(lambda s: 80.0 - 0.01 * s, lambda s: 2.0), ceiling=16.0)
     assert 50 <= stalled["budget"] <= 52  # the mean stands since step 11, two windows
-    early = _replay(_budget_steps(lambda s: 80.0 - 0.3 * s if s < 60 else 62.0, lambda s: 16.0), ceiling=16.0)
-    assert early == {"budget": 11}
+    late = _replay(_budget_steps(lambda s: 80.0 - 0.3 * s if s < 60 else 62.0, lambda s: 16.0), ceiling=16.0)
+    assert late["budget"] >= 80  # not while there was far to go
+    assert not _replay(_budget_steps(lambda s: 51.0 if s < 40 else 54.0, lambda s: 16.0), ceiling=16.0)  # met before
     assert not _replay(_budget_steps(lambda s: max(52.0, 100.0 - 0.6 * s), lambda s: 2.0), ceiling=16.0)
     assert not _replay(_budget_steps(lambda s: 45.0, lambda s: 0.0), ceiling=16.0)
