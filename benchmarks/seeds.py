@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from jaxreason.monitor import NEEDLESS_LEFT
+
 WINDOW = 20
 """Steps whose mean counts, for figures of training."""
 
@@ -63,7 +65,8 @@ def table(seeds: list[int], runs: list[dict]) -> list[str]:
 def honesty(seeds: list[int], to: Path) -> list[str]:
     """Markdown: whether the scorer stayed honest, the worst mean of WINDOW steps in a row and that of the last ones.
 
-    Shares are of all chunks of their kind by the labels of the built-in task; empty without helpers or labels.
+    Shares are of all chunks of their kind by the labels of the built-in task, of needless ones while at least
+    NEEDLESS_LEFT of the tokens are needless; empty without helpers or labels.
     """
     columns = {
         "live - frozen score": "score/live_minus_frozen",
@@ -88,6 +91,8 @@ def honesty(seeds: list[int], to: Path) -> list[str]:
 
 
 def _worst_and_last(rows: list[dict], name: str) -> str:
+    if name == "score/needless_high":
+        rows = [row for row in rows if row["reason/needless_tokens"] >= NEEDLESS_LEFT]
     values = [1 - row[name] if name == "score/valid" and row[name] is not None else row[name] for row in rows]
     windows = [[v for v in values[i : i + WINDOW] if v is not None] for i in range(0, len(values), WINDOW)]
     means = [statistics.mean(window) for window in windows if window]
