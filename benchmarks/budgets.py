@@ -2,8 +2,8 @@
 
     python benchmarks/budgets.py runs/compare_budgets --to benchmarks/images/budgets.png
 
-A row a run below the folder. Missed by: the mean tokens of the last 20 steps against the budget. Overshoot: how far
-the moving average fell below the budget at its lowest.
+A row a finished run below the folder. Missed by: the mean tokens of the last 20 steps, and those of the held-out
+answers (sampled), against the budget. Overshoot: how far the moving average fell below the budget at its lowest.
 """
 
 import argparse
@@ -21,30 +21,32 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--to", type=Path, help="write the picture here (PNG)")
     arguments = parser.parse_args()
-    runs = {}
+    runs, trained = {}, {}
     for file in sorted(arguments.folder.rglob("metrics.jsonl")):
         rows = [json.loads(line) for line in file.read_text().splitlines()]
-        if rows and "budget/target" in rows[0]:
+        if rows and "budget/target" in rows[0] and (file.parent / "results.json").is_file():
             runs[file.parent.name] = rows
+            trained[file.parent.name] = json.loads((file.parent / "results.json").read_text())["trained"]
     if not runs:
-        parser.error(f"{arguments.folder}: expected runs with reward.target_tokens or target_reduction, got none")
-    print("| run | steps | budget | tokens, last 20 steps | missed by | overshoot | alpha at the end | accuracy |")
-    print("|---|---|---|---|---|---|---|---|")
+        parser.error(
+            f"{arguments.folder}: expected finished runs with reward.target_tokens or target_reduction, got none"
+        )
+    columns = "run", "steps", "budget", "last 20 steps", "missed by", "held-out", "missed by", "accuracy", "overshoot"
+    print(f"| {' | '.join(columns)} |")
+    print(f"|{'---|' * len(columns)}")
     for name, rows in runs.items():
-        print(f"| {name} | {' | '.join(figures(rows))} |")
+        print(f"| {name} | {' | '.join(figures(rows, trained[name]))} |")
     if arguments.to:
         draw(runs, arguments.to)
 
 
-def figures(rows: list[dict]) -> list[str]:
+def figures(rows: list[dict], trained: dict) -> list[str]:
     """Cells of a table's row."""
     target, last = rows[-1]["budget/target"], rows[-LAST:]
-    tokens = statistics.mean(row["reason/completions/mean_length"] for row in last)
-    lowest = min(row["budget/tokens"] for row in rows)
-    accuracy = statistics.mean(row["reason/accuracy"] for row in last)
-    missed, over = tokens / target - 1, max(0.0, 1 - lowest / target)
-    found = (len(rows), f"{target:.1f}", f"{tokens:.1f}", f"{missed:+.1%}", f"{over:.1%}")
-    return [*map(str, found), f"{rows[-1]['budget/alpha']:.2f}", f"{accuracy:.2f}"]
+    tokens, held_out = statistics.mean(row["reason/completions/mean_length"] for row in last), trained["mean_tokens"]
+    over = max(0.0, 1 - min(row["budget/tokens"] for row in rows) / target)
+    met = [f"{number:.1f} | {number / target - 1:+.1%}" for number in (tokens, held_out)]
+    return [str(len(rows)), f"{target:.1f}", *met, f"{trained['accuracy']:.3f}", f"{over:.1%}"]
 
 
 def draw(runs: dict[str, list[dict]], to: Path) -> None:
@@ -68,7 +70,7 @@ def draw(runs: dict[str, list[dict]], to: Path) -> None:
     above.legend(frameon=False)
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
-    plt.savefig(to, dpi=110)
+    plt.savefig(to, dpi=80)
 
 
 if __name__ == "__main__":
