@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "jaxreason"
 LAYERS = (
     ("types", "config"),
-    ("ops", "parallel", "storage"),
+    ("ops", "parallel", "files", "storage", "provenance"),
     ("policy",),
     ("sampling", "rewards", "grpo", "grading", "data", "checkpoint", "runfolder", "monitor", "progress", "interrupt"),
     ("agents",),
@@ -37,7 +37,7 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 FREE_INSIDE = LEVEL["train"]
 NEVER = {"rewards": {"policy", "sampling"}, "grpo": {"policy", "sampling"}}
 """Their log-probability function is handed in."""
-HOST_ROOMS = ("storage", "grading", "runfolder", "monitor", "progress", "interrupt")
+HOST_ROOMS = ("files", "storage", "provenance", "grading", "runfolder", "monitor", "progress", "interrupt")
 """What must be importable without starting JAX."""
 
 
