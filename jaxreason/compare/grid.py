@@ -89,11 +89,12 @@ def load_grid(path: str | Path, overrides: Sequence[str] = (), folder: Path | No
         if content.get(key) is None:
             raise ValueError(f"{path}: {key}: expected a value, got nothing")
     _refuse_taken([override.lstrip("-").split("=")[0] for override in overrides], "")
-    common = _settings(content.get("settings") or {}, f"{path}: settings")
+    where = f"{path}: settings"
+    common = _words(_settings(content.get("settings") or {}, where), where)
     experiment = path.parent / _text(content["experiment"], f"{path}: experiment")
     load(experiment)
-    overrides = [*_words(common, f"{path}: settings"), *overrides]
-    _load(experiment, overrides[: len(common)], f"{path}: settings")
+    _load(experiment, common, where)
+    overrides = [*common, *overrides]
     load(experiment, overrides)  # what is wrong without a method is not the method's
     seeds = _numbers(content["seeds"], f"{path}: seeds", whole=True)
     alphas = _numbers(content.get("alphas") or [], f"{path}: alphas", whole=False, empty=True)

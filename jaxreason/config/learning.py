@@ -15,7 +15,7 @@ class RewardConfig:
     preset: Preset = "guarded"
     """which terms reach which role; `jaxreason/rewards/presets.py` is the table"""
     alpha: float = 0.2
-    """weight of the length penalty; beside a budget, which moves it, the scale: it stays below 1.5 times this"""
+    """weight of the length penalty; beside a budget, which moves it, the scale: it is at most 1.5 times this"""
     alpha_warmup_steps: int = 0
     """steps over which alpha rises from 0"""
     target_tokens: float = 0.0
