@@ -22,7 +22,7 @@ Alpha is found by the method of multipliers for an inequality:
   it. Simulated policies of that kind end below a mild budget where alpha moves by factors only.
 
 On simulated lengths, with lags of 3 to 25 steps, prices whose effect differs several-fold, policies that hardly grow
-again, and noise of an eighth, budgets of 80, 60 and 50 % were met within 5 %, after going below them by up to an eighth
+again, and noise of a tenth, budgets of 80, 60 and 50 % were met within 5 %, after going below them by up to a tenth
 on the way (tests/rewards/test_budget.py).
 Accuracy is not looked at: a collapse into short wrong answers goes below the budget, which takes the pressure away.
 """
