@@ -140,21 +140,31 @@ def _signal(
     for role, total_PG in rewards.total.items():
         if grpo.mask_truncated_completions:
             keep = keep | {role: keep[role] & seen.finished[role]}
-        if role == "reason" and grpo.credit == "chunk" and rewards.charged is not None:
-            assert seen.chunks is not None  # what is charged are their scored chunks
-            assert seen.scores is not None
-            cost_PG = preset.terms[role].penalty * alpha * rewards.parts["penalty"]
-            tokens[role] = advantage.chunk_credit(
-                total_PG + cost_PG,
-                cost_PG,
-                jnp.maximum(rewards.charged, 0.0),  # centred weights can be negative
-                seen.chunks.valid & seen.scores.valid & seen.finished[role],
-                seen.chunks.chunk_id,
-                seen.length[role],
-                keep[role],
-                scale=grpo.scale_rewards,
-            )
-            continue
+        weight = preset.terms[role].penalty
+        if weight and "penalty" in rewards.parts:
+            cost_PG = weight * alpha * rewards.parts["penalty"]
+            paying_PG = rewards.parts["accuracy"] > 0 if reward.gate == "among_correct" else keep[role]
+            if role == "reason" and grpo.credit == "chunk" and rewards.charged is not None:
+                assert seen.chunks is not None  # what is charged are their scored chunks
+                assert seen.scores is not None
+                tokens[role] = advantage.chunk_credit(
+                    total_PG + cost_PG,
+                    cost_PG,
+                    jnp.maximum(rewards.charged, 0.0),  # centred weights can be negative
+                    seen.chunks.valid & seen.scores.valid & seen.finished[role],
+                    seen.chunks.chunk_id,
+                    seen.length[role],
+                    keep[role],
+                    paying_PG,
+                    scale=grpo.scale_rewards,
+                )
+                continue
+            if reward.gate == "among_correct":
+                advantage_PG = advantage.length_relative(
+                    total_PG + cost_PG, cost_PG, keep[role], paying_PG, scale=grpo.scale_rewards
+                )
+                tokens[role] = advantage.broadcast(advantage_PG, seen.length[role], dict(widths)[role])
+                continue
         taught = preset.terms[role].contribution
         if taught and seen.score_at is not None:
             assert seen.scores is not None  # they were judged

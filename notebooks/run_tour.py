@@ -179,7 +179,7 @@ if scored and run.setting("reward", "preset") in ("scma", "guarded", "frozen"):
     weighted = sum(phi[w - 1] * n for w, n in zip(row["scores"], row["chunk_lengths"], strict=True))
     f = min(1.0, weighted / run.setting("sampling", "max_completion_length"))
     right = row["exact_match"] * (row["finish_reason"] == "stop" or not run.setting("reward", "require_eos"))
-    f *= right if run.setting("reward", "gate") == "correct" else 1
+    f *= right if run.setting("reward", "gate") != "none" else 1
     print(f"\nstep {step}: R = {right} - {alpha:.3g} * {f:.4f} = {right - alpha * f:.4f}")
     print(f"the trainer's: {row['rewards']['reason']:.4f}")
 else:

@@ -28,8 +28,9 @@ class RewardConfig:
     """subtract the mean phi of the response's chunks and add 0.5, so that scoring everything high gains nothing"""
     normalize_length: Literal["limit", "group_mean"] = "limit"
     """f: `limit` min(1, L / max_completion_length); `group_mean` L / mean |y| of the group"""
-    gate: Literal["none", "correct"] = "none"
-    """`correct`: wrong answers pay no penalty"""
+    gate: Literal["none", "correct", "among_correct"] = "none"
+    """`correct`: wrong answers pay no penalty; `among_correct`: nor are lengths compared with theirs, a right answer's
+    counts against those of its group's other right answers, so that no price makes being wrong pay"""
     unit: Literal["tokens", "characters"] = "tokens"
     """what |s_i| counts"""
     invalid_helper: Literal["running_mean", "zero", "full"] = "running_mean"

@@ -58,6 +58,51 @@ def group_relative(
     return jnp.where(keep_PG & (scale_P1 > 0), (reward_PG - mean_P1) * scale_P1, 0.0)
 
 
+def length_relative(
+    outcome_PG: jax.Array,
+    cost_PG: jax.Array,
+    keep_PG: jax.Array,
+    paying_PG: jax.Array,
+    *,
+    scale: Scale,
+    eps: float = 1e-6,
+) -> jax.Array:
+    """Outcome against the group's, cost against that of the group's paying rows; float32 [P G].
+
+    With everybody paying this is `group_relative` of outcome - cost. With only right answers paying, what they lose by
+    length sums to 0 over them: no price makes being wrong pay. In a group compared as a whole a wrong answer, which
+    costs nothing, gains the mean cost, and beyond a price of 1 / mean cost it ranks above a right one.
+
+    What it climbs, without division: the terms are the gradients of P(right) and of -P(right) E[cost | right], the
+    latter with P(right) held fixed, since the mean over the right answers is the baseline that makes
+    E[(cost - baseline) grad log pi | right] the gradient of E[cost | right].
+
+    Args:
+      outcome_PG: float, the reward without its length term.
+      cost_PG: float, alpha times the penalty; read where paying.
+      keep_PG: bool.
+      paying_PG: bool, rows whose cost counts; a row that is not kept does not pay.
+      scale, eps: as in `group_relative`, of outcome - cost.
+
+    >>> right = jnp.array([[True, True, False, False]])
+    >>> length_relative(right.astype(float), jnp.array([[0.75, 0.25, 0.0, 0.0]]), jnp.ones((1, 4), bool), right,
+    ...                 scale="none").tolist()
+    [[0.25, 0.75, -0.5, -0.5]]
+    """
+    chex.assert_rank([outcome_PG, cost_PG, keep_PG, paying_PG], 2)
+    chex.assert_equal_shape([outcome_PG, cost_PG, keep_PG, paying_PG])
+    chex.assert_type([outcome_PG, cost_PG, keep_PG, paying_PG], [float, float, bool, bool])
+    paying_PG = paying_PG & keep_PG
+    scale_P1 = _inverse_scale(outcome_PG - cost_PG, keep_PG, scale, eps, SPREAD_TOLERANCE)
+    outcome_PG = outcome_PG - masked.mean(outcome_PG, keep_PG, axis=1, keepdims=True)
+    return jnp.where(keep_PG & (scale_P1 > 0), (outcome_PG - _excess(cost_PG, paying_PG)) * scale_P1, 0.0)
+
+
+def _excess(cost_PG: jax.Array, paying_PG: jax.Array) -> jax.Array:
+    """Cost over the mean of the group's paying rows; 0 for a row that does not pay."""
+    return jnp.where(paying_PG, cost_PG - masked.mean(cost_PG, paying_PG, axis=1, keepdims=True), 0.0)
+
+
 def broadcast(advantage_PG: jax.Array, length_PG: jax.Array, num_tokens: int) -> jax.Array:
     """The same advantage on every token of a completion, 0 past its length: [P G T] with T = num_tokens."""
     chex.assert_rank([advantage_PG, length_PG], 2)
@@ -73,6 +118,7 @@ def chunk_credit(
     chunk_id_PGT: jax.Array,
     length_PG: jax.Array,
     keep_PG: jax.Array,
+    paying_PG: jax.Array,
     *,
     scale: Scale,
     eps: float = 1e-6,
@@ -80,7 +126,7 @@ def chunk_credit(
     """The outcome's advantage on every token, the length term's on the tokens that caused it; float32 [P G T].
 
     Derivation. The reward is outcome_i - cost_i, and the cost splits over the chunks: c_ik = cost_i share_ik /
-    sum_k share_ik, 0 for a chunk the row does not have. Let b_k be the mean of c_ik over the group's kept and split
+    sum_k share_ik, 0 for a chunk the row does not have. Let b_k be the mean of c_ik over the group's paying and split
     rows. A token of chunk k gets -(c_ik - b_k): what this chunk cost, against what the group spends at this place. A
     token of no chunk (the answer, the end of the sequence) gets the sum of b_k over the chunks the row does not
     have: what stopping here saved. Over its chunks and its end a row's advantages add up to -(cost_i - mean cost),
@@ -93,8 +139,9 @@ def chunk_credit(
     penalty wherever a chunk changes what follows. The exact reward-to-go would charge chunk k with all later ones as
     well, at a higher variance. The split itself is taken as given, though a helper chose it.
 
-    Degenerate cases: rows that were not split get -(cost_i - mean cost of the kept rows) on every token; groups whose
-    outcome - cost has no spread get exactly 0; a split row whose shares are all 0 has no cost to place.
+    Degenerate cases: rows that were not split get -(cost_i - mean cost of the paying rows) on every token, rows that do
+    not pay no length term at all; groups whose outcome - cost has no spread get exactly 0; a split row whose shares are
+    all 0 has no cost to place.
 
     Args:
       outcome_PG: float, the reward without its length term.
@@ -104,20 +151,21 @@ def chunk_credit(
       chunk_id_PGT: int, 0..K, K for a token of no chunk.
       length_PG: int, tokens.
       keep_PG: bool.
+      paying_PG: bool, as in `length_relative`.
       scale, eps: as in `group_relative`, of outcome - cost, so that both terms are divided by the same number.
     """
-    chex.assert_rank([outcome_PG, cost_PG, split_PG, length_PG, keep_PG], 2)
-    chex.assert_equal_shape([outcome_PG, cost_PG, split_PG, length_PG, keep_PG])
+    chex.assert_rank([outcome_PG, cost_PG, split_PG, length_PG, keep_PG, paying_PG], 2)
+    chex.assert_equal_shape([outcome_PG, cost_PG, split_PG, length_PG, keep_PG, paying_PG])
     chex.assert_rank([share_PGK, chunk_id_PGT], 3)
     num_chunks, num_tokens = share_PGK.shape[-1], chunk_id_PGT.shape[-1]
     scale_P1 = _inverse_scale(outcome_PG - cost_PG, keep_PG, scale, eps, SPREAD_TOLERANCE)
 
     outcome_PG = outcome_PG - masked.mean(outcome_PG, keep_PG, axis=1, keepdims=True)
-    sequence_cost_PG = cost_PG - masked.mean(cost_PG, keep_PG, axis=1, keepdims=True)
+    paying_PG = paying_PG & keep_PG
 
     whole_PGK = jnp.broadcast_to(jnp.sum(share_PGK, axis=-1, keepdims=True), share_PGK.shape)
     cost_PGK = cost_PG[..., None] * masked.ratio(share_PGK, whole_PGK)
-    counted_PGK = jnp.broadcast_to((keep_PG & split_PG)[..., None], share_PGK.shape)
+    counted_PGK = jnp.broadcast_to((paying_PG & split_PG)[..., None], share_PGK.shape)
     base_PGK = jnp.broadcast_to(masked.mean(cost_PGK, counted_PGK, axis=1, keepdims=True), share_PGK.shape)
     inside_PGT = _inside(length_PG, num_tokens)
     used_PGT = jnp.where(inside_PGT, chunk_id_PGT, num_chunks)
@@ -125,7 +173,8 @@ def chunk_credit(
     saved_PG = jnp.sum(jnp.where(absent_PGK, base_PGK, 0.0), axis=-1)
 
     placed_PGT = jnp.where(used_PGT < num_chunks, chunks.to_tokens(base_PGK - cost_PGK, used_PGT), saved_PG[..., None])
-    length_term_PGT = jnp.where(split_PG[..., None], placed_PGT, -sequence_cost_PG[..., None])
+    length_term_PGT = jnp.where(split_PG[..., None], placed_PGT, -_excess(cost_PG, paying_PG)[..., None])
+    length_term_PGT = jnp.where(paying_PG[..., None], length_term_PGT, 0.0)
     counted_PGT = inside_PGT & (keep_PG & (scale_P1 > 0))[..., None]
     return jnp.where(counted_PGT, (outcome_PG[..., None] + length_term_PGT) * scale_P1[..., None], 0.0)
 

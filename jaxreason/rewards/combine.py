@@ -128,7 +128,7 @@ def score(
                 weighted_PG, y_PG, usable_PG, finished_PG, ratio, invalid=config.invalid_helper
             )
         penalty_PG = importance.penalty(charged_PG, y_PG, max_length=max_length, normalize=config.normalize_length)
-        if config.gate == "correct":
+        if config.gate != "none":
             penalty_PG = penalty_PG * parts["accuracy"]
         parts["weighted_length"], parts["penalty"] = charged_PG, penalty_PG
 

@@ -102,6 +102,41 @@ def test_broadcast():
     assert got.tolist() == [[[2.0, 0.0, 0.0], [-1.0, -1.0, -1.0]]]
 
 
+@pytest.mark.parametrize("scale", SCALES)
+@given(seed=st.integers(0, 2**31))
+def test_length_among_payers_against_loops(scale, seed):
+    """Catches rows that do not pay entering the mean of those that do, and rows that are not kept paying."""
+    rng = np.random.default_rng(seed)
+    outcome, keep = random_rewards(seed)
+    cost = (rng.integers(0, 64, size=outcome.shape) / 64).astype(np.float32)
+    paying = rng.random(outcome.shape) < 0.5
+    arrays = (outcome, cost, keep, paying)
+    got = advantage.length_relative(*map(jnp.asarray, arrays), scale=scale)
+    np.testing.assert_allclose(got, reference.length_relative(*arrays, scale), atol=TOLERANCE["sum"])
+
+
+@pytest.mark.parametrize("price", [0.5, 2.0, 100.0])
+def test_no_price_makes_being_wrong_pay(price):
+    """Catches a baseline over the whole group: at a price of 2 the three right answers, of cost 2 on average, would
+    together stand below the wrong one. Among themselves their lengths sum to nothing, at any price."""
+    right = jnp.array([[True, True, True, False]])
+    outcome, cost = right.astype(jnp.float32), price * jnp.array([[1.5, 1.0, 0.5, 0.0]])
+    keep = jnp.ones((1, 4), bool)
+    got = np.asarray(advantage.length_relative(outcome, cost, keep, right, scale="none"))
+    np.testing.assert_allclose(got[0, 3], -0.75, rtol=TOLERANCE["sum"])
+    np.testing.assert_allclose(got[0, :3], 0.25 + price * np.array([-0.5, 0, 0.5]), rtol=TOLERANCE["sum"])
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_all_paying_is_the_whole_reward_against_the_group(scale):
+    """Catches two meanings of a group's comparison."""
+    outcome, keep = random_rewards(3)
+    cost = np.abs(random_rewards(4)[0])
+    got = advantage.length_relative(*map(jnp.asarray, (outcome, cost, keep, keep)), scale=scale)
+    plain = advantage.group_relative(jnp.asarray(outcome - cost), jnp.asarray(keep), scale=scale)
+    np.testing.assert_allclose(got, plain, atol=TOLERANCE["sum"])
+
+
 def random_credit_case(seed, *, split_share=0.75):
     rng = np.random.default_rng(seed)
     shape, num_chunks, num_tokens = (3, 5), 4, 14
@@ -121,6 +156,7 @@ def random_credit_case(seed, *, split_share=0.75):
     cost = (rng.integers(0, 32, size=shape) / 64).astype(np.float32)
     cost = np.where(split & (share.sum(-1) == 0), 0, cost).astype(np.float32)
     keep = rng.random(shape) < 0.8
+    paying = (outcome > 0) | (rng.random((shape[0], 1)) < 0.5)  # everybody, or right answers only
     return {
         "outcome_PG": outcome,
         "cost_PG": cost,
@@ -129,6 +165,7 @@ def random_credit_case(seed, *, split_share=0.75):
         "chunk_id_PGT": chunk_id,
         "length_PG": length,
         "keep_PG": keep,
+        "paying_PG": paying,
     }
 
 
@@ -156,6 +193,7 @@ def test_chunk_credit_by_hand():
         jnp.array([[[0, 1, 1, 2], [0, 0, 2, 2]]]),
         jnp.array([[4, 3]]),
         jnp.ones((1, 2), bool),
+        jnp.ones((1, 2), bool),
         scale="none",
     )
     np.testing.assert_allclose(got, [[[0.0, -0.2, -0.2, 0.0], [0.0, 0.0, 0.2, 0.0]]], atol=TOLERANCE["elementwise"])
@@ -166,6 +204,7 @@ def test_chunk_credit_moves_credit_and_makes_none(seed):
     """Catches a baseline that is not centred: over chunks and end, a row's credit is its sequence-level advantage."""
     case = random_credit_case(seed, split_share=1.0)
     case["outcome_PG"][:] = 1.0
+    case["paying_PG"][:] = True
     num_chunks = case["share_PGK"].shape[-1]
     token = np.asarray(advantage.chunk_credit(**{k: jnp.asarray(v) for k, v in case.items()}, scale="none"))
     sequence = reference.group_relative(-case["cost_PG"].astype(np.float64), case["keep_PG"], "none")
@@ -180,8 +219,8 @@ def test_chunk_credit_without_a_split_is_the_sequence_level_advantage():
     """Catches responses whose helpers failed dropping out of the length pressure."""
     case = random_credit_case(11, split_share=0.0)
     got = advantage.chunk_credit(**{k: jnp.asarray(v) for k, v in case.items()}, scale="group")
-    plain = advantage.group_relative(
-        jnp.asarray(case["outcome_PG"] - case["cost_PG"]), jnp.asarray(case["keep_PG"]), scale="group"
+    plain = advantage.length_relative(
+        *(jnp.asarray(case[f"{name}_PG"]) for name in ("outcome", "cost", "keep", "paying")), scale="group"
     )
     expected = advantage.broadcast(plain, jnp.asarray(case["length_PG"]), got.shape[-1])
     np.testing.assert_allclose(got, expected, rtol=TOLERANCE["sum"], atol=TOLERANCE["sum"])

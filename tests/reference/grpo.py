@@ -22,7 +22,27 @@ def group_relative(reward, keep, scale, eps=1e-6):
     return result
 
 
-def chunk_credit(outcome, cost, share, split, chunk_id, length, keep, scale, eps=1e-6):
+def length_relative(outcome, cost, keep, paying, scale, eps=1e-6):
+    """Outcome against the kept rows, cost against the paying ones; groups without two different totals are 0."""
+    result = np.zeros(outcome.shape)
+    total = outcome - cost
+    everything = [total[i] for i in np.ndindex(*total.shape) if keep[i]]
+    for p in range(len(outcome)):
+        rows = [g for g in range(outcome.shape[1]) if keep[p, g]]
+        if len(rows) < 2 or max(total[p, rows]) == min(total[p, rows]):
+            continue
+        pool = {"group": total[p, rows], "batch": everything, "none": None}[scale]
+        divisor = 1.0 if pool is None else float(np.std(pool)) + eps
+        payers = [g for g in rows if paying[p, g]]
+        for g in rows:
+            result[p, g] = outcome[p, g] - outcome[p, rows].mean()
+            if g in payers:
+                result[p, g] -= cost[p, g] - cost[p, payers].mean()
+            result[p, g] /= divisor
+    return result
+
+
+def chunk_credit(outcome, cost, share, split, chunk_id, length, keep, paying, scale, eps=1e-6):
     """Token advantages with the cost placed on the chunks that caused it."""
     problems, rollouts = chunk_id.shape[:2]
     num_chunks = share.shape[-1]
@@ -39,13 +59,16 @@ def chunk_credit(outcome, cost, share, split, chunk_id, length, keep, scale, eps
         for g in rows:
             if share[p, g].sum() > 0:
                 chunk_cost[g] = cost[p, g] * share[p, g] / share[p, g].sum()
-        split_rows = [g for g in rows if split[p, g]]
+        payers = [g for g in rows if paying[p, g]]
+        split_rows = [g for g in payers if split[p, g]]
         base = chunk_cost[split_rows].mean(0) if split_rows else np.zeros(num_chunks)
         for g in rows:
             for t in range(length[p, g]):
                 k = chunk_id[p, g, t]
-                if not split[p, g]:
-                    saved = cost[p, rows].mean() - cost[p, g]
+                if g not in payers:
+                    saved = 0.0
+                elif not split[p, g]:
+                    saved = cost[p, payers].mean() - cost[p, g]
                 elif k < num_chunks:
                     saved = base[k] - chunk_cost[g, k]
                 else:
