@@ -15,7 +15,6 @@ import numpy as np
 
 from jaxreason.data import arithmetic, demonstrate
 from jaxreason.data.problems import Problem
-from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation import stored
 
 PROBLEMS = 1000
@@ -29,18 +28,19 @@ def main() -> None:
     print("| level | tokens worked out | guessed | rightly | guessing pays above alpha |\n|---|---|---|---|---|")
     for level in (2, 3):
         problems = arithmetic.generate(PROBLEMS, seed=0, levels=[level], split="train")
-        work, _ = thoughts(problems, 1.0, place.tokenizer)
-        guess, right = thoughts(problems, 0.0, place.tokenizer)
+        work, _ = thoughts(problems, 1.0, place)
+        guess, right = thoughts(problems, 0.0, place)
         bound = (1 - right) * limit / (work - right * guess)
         print(f"| {level} | {work:.0f} | {guess:.0f} | {right:.2f} | {bound:.1f} |")
 
 
-def thoughts(problems: list[Problem], check: float, tokenizer: Tokenizer) -> tuple[float, float]:
+def thoughts(problems: list[Problem], check: float, place: stored.Place) -> tuple[float, float]:
     """Mean tokens of thoughts without needless lines, and how many end rightly."""
     rng, tokens, right = np.random.default_rng(0), [], []
     for problem in problems:
-        *lines, answer = demonstrate.demonstrate(problem, rng, verbosity=0.0, check=check)
-        tokens.append(len(tokenizer.encode_batch(["".join(line.text for line in lines)])[0]))
+        guess = place.config.data.right_guess
+        *lines, answer = demonstrate.demonstrate(problem, rng, right_guess=guess, verbosity=0.0, check=check)
+        tokens.append(len(place.tokenizer.encode_batch(["".join(line.text for line in lines)])[0]))
         right.append(answer.text == f"\\boxed{{{problem.answer}}}")
     return statistics.mean(tokens), statistics.mean(right)
 

@@ -15,7 +15,7 @@ from jaxreason.agents import episode, prompts
 from jaxreason.basemodel import BaseModel, keep_files
 from jaxreason.config import ROLES, Config, DataConfig, ModelConfig
 from jaxreason.data import arithmetic, dataset, problems, tokenizer
-from jaxreason.data.demonstrate import SYMBOLS, Piece, demonstrate
+from jaxreason.data.demonstrate import SYMBOLS, Piece, demonstrate, repeated
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.rewards.presets import PRESETS
@@ -23,6 +23,8 @@ from jaxreason.rewards.presets import PRESETS
 BUILTIN = "builtin"
 TOKENIZER_TEXTS = 2000
 """Demonstrations a sentencepiece model is trained on; the task has no more to show."""
+MOST_REPEATED = 0.5
+"""Largest share of the needed lines that a demonstration for the helpers holds twice."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,17 +120,23 @@ def demonstrations(config: DataConfig) -> list[tuple[Problem, list[Piece]]]:
     """Demonstrated problems of the built-in task, for the reasoner's supervised start. None of them is held out."""
     asked = arithmetic.generate(config.demonstrations, seed=config.seed, levels=config.levels, split="demo")
     rng = np.random.default_rng([config.seed, 1])
-    return [(problem, demonstrate(problem, rng)) for problem in asked]
+    return [(problem, demonstrate(problem, rng, right_guess=config.right_guess)) for problem in asked]
 
 
 def helper_demonstrations(config: DataConfig) -> list[tuple[Problem, list[Piece]]]:
     """The same problems solved more or less wordily, checked more or less often: what the helpers are shown.
 
-    The reasoner's texts grow terse in training. Helpers that had seen none but wordy ones would misread them.
+    The reasoner's texts grow terse in training, or write a line twice. Helpers that had seen none but wordy ones would
+    misread them.
     """
     asked = arithmetic.generate(config.helper_demonstrations, seed=config.seed, levels=config.levels, split="demo")
     rng = np.random.default_rng([config.seed, 2])
-    return [(problem, demonstrate(problem, rng, verbosity=rng.random(), check=rng.random())) for problem in asked]
+
+    def varied(problem: Problem) -> list[Piece]:
+        pieces = demonstrate(problem, rng, right_guess=config.right_guess, verbosity=rng.random(), check=rng.random())
+        return repeated(pieces, rng, MOST_REPEATED * rng.random())
+
+    return [(problem, varied(problem)) for problem in asked]
 
 
 def is_builtin(config: DataConfig) -> bool:

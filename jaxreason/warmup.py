@@ -105,7 +105,7 @@ def make_optimizer(config: WarmupConfig) -> optax.GradientTransformation:
     rise = max(1, config.max_steps // 20)
 
     def schedule(peak):
-        fall = optax.linear_schedule(peak, peak / 10, max(1, config.max_steps - rise))
+        fall = optax.linear_schedule(peak, peak / 100, max(1, config.max_steps - rise))
         return optax.join_schedules([optax.linear_schedule(peak / rise, peak, rise), fall], [rise])
 
     def dimensions(params):

@@ -10,12 +10,12 @@ import numpy as np
 
 from jaxreason.agents import alignment, diagnostics
 from jaxreason.agents.alignment import Reasoning
-from jaxreason.data.demonstrate import NEEDLESS
+from jaxreason.data.demonstrate import NEEDED
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.types import Chunks, Rollout, Scores
 
-NEEDED, SPARE = 0, 1
+ESSENTIAL, SPARE = 0, 1
 VALUES = np.array([5, 1], np.int32)
 """Scores of the two chunks."""
 
@@ -23,9 +23,9 @@ VALUES = np.array([5, 1], np.int32)
 def true_chunks(
     problems: Sequence[Problem], rollout: Rollout, reasonings: Sequence[Reasoning], tokenizer: Tokenizer
 ) -> tuple[Chunks, Scores]:
-    """Two chunks a completion, K = 2: the tokens of y in needed lines, scored 5, and those in needless ones, scored 1.
+    """Two chunks a completion, K = 2: the tokens of y in needed lines, scored 5, and those in other lines, scored 1.
 
-    A chunk need not hang together. A malformed line counts as needed. A y without tokens has no chunk and is not valid.
+    A chunk need not hang together. A malformed line is not needed. A y without tokens has no chunk and is not valid.
     """
     P, G, T = np.asarray(rollout.tokens).shape
     chunk_id_NT = np.full((P * G, T), len(VALUES), np.int32)
@@ -34,7 +34,7 @@ def true_chunks(
         if not y.ids:
             continue
         kinds = diagnostics.kinds(problems[n // G], ids, tokenizer)
-        chunk_T = np.array([SPARE if kinds[place] in NEEDLESS else NEEDED for place in y.places])
+        chunk_T = np.array([ESSENTIAL if kinds[place] in NEEDED else SPARE for place in y.places])
         size_T = np.array([len(tokenizer.token_bytes(i)) for i in y.ids])
         chunk_id_NT[n, y.places] = chunk_T
         length_NK[n] = np.bincount(chunk_T, minlength=len(VALUES))

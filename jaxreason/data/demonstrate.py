@@ -9,6 +9,7 @@ The kinds serve the supervised start and diagnostics only. They never enter a re
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,6 +33,7 @@ IMPORTANCE = {
     "restate": 2,  # so now it is 1
     "recheck": 2,  # check 3+5=1 yes  an easy step once more
     "second_check": 2,  # again 1*4=4 ... yes
+    "repeat": 1,  # A3+5=1           a step or guess once more, word for word
     "filler": 1,  # hmm let me think
     "detour": 1,  # maybe 3*6=4 no   true and beside the point
 }
@@ -42,11 +44,11 @@ NEEDLESS = frozenset(kind for kind, value in IMPORTANCE.items() if value < 5)
 
 FILLERS = ("hmm let me think\n", "ok going on\n", "this is the next one\n", "let me see now\n")
 
+NEEDED = frozenset(IMPORTANCE) - NEEDLESS
+
 SYMBOLS = ("\n", "\\boxed{", "}", "+", "-", "*", "=", "?", ";", *LETTERS, *map(str, range(MODULUS)))
 """What a tokenizer for this task should hold as single tokens; words come of themselves."""
 
-RIGHT_GUESS = 0.5
-"""Probability that a guess is right; a wrong one is uniform over the other digits."""
 CHECK = 0.45
 """Probability that a guess is checked. Going on without must be likelier, (1 - CHECK) * RESTATE_UNCHECKED, or a greedy
 policy would check from the start and have nothing to learn."""
@@ -71,13 +73,19 @@ _ANSWER = re.compile(r"\\boxed\{[^{}\n]*\}\n?")
 
 
 def demonstrate(
-    problem: Problem, rng: np.random.Generator, *, verbosity: float = 1.0, check: float = CHECK
+    problem: Problem,
+    rng: np.random.Generator,
+    *,
+    right_guess: float = 0.5,
+    verbosity: float = 1.0,
+    check: float = CHECK,
 ) -> list[Piece]:
     """Solve a problem wordily. The last piece is the answer reached, right or wrong, without a newline.
 
     Args:
       problem: of the built-in task; only its question is read.
       rng: decides on guesses, checks and everything needless.
+      right_guess: probability that a guess is right; a wrong one is uniform over the other digits.
       verbosity: share of the usual number of needless lines, 0..1.
       check: probability that a guess is checked.
 
@@ -87,12 +95,22 @@ def demonstrate(
     value, steps = parse(problem.question)
     solved = []
     for letter, step in zip(LETTERS, steps, strict=False):
-        work, value = _solve(letter, value, step, rng, verbosity, check)
+        work, value = _solve(letter, value, step, rng, right_guess, verbosity, check)
         solved.append(work)
     for work in _choose_needless(solved, rng, verbosity):
         work.pieces.append(work.needless(rng))
     pieces = [piece for work in solved for piece in work.pieces]
     return [*pieces, Piece("answer", f"\\boxed{{{value}}}")]
+
+
+def repeated(pieces: Sequence[Piece], rng: np.random.Generator, share: float) -> list[Piece]:
+    """The same lines, that share of the needed ones written twice; never the answer."""
+    result = []
+    for piece in pieces:
+        result.append(piece)
+        if piece.kind in NEEDED - {"answer"} and rng.random() < share:
+            result.append(Piece("second_check" if piece.kind == "check" else "repeat", piece.text))
+    return result
 
 
 @dataclasses.dataclass
@@ -120,7 +138,13 @@ class _Work:
 
 
 def _solve(
-    letter: str, value: int, step: Step, rng: np.random.Generator, verbosity: float, check: float
+    letter: str,
+    value: int,
+    step: Step,
+    rng: np.random.Generator,
+    right_guess: float,
+    verbosity: float,
+    check: float,
 ) -> tuple[_Work, int]:
     """The needed pieces of one step and the value after it."""
     chain, right = _work_out(value, step)
@@ -128,7 +152,7 @@ def _solve(
         allowed = {"restate", "filler", "recheck", "detour"}
         return _Work([Piece("step", f"{letter}{chain}\n")], right, chain, allowed), right
     guessed = right
-    if rng.random() >= RIGHT_GUESS:
+    if rng.random() >= right_guess:
         guessed = (right + int(rng.integers(1, MODULUS))) % MODULUS
     pieces = [Piece("guess", f"{letter}{value}{_operations(step)}={guessed}?\n")]
     allowed = {"restate", "filler", "detour"}
@@ -179,17 +203,18 @@ def label(question: str, text: str) -> list[Piece]:
     """The kind of every line of a text that answers a question of the built-in task, whoever wrote it.
 
     A kind says what a line is for, not whether it is right: a step or check that works with the operations of the
-    question keeps its kind when its digits are wrong. A step counts once and in the question's order (skipping ahead is
-    allowed), the first check of a guess is "check" and later ones "second_check". Whatever fits nothing, an equation
-    that isn't the question's for one, and all that follows the answer, is "malformed". The texts of the pieces joined
-    are the text; of an empty text there are none. For the supervised start and diagnostics, never for a reward.
+    question keeps its kind when its digits are wrong. A step counts once (word for word again it is "repeat") and in
+    the question's order (skipping ahead is allowed), the first check of a guess is "check" and later ones
+    "second_check". Whatever fits nothing, an equation that isn't the question's for one, and all that follows the
+    answer, is "malformed". The texts of the pieces joined are the text; of an empty text there are none. For the
+    supervised start and diagnostics, never for a reward.
 
     Raises:
       ValueError: the question is not of the built-in task.
     """
     steps = [_operations(step) for step in parse(question)[1]]
     pieces, position, guessed, unchecked = [], 0, None, False
-    answered = False
+    answered, written = False, set()
     for line in _lines(text):
         body = line.removesuffix("\n")
         kind = "malformed"
@@ -199,8 +224,11 @@ def label(question: str, text: str) -> list[Piece]:
             kind, answered = "answer", True
         elif match := _STEP_LINE.fullmatch(body):
             place, operations = LETTERS.find(match[1]), match[2][1:-2]
-            if position <= place < len(steps) and operations == steps[place]:
+            if body in written:
+                kind = "repeat"
+            elif position <= place < len(steps) and operations == steps[place]:
                 position = place + 1
+                written.add(body)
                 hard = len(operations) > 2
                 kind, guessed, unchecked = ("guess", operations, True) if hard else ("step", None, False)
         elif match := _CHECK_LINE.fullmatch(body):

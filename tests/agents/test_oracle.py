@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxreason.agents import alignment, oracle
-from jaxreason.data.demonstrate import IMPORTANCE, NEEDLESS, demonstrate
+from jaxreason.data.demonstrate import NEEDLESS, demonstrate
 from jaxreason.data.problems import Problem
 from jaxreason.types import Rollout
 
@@ -44,4 +44,13 @@ def test_every_token_of_y_is_in_the_chunk_of_its_line():
         assert (chunks.chunk_id[0, g, len(texts[g]) :] == 2).all()
     assert chunks.length[0, 0, oracle.SPARE] > 0
     assert scores.value[0].tolist() == [[5, 1], [5, 0 if chunks.length[0, 1, oracle.SPARE] == 0 else 1]]
-    assert IMPORTANCE.keys() >= NEEDLESS
+
+
+def test_what_is_not_needed_is_charged():
+    """Catches a chain that is free because it is garbled, or written twice: the ceiling would not be one."""
+    problem = Problem("a", "3;A+5;B*2;", "2")
+    texts = ["A3+5=1\nB1*2=2\n\\boxed{2}", "A3+5=1\nA3+5=1\nB2*1=2\n\\boxed{2}"]
+    rollout, tokenizer = _rollout(texts), Bytes()
+    reasonings = [alignment.find_reasoning(ids, tokenizer) for ids in alignment.completion_ids(rollout)]
+    chunks, _ = oracle.true_chunks([problem], rollout, reasonings, tokenizer)
+    assert chunks.length[0].tolist() == [[14, 0], [7, 14]]

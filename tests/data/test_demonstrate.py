@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxreason.data.arithmetic import generate, parse
-from jaxreason.data.demonstrate import IMPORTANCE, NEEDLESS, Piece, demonstrate, label
+from jaxreason.data.demonstrate import IMPORTANCE, NEEDED, NEEDLESS, Piece, demonstrate, label, repeated
 from jaxreason.data.problems import Problem
 
 TOKEN = re.compile(r"\\boxed\{|[a-z]+ ?|\n|[^a-z\n]")
@@ -115,8 +115,23 @@ def test_lengths_leave_half_to_save(demonstrations):
 def test_all_kinds_occur(demonstrations):
     """Would catch a kind that can't be chosen any more."""
     kinds = {piece.kind for _, pieces in demonstrations for piece in pieces}
-    assert kinds == set(IMPORTANCE)
+    assert kinds == set(IMPORTANCE) - {"repeat"}
     assert set(IMPORTANCE) - NEEDLESS == {"step", "guess", "check", "answer"}
+
+
+def test_repeated_lines(demonstrations):
+    """Would catch repeats that the labels call needed, or an answer given twice."""
+    rng, added = np.random.default_rng(0), 0
+    for problem, pieces in demonstrations[:300]:
+        more = repeated(pieces, rng, 0.5)
+        assert label(problem.question, "".join(piece.text for piece in more)) == more
+        assert [p for p in more if p.kind in NEEDED] == [p for p in pieces if p.kind in NEEDED]
+        assert more[-1] == pieces[-1]
+        added += len(more) - len(pieces)
+    assert added / sum(
+        p.kind in NEEDED - {"answer"} for _, some in demonstrations[:300] for p in some
+    ) == pytest.approx(0.5, abs=0.06)
+    assert repeated(pieces, rng, 0.0) == pieces
 
 
 def test_same_generator_same_demonstration():
@@ -135,7 +150,9 @@ QUESTION = "3;A+5;B*4+6-1;"
         ("", []),
         ("A3+5=1\nB1*4+6-1=3?\nwait 1*4=4 4+6=3 3-1=2\n\\boxed{2}", ["step", "guess", "check", "answer"]),
         ("A3+5=2\n", ["step"]),  # a wrong step is a step
-        ("A3+5=1\nA3+5=1\n", ["step", "malformed"]),  # once is enough
+        ("A3+5=1\nA3+5=1\n", ["step", "repeat"]),  # once is enough
+        ("A3+5=1\nA3+5=2\n", ["step", "malformed"]),  # nor twice with another result
+        ("B1*4+6-1=3?\nB1*4+6-1=3?\nwait 1*4=4 4+6=3 3-1=2\n", ["guess", "repeat", "check"]),
         ("0*6=0\n0*6=0\n", ["malformed"] * 2),  # not the question's work, however true
         ("B1*4+6-1=3\nA3+5=1\n", ["guess", "malformed"]),  # skipping ahead is allowed, going back is not
         ("wait 1*4=4 4+6=3 3-1=2\n", ["malformed"]),  # nothing to check yet
