@@ -24,7 +24,7 @@ QUICKSTART = [
     "--grpo.loss_type=dapo",
     "--reward.alpha=2.5",
     "--reward.alpha_warmup_steps=2",
-    "--reward.gate=correct",
+    "--reward.gate=among_correct",
     "--optimizer.lr_scheduler_type=linear",
 ]
 

@@ -40,13 +40,13 @@ def outcome() -> learning.Outcome:
     )
 
 
-def advantages(credit: str, seen: learning.Outcome | None = None) -> np.ndarray:
+def advantages(credit: str, seen: learning.Outcome | None = None, **reward) -> np.ndarray:
     _, found, _ = learning.signal(
         seen or outcome(),
         jnp.float32(0.4),
         initial_ratio(),
         jax.random.key(0),
-        reward=RewardConfig(preset="guarded"),
+        reward=RewardConfig(preset="guarded", **reward),
         grpo=GRPOConfig(credit=credit, scale_rewards="none"),
         preset=PRESETS["guarded"],
         max_length=T,
@@ -76,3 +76,26 @@ def test_a_row_without_scores_falls_back_to_the_sequence(row):
     value = jnp.where(valid[..., None], seen.scores.value, 0)
     found = advantages("chunk", dataclasses.replace(seen, scores=Scores(value=value, valid=valid)))
     assert len(set(found[row].tolist())) == 1
+
+
+def one_wrong(row: int) -> learning.Outcome:
+    seen = outcome()
+    return dataclasses.replace(seen, correct=seen.correct.at[0, row].set(False))
+
+
+@pytest.mark.parametrize("credit", ["chunk", "sequence"])
+def test_lengths_are_compared_among_right_answers(credit):
+    """Catches a wrong answer that gains by costing nothing: the only right one has nothing to be compared with, so each
+    has its outcome's advantage and no more, where `correct` gives the wrong one 0.05 and takes them from the right."""
+    found = advantages(credit, one_wrong(1), gate="among_correct")
+    np.testing.assert_allclose(found, np.broadcast_to([[0.5], [-0.5]], (2, T)), atol=TOLERANCE["elementwise"])
+    plain = advantages("sequence", one_wrong(1), gate="correct")
+    np.testing.assert_allclose(plain, np.broadcast_to([[0.45], [-0.45]], (2, T)), atol=TOLERANCE["elementwise"])
+
+
+@pytest.mark.parametrize("credit", ["chunk", "sequence"])
+def test_all_right_is_the_same_under_every_gate(credit):
+    """Catches a gate that changes groups without a wrong answer."""
+    found = [advantages(credit, gate=gate) for gate in ("none", "correct", "among_correct")]
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], atol=TOLERANCE["elementwise"])
