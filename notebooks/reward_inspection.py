@@ -390,7 +390,33 @@ plt.show()
 # Credit is moved, none is made. Over its chunks and its end, an answer's length advantages add up to what the sequence
 # gets (`advantage.chunk_credit` has the derivation, and its bias).
 #
-# ## 8. Sensitivities
+# ## 8. When a price makes being wrong pay
+#
+# `reward.gate` says whose length counts, and against whose. With `"none"` a short wrong answer is better than a long
+# wrong one. With `"correct"` wrong answers pay nothing, and so gain whatever the right ones pay on average: at a price
+# of 1 / (mean f) both kinds are worth the same, and above it the update makes wrong answers likelier. With
+# `"among_correct"` the lengths of right answers are compared with each other only, so over the right answers they sum
+# to nothing, whatever the price. Below: the train problem, the mean over its two right and its two wrong answers.
+
+# %%
+prices = jnp.linspace(0.0, 12.0, 49)
+fig, axes = plt.subplots(1, 3, figsize=(9, 2.9), sharex=True, sharey=True)
+for ax, gate in zip(axes, ("none", "correct", "among_correct"), strict=True):
+    gated = dataclasses.replace(config, preset="lp", gate=gate)
+    by_price = functools.partial(signal, seen, reward=gated, grpo=grpo, preset=PRESETS["lp"])
+    first_AG = np.asarray(jax.vmap(lambda a, f=by_price: f(a)[1].token["reason"][1, :, 0])(prices))
+    ax.axhline(0, color="#e6e6e1", linewidth=1)
+    for kind, right, colour, style in (("right", True, BLUE, "-"), ("wrong", False, ORANGE, "--")):
+        ax.plot(prices, first_AG[:, correct_PG[1] == right].mean(1), style, color=colour, label=kind)
+    ax.set(title=f'gate="{gate}"', xlabel="alpha")
+    if gate == "among_correct":
+        np.testing.assert_allclose(first_AG[:, correct_PG[1]].mean(1), 0.5, atol=1e-5)
+axes[0].set_ylabel("mean advantage")
+axes[0].legend(loc="lower left")
+plt.show()
+
+# %% [markdown]
+# ## 9. Sensitivities
 #
 # What would one different score have changed? Each chunk of the wordiest pencil answer is given every score in turn.
 
