@@ -82,7 +82,7 @@ def test_reward_inspection_shows_what_it_computes(monkeypatch):
     figures are of an older reward."""
     committed, now = _committed("reward_inspection"), _executed("reward_inspection", monkeypatch)
     assert _printed(now) == _printed(committed)
-    assert len(_pictures(now)) == len(_pictures(committed)) == 7
+    assert len(_pictures(now)) == len(_pictures(committed)) == 8
     assert all(picture.startswith(b"\x89PNG") for picture in _pictures(committed))
 
 
