@@ -10,7 +10,7 @@ Tables = Sequence[tuple[str, list[str], list[list[str]]]]
 
 
 def tables(found: dict[str, Any]) -> Tables:
-    """The tables of a comparison: chosen alphas on the final problems, robustness, and every row on the tuning ones."""
+    """The tables of a comparison: chosen alphas on the final problems, robustness, and every row on both kinds."""
     where = "final problems" if found["final_problems"] else "problems that alphas were chosen on, too"
     sources = _sources(found["rows"])
     few = f"{found['within_points']:g} points"
@@ -33,10 +33,13 @@ def tables(found: dict[str, Any]) -> Tables:
         for name, choice in found["methods"].items()
         if any(row["alpha"] is not None for row in found["rows"] if row["method"] == name)
     ]
-    every = [
-        [row["method"], *_cells(row, "tuning", sources), f"{row['collapsed']} of {len(row['seeds'])}"]
-        for row in found["rows"]
-    ]
+
+    def every(problems: str) -> list[list[str]]:
+        return [
+            [row["method"], *_cells(row, problems, sources), f"{row['collapsed']} of {len(row['seeds'])}"]
+            for row in found["rows"]
+        ]
+
     head = ["method", "alpha", "sampled %", "tokens", "greedy %", "tokens", "s a step"]
     last = [source.rsplit("/", maxsplit=1)[-1] for source in sources]
     shown = last if len(set(last)) == len(last) else sources
@@ -48,7 +51,12 @@ def tables(found: dict[str, Any]) -> Tables:
             ["method", "best %", "alphas", "range"],
             robust,
         ),
-        ("Every alpha, on the problems held out for tuning", [*head, "collapsed"], every),
+        *(
+            [("Every alpha, on the final problems", [*head, "collapsed"], every("final"))]
+            if found["final_problems"]
+            else []
+        ),
+        ("Every alpha, on the problems held out for tuning", [*head, "collapsed"], every("tuning")),
     ]
 
 

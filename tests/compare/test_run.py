@@ -285,6 +285,12 @@ def test_a_grid_really_trained_and_stopped_in_between(tmp_path, capsys, monkeypa
     assert [cell["status"] for cell in found["cells"]] == ["finished"] * 4
     cell = tmp_path / "out" / "cells" / "grpo-seed1"
     assert json.loads(next((cell / "evaluation").glob("final_*.json")).read_text())["table"]["problems"] == 12
+    written = (tmp_path / "out" / "results.md").read_text()
+    on_final, on_tuning = (
+        written.split(f"**Every alpha, on the {which}")[1] for which in ("final", "problems held out")
+    )
+    assert on_final.count("| lp | 0.5 |") == 2, "the final figures of every alpha, not of the chosen ones alone"
+    assert on_tuning.count("| lp | 0.5 |") == 1
     used = {id(one): one for one in made if one.update._cache_size()}
     assert [one.update._cache_size() for one in used.values()] == [1], "a cell traced its update anew"
     straight = tmp_path / "straight"
