@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxreason.agents import alignment, asking, constraints, prompts
 from jaxreason.agents.alignment import Reasoning, Scoring, Segmentation
-from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT, score_limit, segment_limit, token_limits
+from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT, Role, score_limit, segment_limit, token_limits
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
@@ -204,32 +204,14 @@ def ask_helpers(
 
 def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock, wait) -> Episode:
     """Ask for a split of every wanted y and read it."""
-    P, G = episode.shape
-    longest = config.sampling.max_completion_length
-    ys = [r if want else None for r, want in zip(episode.reasonings, wanted, strict=True)]
-    texts = prompts.render_segment([y.text if y else "" for y in ys], config.agents, tokenizer)
-    encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
-    rows = [ids if y else [] for y, ids in zip(ys, encoded, strict=True)]
-    tags = constraints.tag_tokens(tokenizer)
-    lengths = [len(y.ids) if y else 0 for y in ys]
-    constraint = None
-    if config.agents.decoding == "constrained":
-        constraint = constraints.segment_constraint([y.ids if y else [] for y in ys], tokenizer, max_tokens=longest)
-    asked, rollout = asking.ask(
-        params,
-        rows,
-        longest + asking.frame(prompts.render_segment([""], config.agents, tokenizer), tokenizer),
-        segment_limit(np.array(lengths), config.agents, tag_tokens=tags),
-        token_limits(config, tag_tokens=tags)[SEGMENT.name],
-        key,
-        config,
-        tokenizer,
-        constraint,
-        (P, G),
-        wait,
+    texts = prompts.render_segment([y.text for y in episode.reasonings], config.agents, tokenizer)
+    frame = asking.frame(prompts.render_segment([""], config.agents, tokenizer), tokenizer)
+    longest = frame + config.sampling.max_completion_length
+    asked, rollout, lengths = _ask_about_y(
+        params, episode, wanted, SEGMENT, texts, longest, key, config, tokenizer, wait
     )
     clock.lap("segment")
-    T = episode.rollouts[REASON.name].tokens.shape[2]
+    P, G, T = episode.rollouts[REASON.name].tokens.shape
 
     def read(part: slice):
         answers, ended = asking.texts_of(rollout, lengths, tokenizer, part)
@@ -246,6 +228,41 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
         rollouts=episode.rollouts | {SEGMENT.name: rollout},
         segmentation=segmentation,
     )
+
+
+def _ask_about_y(
+    params, episode: Episode, wanted, role: Role, texts: list[str], longest: int, key, config: Config, tokenizer, wait
+) -> tuple[PromptBatch, Rollout, list[int]]:
+    """Ask a helper that writes y again, split, about the wanted rows: prompts, answers, and the tokens of each y.
+
+    Args:
+      texts: a prompt a row; those of rows that are not wanted are not read.
+      longest: tokens such a prompt can have.
+    """
+    encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
+    rows = [ids if want else [] for want, ids in zip(wanted, encoded, strict=True)]
+    ys = [y.ids if want else [] for want, y in zip(wanted, episode.reasonings, strict=True)]
+    scored = role == ANNOTATE
+    tags = constraints.tag_tokens(tokenizer, scored=scored)
+    constraint = None
+    if config.agents.decoding == "constrained":
+        most = config.sampling.max_completion_length
+        constraint = constraints.segment_constraint(ys, tokenizer, max_tokens=most, scored=scored)
+    lengths = [len(ids) for ids in ys]
+    asked, rollout = asking.ask(
+        params,
+        rows,
+        longest,
+        segment_limit(np.array(lengths), config.agents, tag_tokens=tags),
+        limits_of_roles(config, tokenizer)[role.name],
+        key,
+        config,
+        tokenizer,
+        constraint,
+        episode.shape,
+        wait,
+    )
+    return asked, rollout, lengths
 
 
 def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Clock, wait) -> Episode:
@@ -287,34 +304,12 @@ def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Cloc
 
 def _annotate(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock, wait) -> Episode:
     """Ask for a split of every wanted y with a score of each chunk, and read both."""
-    P, G = episode.shape
-    longest = config.sampling.max_completion_length
-    ys = [r if want else None for r, want in zip(episode.reasonings, wanted, strict=True)]
-    texts = annotate_prompts(episode, config, tokenizer)
-    encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
-    rows = [ids if y else [] for y, ids in zip(ys, encoded, strict=True)]
-    tags = constraints.tag_tokens(tokenizer, scored=True)
-    lengths = [len(y.ids) if y else 0 for y in ys]
-    constraint = None
-    if config.agents.decoding == "constrained":
-        constraint = constraints.segment_constraint(
-            [y.ids if y else [] for y in ys], tokenizer, max_tokens=longest, scored=True
-        )
-    asked, rollout = asking.ask(
-        params,
-        rows,
-        annotate_prompt_limit(config, tokenizer),
-        segment_limit(np.array(lengths), config.agents, tag_tokens=tags),
-        token_limits(config, scored_tag_tokens=tags)[ANNOTATE.name],
-        key,
-        config,
-        tokenizer,
-        constraint,
-        (P, G),
-        wait,
+    texts, longest = annotate_prompts(episode, config, tokenizer), annotate_prompt_limit(config, tokenizer)
+    asked, rollout, lengths = _ask_about_y(
+        params, episode, wanted, ANNOTATE, texts, longest, key, config, tokenizer, wait
     )
     clock.lap("annotate")
-    T = episode.rollouts[REASON.name].tokens.shape[2]
+    P, G, T = episode.rollouts[REASON.name].tokens.shape
 
     def read(part: slice):
         answers, ended = asking.texts_of(rollout, lengths, tokenizer, part)
