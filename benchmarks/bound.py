@@ -47,8 +47,8 @@ def thoughts(problems: list[Problem], check: float, place: stored.Place) -> tupl
     """Mean tokens of thoughts without needless lines, and how many end rightly."""
     rng, tokens, right = np.random.default_rng(0), [], []
     for problem in problems:
-        guess = place.config.data.right_guess
-        *lines, answer = demonstrate.demonstrate(problem, rng, right_guess=guess, verbosity=0.0, check=check)
+        guess = place.config.data.right_guesses
+        *lines, answer = demonstrate.demonstrate(problem, rng, right_guesses=guess, verbosity=0.0, check=check)
         tokens.append(len(place.tokenizer.encode_batch(["".join(line.text for line in lines)])[0]))
         right.append(answer.text == f"\\boxed{{{problem.answer}}}")
     return statistics.mean(tokens), statistics.mean(right)

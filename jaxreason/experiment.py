@@ -120,7 +120,8 @@ def demonstrations(config: DataConfig) -> list[tuple[Problem, list[Piece]]]:
     """Demonstrated problems of the built-in task, for the reasoner's supervised start. None of them is held out."""
     asked = arithmetic.generate(config.demonstrations, seed=config.seed, levels=config.levels, split="demo")
     rng = np.random.default_rng([config.seed, 1])
-    return [(problem, demonstrate(problem, rng, right_guess=config.right_guess)) for problem in asked]
+    shares = {"right_guesses": config.right_guesses, "check": config.checked_guesses}
+    return [(problem, demonstrate(problem, rng, **shares)) for problem in asked]
 
 
 def helper_demonstrations(config: DataConfig) -> list[tuple[Problem, list[Piece]]]:
@@ -133,7 +134,9 @@ def helper_demonstrations(config: DataConfig) -> list[tuple[Problem, list[Piece]
     rng = np.random.default_rng([config.seed, 2])
 
     def varied(problem: Problem) -> list[Piece]:
-        pieces = demonstrate(problem, rng, right_guess=config.right_guess, verbosity=rng.random(), check=rng.random())
+        pieces = demonstrate(
+            problem, rng, right_guesses=config.right_guesses, verbosity=rng.random(), check=rng.random()
+        )
         return repeated(pieces, rng, MOST_REPEATED * rng.random())
 
     return [(problem, varied(problem)) for problem in asked]

@@ -26,8 +26,10 @@ class DataConfig:
     """built-in task: seed of the generator"""
     levels: tuple[int, ...] = (1, 2, 3)
     """built-in task: which levels, in equal shares"""
-    right_guess: float = 0.5
-    """built-in task: how often a guess that is demonstrated is right; the others are uniform over the wrong digits"""
+    right_guesses: float = 0.5
+    """built-in task: share of the guesses demonstrated that are right; the others are uniform over the wrong digits"""
+    checked_guesses: float = 0.45
+    """built-in task: share of the guesses that are checked in what the reasoner is shown"""
     prompts_per_step: int = 16
     """problems P in a step"""
     max_prompt_length: int = 48
@@ -38,7 +40,8 @@ class DataConfig:
         require(self.max_prompt_length >= 1, "data.max_prompt_length", "at least 1", self.max_prompt_length)
         require(self.test_size >= 0, "data.test_size", "at least 0", self.test_size)
         require(self.seed >= 0, "data.seed", "at least 0", self.seed)
-        require(0 <= self.right_guess <= 1, "data.right_guess", "in 0..1", self.right_guess)
+        for name in ("right_guesses", "checked_guesses"):
+            require(0 <= getattr(self, name) <= 1, f"data.{name}", "in 0..1", getattr(self, name))
         for name in ("train_size", "demonstrations", "helper_demonstrations"):
             require(getattr(self, name) >= 1, f"data.{name}", "at least 1", getattr(self, name))
         require(

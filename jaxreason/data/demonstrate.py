@@ -49,11 +49,9 @@ NEEDED = frozenset(IMPORTANCE) - NEEDLESS
 SYMBOLS = ("\n", "\\boxed{", "}", "+", "-", "*", "=", "?", ";", *LETTERS, *map(str, range(MODULUS)))
 """What a tokenizer for this task should hold as single tokens; words come of themselves."""
 
-CHECK = 0.45
-"""Probability that a guess is checked. Going on without must be likelier, (1 - CHECK) * RESTATE_UNCHECKED, or a greedy
-policy would check from the start and have nothing to learn."""
 RESTATE_UNCHECKED = 0.95
-"""Probability that a guess that isn't checked is directly followed by a restatement."""
+"""Probability that a guess that isn't checked is directly followed by a restatement. By default that is likelier than a
+check, or a greedy policy would check from the start and have nothing to learn."""
 NEEDLESS_LINES = {0: (3, 4), 1: (8, 10), 2: (12, 14)}
 """Hard steps of the question (2 stands for more as well) -> fewest and most needless lines, uniform. A number for the
 whole text rather than a probability a step, so that lengths within a level stay close together."""
@@ -76,16 +74,16 @@ def demonstrate(
     problem: Problem,
     rng: np.random.Generator,
     *,
-    right_guess: float = 0.5,
+    right_guesses: float = 0.5,
     verbosity: float = 1.0,
-    check: float = CHECK,
+    check: float = 0.45,
 ) -> list[Piece]:
     """Solve a problem wordily. The last piece is the answer reached, right or wrong, without a newline.
 
     Args:
       problem: of the built-in task; only its question is read.
       rng: decides on guesses, checks and everything needless.
-      right_guess: probability that a guess is right; a wrong one is uniform over the other digits.
+      right_guesses: probability that a guess is right; a wrong one is uniform over the other digits.
       verbosity: share of the usual number of needless lines, 0..1.
       check: probability that a guess is checked.
 
@@ -95,7 +93,7 @@ def demonstrate(
     value, steps = parse(problem.question)
     solved = []
     for letter, step in zip(LETTERS, steps, strict=False):
-        work, value = _solve(letter, value, step, rng, right_guess, verbosity, check)
+        work, value = _solve(letter, value, step, rng, right_guesses, verbosity, check)
         solved.append(work)
     for work in _choose_needless(solved, rng, verbosity):
         work.pieces.append(work.needless(rng))
@@ -142,7 +140,7 @@ def _solve(
     value: int,
     step: Step,
     rng: np.random.Generator,
-    right_guess: float,
+    right_guesses: float,
     verbosity: float,
     check: float,
 ) -> tuple[_Work, int]:
@@ -152,7 +150,7 @@ def _solve(
         allowed = {"restate", "filler", "recheck", "detour"}
         return _Work([Piece("step", f"{letter}{chain}\n")], right, chain, allowed), right
     guessed = right
-    if rng.random() >= right_guess:
+    if rng.random() >= right_guesses:
         guessed = (right + int(rng.integers(1, MODULUS))) % MODULUS
     pieces = [Piece("guess", f"{letter}{value}{_operations(step)}={guessed}?\n")]
     allowed = {"restate", "filler", "detour"}
