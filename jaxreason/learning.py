@@ -104,7 +104,13 @@ def signal(
     # Compiled once for all alphas and phis: the configuration's own are not read behind this line.
     same = RewardConfig()
     fixed = dataclasses.replace(
-        reward, alpha=same.alpha, alpha_warmup_steps=0, target_tokens=0.0, target_reduction=0.0, phi=same.phi
+        reward,
+        alpha=same.alpha,
+        alpha_warmup_steps=0,
+        target_tokens=0.0,
+        target_reduction=0.0,
+        target_steps=0,
+        phi=same.phi,
     )
     phi = jnp.asarray(reward.phi, jnp.float32)
     return _signal(

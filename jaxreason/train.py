@@ -98,8 +98,10 @@ def step(
         shown = teaching.corrected(played, contribution_PGK, scale, tools.learners[-1], helper_params, exp.tokenizer)
         clock.lap("contribution")
 
-    alpha = config.reward.alpha if state.budget is None else float(state.budget.alpha)
-    alpha *= min(1.0, (number + 1) / max(1, config.reward.alpha_warmup_steps))
+    if state.budget is None:
+        alpha = config.reward.alpha * min(1.0, (number + 1) / max(1, config.reward.alpha_warmup_steps))
+    else:
+        alpha = float(state.budget.alpha)
     truth = None
     if preset.labelled:
         truth = oracle.true_chunks(problems, played.rollouts["reason"], played.reasonings, exp.tokenizer)
@@ -134,12 +136,14 @@ def step(
         row |= stepmetrics.label_row(played, exp.tokenizer)
     budget_state = state.budget
     if budget_state is not None:
+        share = jnp.float32(budget.approached(config.reward, number, config.run.max_steps))
         if not total["not_finite"][0]:
             length = jnp.float32(row["reason/completions/mean_length"])
-            budget_state = budget.update(budget_state, length, jnp.float32(config.reward.alpha))
+            budget_state = budget.update(budget_state, length, jnp.float32(config.reward.alpha), share)
         row |= {
             "budget/alpha": alpha,
             "budget/tokens": float(jnp.exp(budget_state.log_tokens)),
+            "budget/aim": float(budget.aim(budget_state, share)),
             "budget/target": float(budget_state.target),
         }
     seconds = {k: v for k, v in clock.seconds.items() if k != "episode"} | played.seconds

@@ -125,16 +125,18 @@ def test_alpha_and_the_learning_rate_in_the_log_are_those_used(warm, tmp_path):
 
 def test_a_budget_moves_alpha_and_survives_a_stop(warm, tmp_path, capsys):
     """Catches a controller that is not saved, is updated before it is used, or reads another length than the log's."""
-    settings = ["--reward.preset=lp", "--reward.target_reduction=0.5", "--run.save_steps=1"]
+    settings = ["--reward.preset=lp", "--reward.target_reduction=0.5", "--reward.target_steps=3", "--run.save_steps=1"]
     straight, folder = (runs.begin(warm, tmp_path / name) for name in ("straight", "run"))
     assert runs.train(straight, *settings) == 0
     found = runs.rows(straight)
     start = json.loads((straight / "evaluation" / "step_000000.json").read_text())["table"]["mean_tokens"]
     state = budget.initial(start / 2, start)
-    for row in found:
+    for number, row in enumerate(found):
+        share = jnp.float32(min(1.0, (number + 1) / 3))
         assert row["budget/target"] == pytest.approx(start / 2)
+        assert row["budget/aim"] == pytest.approx(start * 0.5 ** float(share))
         assert row["budget/alpha"] == row["alpha"] == pytest.approx(float(state.alpha))
-        state = budget.update(state, jnp.float32(row["reason/completions/mean_length"]), jnp.float32(0.2))
+        state = budget.update(state, jnp.float32(row["reason/completions/mean_length"]), jnp.float32(0.2), share)
         assert row["budget/tokens"] == pytest.approx(float(jnp.exp(state.log_tokens)))
     assert found[0]["alpha"] == 0 < found[-1]["alpha"]
     assert runs.train(folder, *settings, "--run.max_steps=2") == 0

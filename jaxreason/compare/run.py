@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jaxreason import basemodel, experiment, runfolder
 from jaxreason.compare.grid import Cell, Final, Grid
-from jaxreason.config import Config, ModelConfig, RewardConfig
+from jaxreason.config import Config, ModelConfig
 from jaxreason.data import arithmetic, problems
 from jaxreason.data.problems import Problem
 from jaxreason.evaluation import stored
@@ -116,10 +116,9 @@ def _time_left(cells: Sequence[Cell], left: Sequence[Cell]) -> str:
 
 def start_of(config: Config) -> str:
     """What the policy before step 0 and its evaluation depend on, as a short name; equal names share a start."""
-    same = dataclasses.replace(RewardConfig(), require_eos=config.reward.require_eos)
     parts = [
         config.run.seed,
-        same,
+        config.reward.require_eos,  # all that an evaluation reads of the reward
         config.model,
         config.helper_model,
         config.tokenizer,

@@ -17,11 +17,13 @@ class RewardConfig:
     alpha: float = 0.2
     """weight of the length penalty; beside a budget, which moves it, the scale: it is at most 1.5 times this"""
     alpha_warmup_steps: int = 0
-    """steps over which alpha rises from 0"""
+    """steps over which alpha rises from 0; not beside a budget, see target_steps"""
     target_tokens: float = 0.0
     """budget instead of alpha: mean tokens of a completion that alpha is moved to reach; 0: none"""
     target_reduction: float = 0.0
     """the same as the share of the starting policy's mean tokens to save; 0: none"""
+    target_steps: int = 0
+    """steps over which a budget comes down from the starting policy's mean tokens; 0: two thirds of run.max_steps"""
     phi: tuple[float, float, float, float, float] = (1.0, 0.75, 0.5, 0.25, 0.0)
     """penalty weight of importance 1 to 5"""
     centred_phi: bool = False
@@ -78,6 +80,7 @@ class RewardConfig:
         tokens, reduction = self.target_tokens, self.target_reduction
         require(tokens == 0 or tokens >= 1, "reward.target_tokens", "0 or at least 1 token", tokens)
         require(0 <= reduction < 1, "reward.target_reduction", "in [0, 1)", reduction)
+        require(self.target_steps >= 0, "reward.target_steps", "at least 0", self.target_steps)
         require(not (tokens and reduction), "reward.target_tokens", "0 beside reward.target_reduction", tokens)
         if self.has_budget:
             require(

@@ -8,18 +8,22 @@ what a user pays for as well.
 
 Alpha is found by the method of multipliers for an inequality:
 
-    alpha   =  max(0, multiplier + PUSH * unit * e),     e = log(mean tokens / B), a moving average
-    multiplier  <-  max(0, multiplier + STEP * unit * clip(e, -NEAR, NEAR)),     both at most CEILING * unit
+    aim     =  B, approached from the starting policy's mean in equal factors over reward.target_steps
+    alpha   =  max(0, multiplier + PUSH * unit * e),     e = log(mean tokens / aim), a moving average
+    multiplier  <-  max(0, multiplier + STEP * unit * clip(e, -NEAR, NEAR)),     both at most CEILING * unit, and the
+                    multiplier once the aim is B: on the way it would gather what keeps lengths falling
 
 - `unit` is reward.alpha, the price that a run without a budget would pay: prices have no scale of their own.
 - Dual ascent alone (PUSH 0) swings: lengths answer late, and the multiplier rises on until they have. For lengths that
   approach -g * alpha with a lag of tau steps, the loop is tau s^2 + (1 + g PUSH) s + g STEP, whose damping is at least
   sqrt(PUSH / (STEP tau)) whatever the gain g: with PUSH / STEP = 50 steps no lag of up to 50 steps overshoots.
-- NEAR: on the way from a long start the push decides alone; a multiplier that had grown all the way would still be
-  paid on arrival.
+- NEAR: where lengths are far behind the aim the push decides alone; a multiplier that had grown all the way would still
+  be paid on arrival.
 - Alpha has to be gone by the time that the budget is met, not to begin to sink there: a policy that has learnt to be
   short does not grow again for want of a price. That is what the push does, being 0 at the budget and negative below
   it. Simulated policies of that kind end below a mild budget where alpha moves by factors only.
+- The aim moves because the policy has momentum: the optimiser's own, about ten steps, goes on after alpha has gone. A
+  quickstart asked for 30 % fewer tokens at once was there after 14 steps and 25 % below two steps later, to stay.
 
 On simulated lengths, with lags of 3 to 25 steps, prices whose effect differs several-fold, policies that hardly grow
 again, and noise of a tenth, budgets of 80, 60 and 50 % were met within 5 %, after going below them by up to a tenth
@@ -53,6 +57,7 @@ class BudgetState:
     alpha: jax.Array  # float32 [], at least 0; what the next step pays
     multiplier: jax.Array  # float32 [], at least 0; alpha's part that stays when the budget is met
     log_tokens: jax.Array  # float32 [], moving average of log(mean tokens of a completion)
+    begun: jax.Array  # float32 [], log of the starting policy's mean tokens
     target: jax.Array  # float32 [], B in tokens
 
 
@@ -67,6 +72,7 @@ def initial(target: float, tokens: float) -> BudgetState:
         alpha=jnp.zeros((), jnp.float32),
         multiplier=jnp.zeros((), jnp.float32),
         log_tokens=jnp.log(jnp.float32(tokens)),
+        begun=jnp.log(jnp.float32(tokens)),
         target=jnp.float32(target),
     )
 
@@ -88,21 +94,34 @@ def target_of(config: RewardConfig, tokens: float) -> float:
     return target
 
 
+def approached(config: RewardConfig, number: int, max_steps: int) -> float:
+    """How far the aim has come from the starting policy's tokens to B by the end of step `number`, 0..1."""
+    steps = config.target_steps or max(1, (2 * max_steps) // 3)
+    return min(1.0, (number + 1) / steps)
+
+
+def aim(state: BudgetState, share: jax.Array) -> jax.Array:
+    """What lengths should be by now, float32 [] tokens; `share` is `approached`."""
+    return jnp.exp(state.begun + share * (jnp.log(state.target) - state.begun))
+
+
 @jax.jit
-def update(state: BudgetState, tokens: jax.Array, unit: jax.Array) -> BudgetState:
+def update(state: BudgetState, tokens: jax.Array, unit: jax.Array, share: jax.Array) -> BudgetState:
     """Take in one step's mean length.
 
     Args:
       tokens: float [], mean tokens of the step's completions; below 1 counts as 1.
       unit: float [], the scale of alpha, above 0.
+      share: float [], see `approached`.
     """
-    chex.assert_rank([tokens, unit], 0)
+    chex.assert_rank([tokens, unit, share], 0)
     now = DECAY * state.log_tokens + (1 - DECAY) * jnp.log(jnp.maximum(jnp.float32(tokens), 1.0))
-    excess = now - jnp.log(state.target)
+    excess = now - jnp.log(aim(state, share))
     highest = CEILING * unit
-    multiplier = jnp.clip(state.multiplier + STEP * unit * jnp.clip(excess, -NEAR, NEAR), 0.0, highest)
+    moved = jnp.where(share < 1, 0.0, STEP * unit * jnp.clip(excess, -NEAR, NEAR))
+    multiplier = jnp.clip(state.multiplier + moved, 0.0, highest)
     alpha = jnp.clip(multiplier + PUSH * unit * excess, 0.0, highest)
-    return BudgetState(alpha=alpha, multiplier=multiplier, log_tokens=now, target=state.target)
+    return BudgetState(alpha=alpha, multiplier=multiplier, log_tokens=now, begun=state.begun, target=state.target)
 
 
 def ceiling(unit: float) -> float:

@@ -20,12 +20,13 @@ def _state(multiplier, tokens, target):
         alpha=jnp.float32(0),
         multiplier=jnp.float32(multiplier),
         log_tokens=jnp.float32(math.log(tokens)),
+        begun=jnp.float32(math.log(START)),
         target=jnp.float32(target),
     )
 
 
-def _update(state, tokens, unit=1.0):
-    return budget.update(state, jnp.float32(tokens), jnp.float32(unit))
+def _update(state, tokens, unit=1.0, share=1.0):
+    return budget.update(state, jnp.float32(tokens), jnp.float32(unit), jnp.float32(share))
 
 
 @pytest.mark.parametrize(
@@ -99,21 +100,21 @@ PLANTS = {
 """Name -> how lengths answer, and the scale of alpha: about what halves them."""
 WEAK = PLANTS["weak"][0]
 STAYS_SHORT = _pushing(0.08, 0.01, needed=40.0, steps=250)
-WARMUP = 30
-"""Steps of reward.alpha_warmup_steps, as in the quickstart."""
+RAMP = 24
+"""Steps in which the aim comes down."""
 
 
-def _play(plant, target, *, noise, unit=1.0, steps=250, seed=0, state=None, first=0, log_length=None):
+def _play(plant, target, *, noise, unit=1.0, steps=250, seed=0, state=None, first=0, log_length=None, ramp=RAMP):
     """True mean length and alpha by step; a batch's mean is off by `noise`, and by its own draw for a step."""
     state = budget.initial(target, START) if state is None else state
     log_length = math.log(START) if log_length is None else log_length
     lengths, alphas = [], []
     for step in range(first, steps):
-        alpha = float(state.alpha) * min(1.0, (step + 1) / WARMUP)
+        alpha = float(state.alpha)
         lengths.append(math.exp(log_length))
         alphas.append(alpha)
         seen = math.exp(log_length + noise * np.random.default_rng([seed, step]).standard_normal())
-        state = _update(state, seen, unit)
+        state = _update(state, seen, unit, min(1.0, (step + 1) / ramp))
         log_length = plant(log_length, alpha, step)
     return np.array(lengths), np.array(alphas), state, log_length
 
@@ -142,12 +143,45 @@ def test_a_policy_that_hardly_grows_again_comes_back(target):
     assert lengths[-50:] == pytest.approx(np.full(50, target), rel=0.02)
 
 
+def _with_momentum():
+    """Lengths that go on falling when alpha has gone, as under Adam, and hardly grow again: what a quickstart does."""
+    speed = 0.0
+
+    def plant(log_length, alpha, step):
+        nonlocal speed
+        room = max(0.0, 1.0 - (46.0 / math.exp(log_length)) ** 4)
+        speed = 0.9 * speed + 0.1 * (0.002 - 0.045 * math.tanh(alpha) * room)
+        return log_length + speed
+
+    return plant
+
+
+@pytest.mark.parametrize("target", [70.0, 60.0, 50.0])
+def test_an_aim_that_comes_down_is_not_overshot_by_momentum(target):
+    """Catches an aim that stands at the budget from the start: momentum then carries lengths far below a mild one."""
+    lengths, _, _, _ = _play(_with_momentum(), target, noise=0.0, unit=2.5, steps=120, ramp=80)
+    assert lengths.min() > 0.9 * target, "overshoot"
+    assert lengths[-20:].mean() == pytest.approx(target, rel=0.05)
+    at_once, _, _, _ = _play(_with_momentum(), 70.0, noise=0.0, unit=2.5, steps=120, ramp=1)
+    assert at_once.min() < 0.85 * 70.0
+
+
+def test_the_aim():
+    """Catches a fall in equal steps of tokens, and a default that is not two thirds of the run."""
+    state = _state(0.0, START, 25.0)
+    assert [float(budget.aim(state, jnp.float32(s))) for s in (0.0, 0.5, 1.0)] == pytest.approx([START, 50.0, 25.0])
+    assert budget.approached(RewardConfig(target_steps=10), 4, 1000) == 0.5
+    assert budget.approached(RewardConfig(), 39, 90) == pytest.approx(40 / 60)
+    assert budget.approached(RewardConfig(), 80, 90) == 1.0
+    assert budget.approached(RewardConfig(), 0, 0) == 1.0
+
+
 def test_without_the_push_it_would_swing(monkeypatch):
     """That the bound of the test above is one that a wrong update misses: dual ascent alone."""
     plain = budget.update.__wrapped__
     monkeypatch.setattr(budget, "PUSH", 0.0)
     monkeypatch.setattr(budget, "update", jax.jit(lambda *given: plain(*given)))
-    lengths, _, _, _ = _play(STAYS_SHORT, 60.0, noise=0.0)
+    lengths, _, _, _ = _play(STAYS_SHORT, 60.0, noise=0.0, ramp=1)
     assert lengths.min() < 0.8 * 60.0
 
 
