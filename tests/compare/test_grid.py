@@ -44,10 +44,10 @@ def test_settings_of_the_file_stand_under_the_command_line_and_the_method(tmp_pa
 
 
 def test_the_comparison_that_ships():
-    """315 runs, and one start a seed for all but who plays the helpers: others would be compared from elsewhere."""
+    """345 runs, and one start a seed for all but who plays the helpers: others would be compared from elsewhere."""
     grid = load_grid(ROOT / "configs" / "compare_arithmetic.yaml")
-    assert len(grid.cells) == 5 * (3 + 10 * 6)
-    assert {cell.config.run.max_steps for cell in grid.cells if cell.method != "base"} == {300}
+    assert len(grid.cells) == 5 * (3 + 11 * 6)
+    assert {cell.config.run.max_steps for cell in grid.cells if cell.method != "base"} == {90}
     starts = {
         name: {start_of(c.config) for c in grid.cells if c.method == name} for name in {c.method for c in grid.cells}
     }
