@@ -50,7 +50,7 @@ def figures(rows: list[dict], trained: dict) -> list[str]:
 
 
 def draw(runs: dict[str, list[dict]], to: Path) -> None:
-    """Tokens with their budgets above, alpha below."""
+    """Tokens and what they should be by then above, alpha below."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -61,7 +61,7 @@ def draw(runs: dict[str, list[dict]], to: Path) -> None:
         colour, steps = COLOURS[n % len(COLOURS)], [row["step"] for row in rows]
         above.scatter(steps, [row["reason/completions/mean_length"] for row in rows], s=6, alpha=0.35, color=colour)
         above.plot(steps, [row["budget/tokens"] for row in rows], color=colour, label=name)
-        above.axhline(rows[-1]["budget/target"], color=colour, linestyle=":", linewidth=1)
+        above.plot(steps, [row["budget/aim"] for row in rows], color=colour, linestyle=":", linewidth=1.2)
         below.plot(steps, [row["budget/alpha"] for row in rows], color=colour)
     above.set_ylim(bottom=0)
     above.set_ylabel("tokens of a completion")
