@@ -20,8 +20,9 @@ MODEL = ModelConfig(
     vocab_size=64, hidden_size=D, num_hidden_layers=2, num_attention_heads=2, head_dim=8, remat=True,
     num_experts=E, num_experts_per_tok=2, moe_intermediate_size=F, initializer_range=0.2,
 )  # fmt: skip
-S = 12
-"""Tokens of a row."""
+S = 6
+"""Tokens of a row: few, so that float32 sums of gradients agree within the tolerance on any processor. Over 12 the
+scales of the first layer's norms, whose terms nearly cancel, were apart by 1.2e-6 on an AMD Zen 5."""
 pytestmark = [pytest.mark.slow, pytest.mark.optimised]
 
 
