@@ -12,9 +12,8 @@ import pytest
 from jaxreason.evaluation import stored
 from tests import killed, runs
 
-STEPS = 20
-"""Enough that a signal sent after the first checkpoint finds the run at work, and that ten kills, each of which may let
-a few steps by before it falls inside its phase, are over before the run is."""
+STEPS = 16
+"""Enough that a signal sent after the first checkpoint finds the run at work."""
 
 KILLS = 10
 
