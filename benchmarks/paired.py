@@ -1,6 +1,6 @@
 """Two methods of a comparison, seed by seed: the mean difference and its standard error.
 
-    python benchmarks/paired.py runs/compare_short guarded,5 lp,1
+    python benchmarks/paired.py runs/compare_arithmetic guarded,5 lp,5
 
 Sampled answers to the final problems, of the seeds that both have; overall and by source. Tokens as a share
 of the second's.

@@ -101,7 +101,7 @@ def _pack(items: list[PackItem], row_length: int) -> Rows:
 
 
 def make_optimizer(config: WarmupConfig) -> optax.GradientTransformation:
-    """Muon on the layers' matrices, AdamW on the rest; a short rise, then a linear fall to a tenth."""
+    """Muon on the layers' matrices, AdamW on the rest; a short rise, then a linear fall to a hundredth."""
     rise = max(1, config.max_steps // 20)
 
     def schedule(peak):
