@@ -18,8 +18,8 @@ where they are silent, with the configuration field where there is one:
  9. Who plays the helpers can be chosen: a policy of their own (agents.helper_policy), or one helper for both parts of
     the work (agents.helpers); the paper's are the policy itself, by two prompts.
 10. No KL term (grpo.beta) and an upper clip of 0.28 (grpo.epsilon_high), after the second paper.
-11. Whose lengths are compared (reward.gate) and where the length term goes (grpo.credit) can be chosen: the defaults are
-    the papers', everybody's and the whole chain; the quickstart compares right answers only and credits chunks.
+11. Whose lengths are compared (reward.gate) and where the length term goes (grpo.credit) can be chosen. The defaults
+    are the papers', everybody's and the whole chain; the quickstart compares right answers only and credits chunks.
 """
 
 import time
