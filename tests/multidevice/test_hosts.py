@@ -134,7 +134,10 @@ def test_two_processes_evaluate_what_one_evaluates(two, tmp_path):
     )
     assert (code, other_code) == (0, 0), said + other_said
     assert f"written to {together}" in screen
-    assert not [line for line in other_screen.splitlines() if "peer ranks" not in line]
+    # Gloo's threads may write over each other there, so what counts is that none of the command's own lines appears.
+    printed = {line for line in screen.splitlines() if line.strip() and "Gloo" not in line and "peer ranks" not in line}
+    assert len(printed) > 1, "process 0 prints its figures"
+    assert not printed & set(other_screen.splitlines()), "and no other does"
     assert not files[1].exists(), "process 0 writes"
     assert json.loads(together.read_text()) == json.loads(alone.read_text())
     assert together.with_suffix(".jsonl").read_text() == alone.with_suffix(".jsonl").read_text()
