@@ -88,11 +88,11 @@ def tokens_changed(relative: float | None) -> str:
 def duration(seconds: float | None) -> str | None:
     """Seconds as a person says them.
 
-    >>> duration(95), duration(7300), duration(None)
-    ('1.6 minutes', '2.0 hours', None)
+    >>> duration(1.34), duration(41), duration(95), duration(7300), duration(None)
+    ('1.3 seconds', '41 seconds', '1.6 minutes', '2.0 hours', None)
     """
     if seconds is None:
         return None
     if seconds < 60:
-        return f"{seconds:.0f} seconds"
+        return f"{seconds:.1f} seconds" if seconds < 10 else f"{seconds:.0f} seconds"
     return f"{seconds / 60:.1f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
