@@ -149,7 +149,8 @@ def main(args: argparse.Namespace) -> None:
     print(f"compile  {first['step'] - median['step']:6.1f} {unit}, first step {first_wall:.1f} s of wall time")
     # A forward and a backward pass are 6 operations a parameter and token; remat's second forward pass is not counted.
     products = 6 * size * P * G * (L + T) / median["update"]
-    print(f"speed    {P * G * T / median['rollout']:,.0f} tokens sampled a {unit}, update {products / 1e12:.2f} TFLOP/s")
+    sampled = P * G * T / median["rollout"]
+    print(f"speed    {sampled:,.0f} tokens sampled a {unit}, update {products / 1e12:.2f} TFLOP/s")
     print(f"memory   {_peak_bytes(args.platform) / 2**30:6.2f} GiB at its peak")
     print(f"gap      {max(gaps):.1e} nats a token between sampler and trainer, at most")
     if max(gaps) > GAP[args.platform, args.dtype]:
