@@ -44,9 +44,9 @@ def test_settings_of_the_file_stand_under_the_command_line_and_the_method(tmp_pa
 
 
 def test_the_comparison_that_ships():
-    """345 runs, and one start a seed for all but who plays the helpers: others would be compared from elsewhere."""
+    """315 runs, and one start a seed for all but who plays the helpers: others would be compared from elsewhere."""
     grid = load_grid(ROOT / "configs" / "compare_arithmetic.yaml")
-    assert len(grid.cells) == 5 * (3 + 11 * 6)
+    assert len(grid.cells) == 5 * (3 + 10 * 6)
     assert {cell.config.run.max_steps for cell in grid.cells if cell.method != "base"} == {90}
     starts = {
         name: {start_of(c.config) for c in grid.cells if c.method == name} for name in {c.method for c in grid.cells}
@@ -56,6 +56,13 @@ def test_the_comparison_that_ships():
     assert starts["separate"] == starts["separate_frozen"]
     assert len(starts["separate"] | starts["single_pass"] | starts["base"]) == 15
     assert len({cell.folder for cell in grid.cells}) == len(grid.cells)
+
+
+def test_the_gates_are_compared_from_the_same_starts():
+    """Or a difference between the two comparisons could be one between their starts."""
+    gate, plain = (load_grid(ROOT / "configs" / f"compare_{name}.yaml") for name in ("gate", "arithmetic"))
+    assert {cell.config.reward.gate for cell in gate.cells} == {"correct"}
+    assert {start_of(cell.config) for cell in gate.cells} < {start_of(cell.config) for cell in plain.cells}
 
 
 def test_a_start_is_shared_only_where_nothing_that_makes_it_differs(tmp_path):
