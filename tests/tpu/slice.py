@@ -161,9 +161,9 @@ class Slice:
         lines = (self.home(worker) / "argv").read_text().split("\0\n")
         return [line.split("\0") for line in lines if line]
 
-    def taken_away(self) -> None:
-        """The slice is pre-empted: its processes end at once, its disks are lost."""
-        self.scenario(state=["SUSPENDED"], node="PREEMPTED")
+    def taken_away(self, state: str) -> None:
+        """The slice is pre-empted: its processes end at once, its disks are lost; `state` of the queued resource."""
+        self.scenario(state=[state], node="PREEMPTED")
         self.kill()
         for home in self.fake.glob("worker[0-9]*"):
             shutil.rmtree(home, ignore_errors=True)

@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 from tests.tpu.test_scripts import printed
 
 
@@ -26,18 +28,22 @@ def test_a_dry_run_prints_the_calls_of_a_fresh_start(cloud):
     assert [call for i, call in enumerate(dry) if call not in dry[:i]] == kinds
 
 
-def test_a_slice_that_is_taken_away_is_replaced_and_the_run_goes_on(cloud):
-    """The point of it all: the new slice starts from the checkpoint in the bucket, not from step 0."""
+@pytest.mark.parametrize("state", ["SUSPENDED", "ACTIVE"])
+def test_a_slice_that_is_taken_away_is_replaced_and_the_run_goes_on(cloud, state):
+    """The point of it all: the new slice starts from the checkpoint in the bucket, not from step 0.
+
+    The queued resource may still be ACTIVE when its node is gone, and is when it was asked just before.
+    """
     cloud.behave("wait")
     process = cloud.start("babysit.sh", "configs/demo.yaml")
     copied = cloud.fake / "bucket/bucket/runs/demo/checkpoints/step"
     cloud.until(lambda: int(copied.read_text()) >= 3, "a copied checkpoint")
-    cloud.taken_away()
+    cloud.taken_away(state)
     cloud.until(lambda: (cloud.home() / "argv").exists(), "a second launch")
     cloud.behave("finish")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert "try-1 is SUSPENDED" in err
+    assert "the node of try-1 is PREEMPTED" in err or (state == "SUSPENDED" and "try-1 is SUSPENDED" in err)
     assert "making slice number 2" in err
     log = (cloud.home() / "jaxreason-state" / "log").read_text()
     begin = next(line for line in log.splitlines() if line.startswith("begin at step"))
