@@ -20,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxreason.data import arithmetic, demonstrate
 from jaxreason.data.problems import Problem
 from jaxreason.evaluation import stored
+from jaxreason.tasks.calculator import demonstrations
+from jaxreason.tasks.calculator import problems as arithmetic
 
 PROBLEMS = 1000
 
@@ -48,7 +49,7 @@ def thoughts(problems: list[Problem], check: float, place: stored.Place) -> tupl
     rng, tokens, right = np.random.default_rng(0), [], []
     for problem in problems:
         guess = place.config.data.right_guesses
-        *lines, answer = demonstrate.demonstrate(problem, rng, right_guesses=guess, verbosity=0.0, check=check)
+        *lines, answer = demonstrations.demonstrate(problem, rng, right_guesses=guess, verbosity=0.0, check=check)
         tokens.append(len(place.tokenizer.encode_batch(["".join(line.text for line in lines)])[0]))
         right.append(answer.text == f"\\boxed{{{problem.answer}}}")
     return statistics.mean(tokens), statistics.mean(right)

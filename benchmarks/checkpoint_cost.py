@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from jaxreason.checkpoint import open_checkpoints, size
+from jaxreason.run.checkpoint import open_checkpoints, size
 
 ARRAYS = 24
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jaxreason.monitor import NEEDLESS_LEFT
+from jaxreason.run.monitor import NEEDLESS_LEFT
 
 WINDOW = 20
 """Steps whose mean counts, for figures of training."""

@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.agents import prompts
-from jaxreason.data.demonstrate import NEEDLESS, label
 from jaxreason.evaluation import stored
 from jaxreason.parallel.mesh import on_mesh
 from jaxreason.policy import api
+from jaxreason.tasks.calculator.demonstrations import NEEDLESS, label
 
 BATCH = 64
 

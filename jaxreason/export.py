@@ -4,12 +4,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jaxreason import basemodel, experiment
 from jaxreason.config import Config, save
 from jaxreason.data import tokenizer
 from jaxreason.evaluation import stored
 from jaxreason.policy import huggingface
-from jaxreason.progress import Display
+from jaxreason.run import base_model, setup
+from jaxreason.run.progress import Display
 
 
 def export_run(
@@ -37,9 +37,9 @@ def export_run(
     config = stored.load_config(run)
     huggingface.refuse_target(to.expanduser())
     tok = tokenizer.load(config.tokenizer.path or run / "tokenizer")
-    config = experiment.with_vocabulary(config, tok)
+    config = setup.with_vocabulary(config, tok)
     params, number = stored.load_policy(run, config, step)
-    base = basemodel.recorded(run)
+    base = base_model.recorded(run)
     model = dataclasses.replace(config.model, max_position_embeddings=_places(config))
     with display.bar("export", huggingface.num_tensors(model), every=0) as advance:
         huggingface.export(

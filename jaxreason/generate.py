@@ -8,15 +8,15 @@ from collections.abc import Iterator
 import jax
 from rich.text import Text
 
-from jaxreason.agents import asking, prompts
 from jaxreason.agents import explain as helpers
+from jaxreason.agents import helper_sampling, prompts
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation import stored
-from jaxreason.interrupt import Interrupt, Stopped
 from jaxreason.policy import api
-from jaxreason.progress import Display
+from jaxreason.run.interrupt import Interrupt, Stopped
+from jaxreason.run.progress import Display
 from jaxreason.sampling.methods import Method
 from jaxreason.sampling.stream import stream
 from jaxreason.types import Params
@@ -132,7 +132,7 @@ def answer(
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     pieces = stream(
         api.unstack(params, config.model),
-        asking.left_pad([ids], -(-len(ids) // PROMPT_STEP) * PROMPT_STEP, tokenizer.pad_id),
+        helper_sampling.left_pad([ids], -(-len(ids) // PROMPT_STEP) * PROMPT_STEP, tokenizer.pad_id),
         jax.random.key(seed),
         config.evaluation.temperature,
         config=config.model,

@@ -21,7 +21,7 @@ from jaxreason.ops.chunks import to_tokens
 from jaxreason.parallel.rules import everywhere, place
 from jaxreason.rewards.combine import score
 from jaxreason.rewards.importance import RatioState
-from jaxreason.rewards.presets import PresetSpec
+from jaxreason.rewards.methods import PresetSpec
 from jaxreason.types import Advantages, Chunks, Metrics, Params, Rewards, Scores, TrainState, UpdateBatch, pytree
 
 SHOWN = 0.01

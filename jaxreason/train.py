@@ -29,21 +29,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason import basemodel, experiment, learning, monitor, provenance, runfolder, runstate, stepmetrics, teaching
-from jaxreason.agents import contribution, episode, frozen, oracle
-from jaxreason.checkpoint import open_checkpoints
+from jaxreason import learning, teaching
+from jaxreason.agents import contribution, episode, frozen_scorer
 from jaxreason.config import Config
 from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import optimizer
-from jaxreason.interrupt import Abandoned, Interrupt
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
-from jaxreason.progress import Display
 from jaxreason.rewards import budget
-from jaxreason.rewards.presets import chosen
-from jaxreason.runstate import RunState
-from jaxreason.tools import Tools, make_tools
+from jaxreason.rewards.methods import chosen
+from jaxreason.run import base_model, monitor, provenance, setup
+from jaxreason.run import folder as run_folder
+from jaxreason.run import metrics as step_metrics
+from jaxreason.run import state as run_state
+from jaxreason.run.checkpoint import open_checkpoints
+from jaxreason.run.interrupt import Abandoned, Interrupt
+from jaxreason.run.programs import Tools, make_tools
+from jaxreason.run.progress import Display
+from jaxreason.run.state import RunState
+from jaxreason.tasks.calculator import oracle
 from jaxreason.types import Params
 
 EVALUATION, STEP = 1, 2
@@ -87,7 +92,7 @@ def step(
 
     frozen_PGK = None
     if preset.helpers == "train":
-        frozen_PGK = frozen.expected_scores(
+        frozen_PGK = frozen_scorer.expected_scores(
             helper_start, played, tools.expect, config, exp.tokenizer, shapes=tools.frozen_shapes
         )
     clock.lap("frozen_scorer")
@@ -131,11 +136,11 @@ def step(
         ratio = state.ratio
     clock.lap("update")
 
-    row = stepmetrics.step_row(
+    row = step_metrics.step_row(
         played, rewards, advantages, frozen_PGK, contribution_PGK, config.reward
-    ) | stepmetrics.divide(total)
-    if experiment.is_builtin(config.data):
-        row |= stepmetrics.label_row(played, exp.tokenizer)
+    ) | step_metrics.divide(total)
+    if setup.is_builtin(config.data):
+        row |= step_metrics.label_row(played, exp.tokenizer)
     budget_state = state.budget
     if budget_state is not None:
         share = jnp.float32(budget.approached(config.reward, number, config.run.max_steps))
@@ -153,7 +158,7 @@ def step(
     row |= {"alpha": alpha, "learning_rate": learning_rate}
     row["num_tokens"] = float(sum(int(r.length.sum()) for r in played.rollouts.values()))
     row["tokens_per_second"] = row["num_tokens"] / sum(seconds.values())
-    samples = stepmetrics.samples(played, rewards, exp.tokenizer, config.run.log_completions)
+    samples = step_metrics.samples(played, rewards, exp.tokenizer, config.run.log_completions)
     after = RunState(train=train, ratio=ratio, budget=budget_state, helper=helper[0] if helper else None)
     return after, row, samples, [packed for some in batches for packed in some]
 
@@ -174,48 +179,48 @@ def train(config: Config, *, display: Display | None = None) -> dict:
       Stopped: interrupted and saved.
     """
     display = display or Display(every=config.run.logging_steps)
-    config, released = basemodel.find(config)
-    config, helper_released = basemodel.find_helpers(config)
+    config, released = base_model.find(config)
+    config, helper_released = base_model.find_helpers(config)
     hosts.refuse_difference(provenance.launch_identity(config))
-    if found := hosts.agree(runfolder.finished(config.run.output_dir, config)):
+    if found := hosts.agree(run_folder.finished(config.run.output_dir, config)):
         display.say(f"{config.run.output_dir}: finished before; raise run.max_steps to go on, or set another folder")
         return found
     began = time.monotonic()
     with (
         Interrupt(hosts.gather) as interrupt,
         on_mesh(config, display.warn),
-        runstate.open_folder(config) as folder,
+        run_state.open_folder(config) as folder,
         Pool(config.grading.num_workers, config.grading.timeout_s) as pool,
         open_checkpoints(folder.checkpoints, config.run.save_total_limit) as checkpoints,
-        open_checkpoints(folder.path / runfolder.START, 1) as starts,
-        open_checkpoints(folder.path / runfolder.BEST, 1) as bests,
+        open_checkpoints(folder.path / run_folder.START, 1) as starts,
+        open_checkpoints(folder.path / run_folder.BEST, 1) as bests,
     ):
-        begun = runfolder.begun(folder.path)
+        begun = run_folder.begun(folder.path)
         own = folder.path if hosts.first() else folder.path / "hosts" / str(jax.process_index())
-        exp = experiment.prepare(config, own, display.say, released, helper_released)
-        hosts.refuse_difference(runstate.identity(exp))
+        exp = setup.prepare(config, own, display.say, released, helper_released)
+        hosts.refuse_difference(run_state.identity(exp))
         refuse_vocabulary(exp.config)
         tools = make_tools(exp, pool)
         evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
-        runstate.require_space(exp, checkpoints)
-        helper_start = runstate.starting_helpers(exp, folder.path, display, interrupt)
-        start = runstate.starting_policy(
-            exp, starts, folder.path, display, interrupt, roles=experiment.demonstrated(config)
+        run_state.require_space(exp, checkpoints)
+        helper_start = run_state.starting_helpers(exp, folder.path, display, interrupt)
+        start = run_state.starting_policy(
+            exp, starts, folder.path, display, interrupt, roles=setup.demonstrated(config)
         )
-        state, number, memory = runstate.open_state(exp, start, helper_start, checkpoints, folder)
+        state, number, memory = run_state.open_state(exp, start, helper_start, checkpoints, folder)
         if begun:
             display.say(f"{folder.path}: going on after step {number} of {config.run.max_steps}")
 
-        asks = bool(experiment.asked_helpers(config))
+        asks = bool(setup.asked_helpers(config))
 
         def evaluation(params: Params, number: int) -> dict:
             found = heldout.evaluate_once(
                 params, number, exp.test, evaluation_key, exp.config, exp.tokenizer, pool, folder, display,
-                labelled=config.data.test == experiment.BUILTIN, wait=interrupt.wait,
+                labelled=config.data.test == setup.BUILTIN, wait=interrupt.wait,
                 helpers=(start if helper_start is None else helper_start) if asks else None,
             )  # fmt: skip
             if config.run.keep_best:
-                runstate.keep_best(bests, number, params, folder, display)
+                run_state.keep_best(bests, number, params, folder, display)
             return found
 
         first = number
@@ -223,8 +228,8 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         try:
             base = evaluation(start, 0)
             if number == 0:
-                state = runstate.begin_budget(state, base["table"], config.reward, display.warn)
-            if not runstate.keeps_start(config):
+                state = run_state.begin_budget(state, base["table"], config.reward, display.warn)
+            if not run_state.keeps_start(config):
                 start = None
             if 0 < number < config.run.max_steps and number % evaluates == 0:
                 evaluation(state.train.params, number)  # if the run was stopped between its step and its evaluation
@@ -234,7 +239,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                     state, row, samples, batches = step(state, start, number, tools, interrupt.wait, helper_start)
                     number += 1
                     folder.write_samples(number, samples)
-                    runstate.refuse_broken(row, number, state, batches, checkpoints, memory, folder, exp)
+                    run_state.refuse_broken(row, number, state, batches, checkpoints, memory, folder, exp)
                     memory, warnings = monitor.observe(
                         memory,
                         {"step": number} | row,
@@ -251,15 +256,15 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                         display.warn(line)
                     last = number == config.run.max_steps
                     if last or (config.run.save_steps and number % config.run.save_steps == 0):
-                        runstate.try_save(checkpoints, number, state, memory, exp, folder, display)
+                        run_state.try_save(checkpoints, number, state, memory, exp, folder, display)
                     if number % evaluates == 0 and not last:
                         evaluation(state.train.params, number)
             if number > first:
-                runstate.save_last(checkpoints, number, state, memory, exp, folder)
+                run_state.save_last(checkpoints, number, state, memory, exp, folder)
             trained = evaluation(state.train.params, number)
         except Abandoned:
             if number > first:
-                runstate.save_last(checkpoints, number, state, memory, exp, folder)
+                run_state.save_last(checkpoints, number, state, memory, exp, folder)
             raise interrupt.stopped(f"after step {number}" if number else "before the first step") from None
         results = {
             "base": base["table"],

@@ -17,12 +17,12 @@ from jaxreason.agents.examples import role_examples
 from jaxreason.agents.prompts import SCORE_OPEN
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT
 from jaxreason.config import ROLES, Config, WarmupConfig
-from jaxreason.data.arithmetic import drill
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.experiment import demonstrations, helper_demonstrations
 from jaxreason.grpo.batch import PackItem, Shape, pack
 from jaxreason.parallel.rules import place, shardings
 from jaxreason.policy import api
+from jaxreason.run.setup import demonstrations, helper_demonstrations
+from jaxreason.tasks.calculator.problems import drill
 from jaxreason.types import Params
 
 Rows = dict[str, np.ndarray]

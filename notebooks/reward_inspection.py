@@ -47,7 +47,7 @@ from jaxreason import learning
 from jaxreason.config import ROLES, GRPOConfig, RewardConfig
 from jaxreason.grpo import advantage
 from jaxreason.rewards import importance
-from jaxreason.rewards.presets import PRESETS
+from jaxreason.rewards.methods import PRESETS
 from jaxreason.types import Chunks, Scores
 
 INK, SOFT, BLUE, ORANGE, GREEN, PURPLE = "#1c1f24", "#676d76", "#1a62b0", "#c2570c", "#00856a", "#a3488f"
@@ -213,7 +213,7 @@ plt.show()
 # %% [markdown]
 # ## 3. What each preset pays
 #
-# One table, `jaxreason/rewards/presets.py`, says which term reaches which role. Below: the reward of each answer to the
+# One table, `jaxreason/rewards/methods.py`, says which term reaches which role. Below: the reward of each answer to the
 # train problem (two right, then two wrong). Grey: the role is not trained. `contribution` is left out: it pays for what
 # a policy says of each chunk, and here is none.
 

@@ -188,8 +188,8 @@ else:
 # %% [markdown]
 # ## Alarms
 #
-# What the monitor said while the run went on (`jaxreason/monitor.py`): signs read off published collapses, and signs of
-# helpers that earn their reward without doing their work. Nothing below: nothing was amiss.
+# What the monitor printed while the run went on (`jaxreason/run/monitor.py`): signs read off published collapses, and
+# signs of helpers that earn their reward without doing their work. Nothing below: nothing was amiss.
 
 # %%
 for step, text in curves.warnings(run):

@@ -139,7 +139,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_good(
     with np.load(batch) as arrays:
         assert any(np.isnan(array).any() for array in arrays.values())
     config = stored.load_config(folder)
-    config = stored.experiment.with_vocabulary(config, stored.tokenizer.load(folder / "tokenizer"))
+    config = stored.setup.with_vocabulary(config, stored.tokenizer.load(folder / "tokenizer"))
     params, step = stored.load_policy(folder, config)
     assert step == 2
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))

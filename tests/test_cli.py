@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxreason import cli, config, experiment
+from jaxreason import cli, config
 from jaxreason.data import problems
 from jaxreason.data.problems import Problem
 from jaxreason.data.split import split
-from jaxreason.interrupt import Stopped
+from jaxreason.run import setup
+from jaxreason.run.interrupt import Stopped
 from tests import runs
 
 
@@ -136,7 +137,7 @@ def test_a_prepared_folder_is_what_a_run_reads(warm, tmp_path):
     assert cli.main(["data", "prepare", str(tmp_path / "mine.jsonl"), "--to", str(tmp_path / "mine")]) == 0
     settings = [f"--data.{side}={tmp_path / 'mine'}" for side in ("train", "test")]
     settings += [f"--tokenizer.path={warm / 'tokenizer'}", "--data.test_size=5"]
-    exp = experiment.prepare(config.load(runs.TINY, settings), tmp_path / "run")
+    exp = setup.prepare(config.load(runs.TINY, settings), tmp_path / "run")
     assert exp.stream.num_problems == 20
     assert exp.test == asked[:5]
 

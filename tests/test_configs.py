@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxreason import basemodel, experiment
 from jaxreason.agents import episode
 from jaxreason.config import load
 from jaxreason.data import tokenizer as tokenizers_room
 from jaxreason.grpo import batch
 from jaxreason.policy import api
+from jaxreason.run import base_model, setup
 from tests.released import tensors, tiny_config, write_tokenizer
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -80,12 +80,12 @@ def test_a_real_configuration_fits_its_model(path, tmp_path):
     write_tokenizer(tmp_path, kind)
     described = tiny_config({"r1_distill": "qwen2", "qwen3_moe": "qwen3_moe"}.get(kind, "qwen3")) | shape
     (tmp_path / "config.json").write_text(json.dumps(described))
-    config, base = basemodel.find(load(path, [f"--model.path={tmp_path}"]))
+    config, base = base_model.find(load(path, [f"--model.path={tmp_path}"]))
     assert base is not None
     tok = tokenizers_room.load(tmp_path)
-    config = experiment.with_vocabulary(config, tok)
-    experiment.refuse_overlong(config, tok)
-    roles = experiment.played_by_policy(config)
+    config = setup.with_vocabulary(config, tok)
+    setup.refuse_overlong(config, tok)
+    roles = setup.played_by_policy(config)
     # The stand-in's words are cut into more tokens than Qwen's, so real prompts need less.
     longest = max(length for role, length in episode.row_limits(config, tok).items() if role in roles)
     assert longest <= config.grpo.row_length < 1.2 * longest

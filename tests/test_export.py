@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxreason import experiment
 from jaxreason.data import tokenizer
 from jaxreason.evaluation import stored
 from jaxreason.policy import huggingface
+from jaxreason.run import setup
 from tests import runs
 
 
@@ -27,7 +27,7 @@ def test_a_run_comes_back_as_it_was(warm, tmp_path, capsys):
     assert "export 13/13" in said
     config = stored.load_config(warm)
     tok = tokenizer.load(warm / "tokenizer")
-    config = experiment.with_vocabulary(config, tok)
+    config = setup.with_vocabulary(config, tok)
     params, _ = stored.load_policy(warm, config)
     model = huggingface.model_config(to, config.model)
     assert model.max_position_embeddings == config.data.max_prompt_length + config.sampling.max_completion_length

@@ -6,9 +6,9 @@ import chex
 import jax
 import pytest
 
-from jaxreason import runstate
-from jaxreason.checkpoint import open_checkpoints
 from jaxreason.evaluation import stored
+from jaxreason.run import state as run_state
+from jaxreason.run.checkpoint import open_checkpoints
 from tests import runs
 
 SEPARATE = (
@@ -57,11 +57,11 @@ def _begin(folder, target):
 
 def _config(folder):
     config = stored.load_config(folder)
-    return stored.experiment.with_vocabulary(config, stored.tokenizer.load(folder / "tokenizer"))
+    return stored.setup.with_vocabulary(config, stored.tokenizer.load(folder / "tokenizer"))
 
 
 def _state(folder, step):
-    shapes = runstate.shape_of_state(_config(folder))
+    shapes = run_state.shape_of_state(_config(folder))
     with open_checkpoints(folder / "checkpoints", None) as checkpoints:
         return jax.device_get(checkpoints.restore(step, shapes)[0])
 
@@ -70,7 +70,7 @@ def _start(folder, *, helper: bool):
     config = _config(folder)
     place, config = (folder / "helper" / "start", config.for_helpers) if helper else (folder / "start", config)
     with open_checkpoints(place, None) as starts:
-        return jax.device_get(starts.restore(None, runstate.shape_of_start(config))[0])
+        return jax.device_get(starts.restore(None, run_state.shape_of_start(config))[0])
 
 
 def _shown(folder, step) -> list[dict]:

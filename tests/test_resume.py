@@ -39,7 +39,7 @@ def straight(warm, tmp_path_factory):
 
 def _policy(folder, step):
     config = stored.load_config(folder)
-    config = stored.experiment.with_vocabulary(config, stored.tokenizer.load(folder / "tokenizer"))
+    config = stored.setup.with_vocabulary(config, stored.tokenizer.load(folder / "tokenizer"))
     params, number = stored.load_policy(folder, config, step)
     assert number == step
     return jax.device_get(params)

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxreason import learning, tools
+from jaxreason import learning
 from jaxreason.config import Config, GRPOConfig, RewardConfig
 from jaxreason.rewards.importance import initial_ratio
-from jaxreason.rewards.presets import PRESETS
+from jaxreason.rewards.methods import PRESETS
+from jaxreason.run import programs
 from tests.grpo.test_credit_wiring import T, outcome
 
 
@@ -34,7 +35,7 @@ def test_programs_are_shared_by_runs_that_differ_elsewhere(section, fields, shar
     """Catches a cell of a grid that compiles the update again, and one that trains with another's clip or rate."""
     config = Config()
     other = _changed(config, section, **fields)
-    assert (tools.compiled_for(config) == tools.compiled_for(other)) is shared
+    assert (programs.compiled_for(config) == programs.compiled_for(other)) is shared
 
 
 def test_one_signal_serves_every_alpha_and_phi():

@@ -16,7 +16,7 @@ from jaxreason.agents.parsing import parse_scores
 from jaxreason.config import AgentsConfig, GRPOConfig, RewardConfig
 from jaxreason.grpo.batch import shapes
 from jaxreason.rewards.importance import initial_ratio
-from jaxreason.rewards.presets import PRESETS
+from jaxreason.rewards.methods import PRESETS
 from jaxreason.types import Chunks, PromptBatch, Rollout, Scores, UpdateBatch
 from tests.agents.stand_in import marked
 from tests.helpers import TOLERANCE

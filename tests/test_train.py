@@ -6,7 +6,7 @@ import pytest
 
 from jaxreason import config
 from jaxreason.agents.roles import REASON, SCORE, SEGMENT
-from jaxreason.rewards.presets import PRESETS
+from jaxreason.rewards.methods import PRESETS
 from tests import runs
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxreason.agents import alignment, asking, constraints, prompts
+from jaxreason.agents import alignment, constraints, helper_sampling, prompts
 from jaxreason.agents.alignment import Reasoning, Scoring, Segmentation
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT, Role, score_limit, segment_limit, token_limits
 from jaxreason.config import Config
@@ -76,7 +76,7 @@ def reason(
     rows = tokenizer.encode_batch(
         prompts.render_reason([problem.question for problem in problems], config.agents, tokenizer)
     )
-    asked = asking.left_pad(rows, config.data.max_prompt_length, tokenizer.pad_id)
+    asked = helper_sampling.left_pad(rows, config.data.max_prompt_length, tokenizer.pad_id)
     T = config.sampling.max_completion_length
     limit_PG = place(np.full((len(problems), num_generations), T, np.int32), "batch")
     rollout = generate(
@@ -205,7 +205,7 @@ def ask_helpers(
 def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock, wait) -> Episode:
     """Ask for a split of every wanted y and read it."""
     texts = prompts.render_segment([y.text for y in episode.reasonings], config.agents, tokenizer)
-    frame = asking.frame(prompts.render_segment([""], config.agents, tokenizer), tokenizer)
+    frame = helper_sampling.frame(prompts.render_segment([""], config.agents, tokenizer), tokenizer)
     longest = frame + config.sampling.max_completion_length
     asked, rollout, lengths = _ask_about_y(
         params, episode, wanted, SEGMENT, texts, longest, key, config, tokenizer, wait
@@ -214,7 +214,7 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
     P, G, T = episode.rollouts[REASON.name].tokens.shape
 
     def read(part: slice):
-        answers, ended = asking.texts_of(rollout, lengths, tokenizer, part)
+        answers, ended = helper_sampling.texts_of(rollout, lengths, tokenizer, part)
         split = alignment.build_chunks(
             episode.reasonings[part], answers, ended, tokenizer, config.agents, shape=(len(answers), 1, T)
         )
@@ -249,7 +249,7 @@ def _ask_about_y(
         most = config.sampling.max_completion_length
         constraint = constraints.segment_constraint(ys, tokenizer, max_tokens=most, scored=scored)
     lengths = [len(ids) for ids in ys]
-    asked, rollout = asking.ask(
+    asked, rollout = helper_sampling.ask(
         params,
         rows,
         longest,
@@ -276,7 +276,7 @@ def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Cloc
     constraint = None
     if config.agents.decoding == "constrained":
         constraint = constraints.score_constraint(counts, tokenizer, config.agents)
-    asked, rollout = asking.ask(
+    asked, rollout = helper_sampling.ask(
         params,
         rows,
         score_prompt_limit(config, tokenizer),
@@ -290,7 +290,9 @@ def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Cloc
         wait,
     )
     clock.lap("score")
-    read = hosts.share(P * G, lambda part: list(zip(*asking.texts_of(rollout, counts, tokenizer, part), strict=True)))
+    read = hosts.share(
+        P * G, lambda part: list(zip(*helper_sampling.texts_of(rollout, counts, tokenizer, part), strict=True))
+    )
     answers, ended = map(list, zip(*read, strict=True))
     scoring = alignment.build_scores(episode.segmentation.chunks, answers, ended)
     clock.lap("parse")
@@ -312,7 +314,7 @@ def _annotate(params, episode: Episode, wanted, key, config: Config, tokenizer, 
     P, G, T = episode.rollouts[REASON.name].tokens.shape
 
     def read(part: slice):
-        answers, ended = asking.texts_of(rollout, lengths, tokenizer, part)
+        answers, ended = helper_sampling.texts_of(rollout, lengths, tokenizer, part)
         some = episode.reasonings[part]
         return [alignment.build_annotations(some, answers, ended, tokenizer, config.agents, shape=(len(answers), 1, T))]
 
@@ -336,7 +338,7 @@ def annotate_prompts(episode: Episode, config: Config, tokenizer: Tokenizer) -> 
 
 def annotate_prompt_limit(config: Config, tokenizer: Tokenizer) -> int:
     """Tokens such a prompt can have: the question and y."""
-    frame = asking.frame(prompts.render_annotate([""], [""], config.agents, tokenizer), tokenizer)
+    frame = helper_sampling.frame(prompts.render_annotate([""], [""], config.agents, tokenizer), tokenizer)
     return frame + config.data.max_prompt_length + config.sampling.max_completion_length
 
 
@@ -351,7 +353,7 @@ def score_prompts(episode: Episode, config: Config, tokenizer: Tokenizer) -> lis
 def score_prompt_limit(config: Config, tokenizer: Tokenizer) -> int:
     """Tokens a scorer's prompt can have: the question, y, and a number for each chunk."""
     K = config.agents.max_chunks
-    frame = asking.frame(prompts.render_score([""], [[""] * K], config.agents, tokenizer), tokenizer)
+    frame = helper_sampling.frame(prompts.render_score([""], [[""] * K], config.agents, tokenizer), tokenizer)
     return frame + config.data.max_prompt_length + config.sampling.max_completion_length
 
 
@@ -359,7 +361,7 @@ def row_limits(config: Config, tokenizer: Tokenizer) -> dict[str, int]:
     """The longest prompt and completion of each role together, by role: what a packed row must hold."""
     limits = limits_of_roles(config, tokenizer)
     y = config.sampling.max_completion_length
-    frame = asking.frame(prompts.render_segment([""], config.agents, tokenizer), tokenizer)
+    frame = helper_sampling.frame(prompts.render_segment([""], config.agents, tokenizer), tokenizer)
     return {
         REASON.name: config.data.max_prompt_length + y,
         SEGMENT.name: frame + y + limits[SEGMENT.name],

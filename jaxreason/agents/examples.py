@@ -12,8 +12,8 @@ import numpy as np
 from jaxreason.agents import prompts
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT, Role
 from jaxreason.config import AgentsConfig
-from jaxreason.data.demonstrate import IMPORTANCE, Piece
 from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.tasks.calculator.demonstrations import IMPORTANCE, Piece
 
 
 class Example(NamedTuple):

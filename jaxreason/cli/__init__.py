@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxreason.cli import arguments, overrides
-from jaxreason.interrupt import CTRL_C, Stopped
-from jaxreason.storage import Unwritable
+from jaxreason.run.files import Unwritable
+from jaxreason.run.interrupt import CTRL_C, Stopped
 
 MISTAKE, FAILURE = 2, 1
 REMEDIES = {

@@ -29,7 +29,8 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def _write_builtin(args: argparse.Namespace) -> None:
-    from jaxreason.data import arithmetic, problems
+    from jaxreason.data import problems
+    from jaxreason.tasks.calculator import problems as arithmetic
 
     _refuse_existing(args.to)
     for flag, least in (("builtin", 1), ("seed", 0)):

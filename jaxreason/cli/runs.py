@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jaxreason.cli.overrides import refuse_misspelt
-from jaxreason.interrupt import CTRL_C, Stopped
+from jaxreason.run.interrupt import CTRL_C, Stopped
 
 MIN_COMPILE_SECONDS = 0.5
 """What compiles quicker than this is not worth a file in the compilation cache."""
@@ -24,7 +24,7 @@ def train(args: argparse.Namespace) -> None:
 
 def _train_and_show(args: argparse.Namespace) -> None:
     from jaxreason import config
-    from jaxreason.progress import Display
+    from jaxreason.run.progress import Display
 
     refuse_misspelt(args.overrides, ("--resume", "--debug", "--help"))
     conf = config.load(args.config, args.overrides)
@@ -33,13 +33,13 @@ def _train_and_show(args: argparse.Namespace) -> None:
 
     hosts.join(conf.distributed)
     display = Display(quiet=not hosts.first(), every=conf.run.logging_steps)
-    from jaxreason import basemodel
     from jaxreason.evaluation import show
+    from jaxreason.run import base_model
     from jaxreason.train import train
 
     written = config.given(args.config, args.overrides)  # only here it is known
-    basemodel.find(conf, written)
-    basemodel.find_helpers(conf, written)
+    base_model.find(conf, written)
+    base_model.find_helpers(conf, written)
     results = train(conf, display=display)
     if not hosts.first():
         return
@@ -65,7 +65,7 @@ def _report_of(folder: Path, warn: Callable[[str], None]) -> Path | None:
 def compare(args: argparse.Namespace) -> None:
     """Run the cells of a grid; see `jaxreason.compare`."""
     from jaxreason.compare.grid import load_grid
-    from jaxreason.progress import Display
+    from jaxreason.run.progress import Display
 
     refuse_misspelt(args.overrides, ("--only", "--to", "--debug", "--help"))
     grid = load_grid(args.grid, args.overrides, args.to)
@@ -90,7 +90,7 @@ def evaluate(args: argparse.Namespace) -> None:
     conf = config.load(None, args.overrides)
     from jaxreason.evaluation import show, stored
     from jaxreason.parallel import hosts
-    from jaxreason.progress import Display
+    from jaxreason.run.progress import Display
 
     hosts.join(conf.distributed)
     display = Display(quiet=not hosts.first())
@@ -119,7 +119,7 @@ def generate(args: argparse.Namespace) -> None:
     from jaxreason import generate
     from jaxreason.evaluation import stored
     from jaxreason.parallel import hosts
-    from jaxreason.progress import Display
+    from jaxreason.run.progress import Display
 
     hosts.join(conf.distributed)
     hosts.refuse_several("generate", "`jaxreason evaluate` with --data FILE asks a file of questions on all of them")
@@ -163,7 +163,7 @@ def report(args: argparse.Namespace) -> None:
 def export(args: argparse.Namespace) -> None:
     """Write a run's policy for others; see `jaxreason.export`."""
     from jaxreason.export import export_run
-    from jaxreason.progress import Display
+    from jaxreason.run.progress import Display
 
     step = export_run(args.run, args.to, step=args.step, dtype=args.dtype, display=Display())
     print(f"the policy after step {step}, with its tokenizer, written to {args.to} and read back")

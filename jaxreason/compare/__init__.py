@@ -6,8 +6,8 @@ from typing import Any
 from jaxreason.compare import figures, page, words
 from jaxreason.compare.grid import Grid, select
 from jaxreason.compare.run import final_problems, run_grid, with_models
-from jaxreason.files import write_json_atomic
-from jaxreason.progress import Display
+from jaxreason.run.files import write_json_atomic
+from jaxreason.run.progress import Display
 
 RESULTS, TABLES, PAGE = "results.json", "results.md", "compare.html"
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxreason import runfolder
 from jaxreason.compare.grid import Cell
 from jaxreason.compare.run import FAILED, final_file
 from jaxreason.report.wording import number
+from jaxreason.run import folder as run_folder
 
 COLLAPSE = 0.05
 """A cell that ends this much below the accuracy it began with has collapsed."""
@@ -53,14 +53,14 @@ def collect(cells: Sequence[Cell], final: Path | None) -> dict[str, Any]:
 
 def one_cell(cell: Cell, final: Path | None) -> dict[str, Any]:
     """One run: its figures, whether it collapsed, and what a step cost."""
-    results = _read(cell.folder / runfolder.RESULTS)
+    results = _read(cell.folder / run_folder.RESULTS)
     failure = _read(cell.folder / FAILED).get("error")
     status = "failed" if failure else "finished" if results else "unfinished"
     on_final = _read(final_file(cell, final)).get("table") if final else results.get("trained")
     start, end = (number(results, when, "accuracy") for when in ("base", "trained"))
     fell = start is not None and end is not None and end < start - COLLAPSE
     # The first step compiles, and its time is that of the compiler.
-    times = [t for row in runfolder.read_metrics(cell.folder)[1:] if (t := number(row, "step_time")) is not None]
+    times = [t for row in run_folder.read_metrics(cell.folder)[1:] if (t := number(row, "step_time")) is not None]
     return {
         "name": cell.name,
         "method": cell.method,

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxreason.config import Config, load
 from jaxreason.config.explain import read_yaml
-from jaxreason.rewards.presets import PRESETS
+from jaxreason.rewards.methods import PRESETS
 
 KEYS = ("experiment", "settings", "output_dir", "methods", "alphas", "seeds", "final")
 FINAL_KEYS = ("data", "size", "seed")

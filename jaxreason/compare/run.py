@@ -1,7 +1,7 @@
 """Running a comparison: one ordinary run a cell, in one process, each going on from where its folder stands.
 
 Cells that begin alike (same seed, model, data and supervised start) share one start, made once and linked into their
-folders; what JAX compiles is shared by all cells that can share it (`tools.programs`).
+folders; what JAX compiles is shared by all cells that can share it (`run.programs.programs`).
 """
 
 import dataclasses
@@ -14,21 +14,23 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxreason import basemodel, experiment, runfolder
 from jaxreason.compare.grid import Cell, Final, Grid
 from jaxreason.config import Config, ModelConfig
-from jaxreason.data import arithmetic, problems
+from jaxreason.data import problems
 from jaxreason.data.problems import Problem
 from jaxreason.evaluation import stored
-from jaxreason.files import write_json_atomic
-from jaxreason.interrupt import Interrupt, Stopped
-from jaxreason.progress import Display
 from jaxreason.report.wording import duration
+from jaxreason.run import base_model, setup
+from jaxreason.run import folder as run_folder
+from jaxreason.run.files import write_json_atomic
+from jaxreason.run.interrupt import Interrupt, Stopped
+from jaxreason.run.progress import Display
+from jaxreason.tasks.calculator import problems as arithmetic
 from jaxreason.train import train
 
 FAILED = "failed.json"
 """In the folder of a cell whose loss became no number; delete it to try again."""
-_LINKED = ("data", "tokenizer", runfolder.EVALUATION, runfolder.HELPER, runfolder.MODEL, runfolder.START)
+_LINKED = ("data", "tokenizer", run_folder.EVALUATION, run_folder.HELPER, run_folder.MODEL, run_folder.START)
 """Parts of a start that a cell takes over; the policy last, since a folder with one has begun."""
 
 
@@ -43,8 +45,8 @@ def with_models(grid: Grid) -> Grid:
     for cell in grid.cells:
         asked = cell.config.model
         if asked not in models:
-            models[asked] = basemodel.find(cell.config)[0].model
-        found, _ = basemodel.find_helpers(dataclasses.replace(cell.config, model=models[asked]))
+            models[asked] = base_model.find(cell.config)[0].model
+        found, _ = base_model.find_helpers(dataclasses.replace(cell.config, model=models[asked]))
         cells.append(dataclasses.replace(cell, config=found))
     return dataclasses.replace(grid, cells=tuple(cells))
 
@@ -97,14 +99,14 @@ def state(cell: Cell) -> str:
     """
     if (cell.folder / FAILED).is_file():
         return "failed"
-    return "finished" if runfolder.finished(cell.folder, cell.config) else "left"
+    return "finished" if run_folder.finished(cell.folder, cell.config) else "left"
 
 
 def _time_left(cells: Sequence[Cell], left: Sequence[Cell]) -> str:
     """From the seconds that finished cells took, of the same method where there are any."""
     took: dict[str, list[float]] = {}
     for cell in cells:
-        found = _read(cell.folder / runfolder.RESULTS)
+        found = _read(cell.folder / run_folder.RESULTS)
         if cell not in left and found.get("seconds"):
             took.setdefault(cell.method, []).append(found["seconds"])
     if not took:
@@ -132,16 +134,16 @@ def start_of(config: Config) -> str:
 
 def begin(cell: Cell, grid: Grid, display: Display) -> None:
     """Give a cell that has not begun its start, making that first where no cell needed it before."""
-    if runfolder.begun(cell.folder):
+    if run_folder.begun(cell.folder):
         return
     folder = grid.folder / "starts" / start_of(cell.config)
     run = dataclasses.replace(cell.config.run, max_steps=0, output_dir=str(folder))
     # Of the cells that share it one with helpers, if there is any: they are asked about the answers in its evaluation.
-    makers = [c.config for c in grid.cells if experiment.asked_helpers(c.config) and start_of(c.config) == folder.name]
+    makers = [c.config for c in grid.cells if setup.asked_helpers(c.config) and start_of(c.config) == folder.name]
     config = dataclasses.replace(makers[0] if makers else cell.config, run=run)
-    if not (folder / runfolder.RESULTS).is_file():
+    if not (folder / run_folder.RESULTS).is_file():
         # Another cell's settings of reward or update may have begun it; none of them reaches a start.
-        (folder / runfolder.CONFIG).unlink(missing_ok=True)
+        (folder / run_folder.CONFIG).unlink(missing_ok=True)
         train(config, display=display)
     cell.folder.mkdir(parents=True, exist_ok=True)
     for name in [name for name in _LINKED if (folder / name).exists()]:
@@ -170,8 +172,8 @@ def final_problems(final: Final, config: Config, folder: Path) -> Path:
       ValueError: bad data, or more problems asked for than the built-in task has left.
     """
     file = folder / "final.jsonl"
-    if final.data != experiment.BUILTIN:
-        found = experiment.read(final.data)[: final.size or None]
+    if final.data != setup.BUILTIN:
+        found = setup.read(final.data)[: final.size or None]
     else:
         found = _others(final, config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -181,7 +183,7 @@ def final_problems(final: Final, config: Config, folder: Path) -> Path:
 
 def _others(final: Final, config: Config) -> list[Problem]:
     """Problems of the built-in task, the levels in equal shares, none of those that alphas are chosen on."""
-    tuning = experiment.held_out(config.data)
+    tuning = setup.held_out(config.data)
     asked = {problem.question for problem in tuning}
     levels = config.data.levels
     share = -(-final.size // len(levels))

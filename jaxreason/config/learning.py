@@ -13,7 +13,7 @@ class RewardConfig:
     """What is rewarded: R = R_acc - alpha * f(sum phi(w_i) |s_i|), and the controls on the same footing."""
 
     preset: Preset = "guarded"
-    """which terms reach which role; `jaxreason/rewards/presets.py` is the table"""
+    """which terms reach which role; `jaxreason/rewards/methods.py` is the table"""
     alpha: float = 0.2
     """weight of the length penalty; beside a budget, which moves it, the scale: it is at most 1.5 times this"""
     alpha_warmup_steps: int = 0

@@ -14,8 +14,8 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation import loop, metrics, selection
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel import hosts
-from jaxreason.progress import Display
-from jaxreason.runfolder import RunFolder
+from jaxreason.run.folder import RunFolder
+from jaxreason.run.progress import Display
 from jaxreason.types import Params, Rollout
 
 

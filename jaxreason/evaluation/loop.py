@@ -10,17 +10,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxreason.agents import diagnostics, episode
+from jaxreason.agents import episode
 from jaxreason.agents.alignment import completion_ids
 from jaxreason.agents.rows import completion_rows
 from jaxreason.config import Config
-from jaxreason.data.demonstrate import NEEDLESS
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation import metrics
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel.rules import whole_batch
 from jaxreason.sampling.methods import Method
+from jaxreason.tasks.calculator import labels
+from jaxreason.tasks.calculator.demonstrations import NEEDLESS
 from jaxreason.types import Params, Rollout
 
 
@@ -80,7 +81,7 @@ def answer_all(
         needless = np.zeros(len(ids), np.int64)
         if labelled:
             for n, row in enumerate(ids):
-                needless[n] = sum(kind in NEEDLESS for kind in diagnostics.kinds(some[n // k], row, tokenizer))
+                needless[n] = sum(kind in NEEDLESS for kind in labels.kinds(some[n // k], row, tokenizer))
         rows = completion_rows(some, rollout, found, grades, tokenizer)
         shape = rollout.length.shape
         parts.append(

@@ -10,23 +10,25 @@ from pathlib import Path
 
 import jax
 
-from jaxreason import basemodel, experiment, runstate, train
-from jaxreason.basemodel import BaseModel
-from jaxreason.checkpoint import open_checkpoints
+from jaxreason import train
 from jaxreason.config import Config, given, load
 from jaxreason.data import tokenizer
 from jaxreason.data.problems import fingerprint
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation import loop
 from jaxreason.evaluation.best import best_step
-from jaxreason.files import write_json_atomic
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.policy import huggingface
-from jaxreason.progress import Display
-from jaxreason.provenance import launch_identity
-from jaxreason.runfolder import BEST
+from jaxreason.run import base_model, setup
+from jaxreason.run import state as run_state
+from jaxreason.run.base_model import BaseModel
+from jaxreason.run.checkpoint import open_checkpoints
+from jaxreason.run.files import write_json_atomic
+from jaxreason.run.folder import BEST
+from jaxreason.run.progress import Display
+from jaxreason.run.provenance import launch_identity
 from jaxreason.types import Params
 
 MAY_CHANGE = ("evaluation.", "grading.", "mesh.", "distributed.", "run.compilation_cache_dir", "data.max_prompt_length")
@@ -69,7 +71,7 @@ def open_place(place: str, overrides: Sequence[str] = ()) -> Place:
     if (path / "config.yaml").is_file():
         config = load_config(path, overrides)
         tok = tokenizer.load(config.tokenizer.path or path / "tokenizer")
-        return Place(path, experiment.with_vocabulary(config, tok), tok, None)
+        return Place(path, setup.with_vocabulary(config, tok), tok, None)
     if path.is_dir() and not (path / "config.json").is_file():
         raise ValueError(
             f"{place}: expected the folder of a run (with config.yaml) or of a checkpoint (with config.json), "
@@ -85,8 +87,8 @@ def open_place(place: str, overrides: Sequence[str] = ()) -> Place:
         config = load(None, [f"--agents.prompts={form}", *UNKNOWN, *overrides])
     bare = dataclasses.replace(asked.model, path=place, dtype=config.model.dtype, param_dtype=config.model.param_dtype)
     config = dataclasses.replace(config, model=bare, tokenizer=asked.tokenizer)
-    config, released = basemodel.find(config, given(None, overrides))
-    return Place(folder, experiment.with_vocabulary(config, tok), tok, released)
+    config, released = base_model.find(config, given(None, overrides))
+    return Place(folder, setup.with_vocabulary(config, tok), tok, released)
 
 
 def load_config(run: Path, overrides: Sequence[str] = ()) -> Config:
@@ -142,13 +144,13 @@ def evaluate(
     config, tok = place.config, place.tokenizer
     if place.released and not data and not (place.path / RECIPE).is_file():
         raise ValueError(f"{place.path}: expected --data FILE with problems, since a checkpoint brings none of its own")
-    asked = hosts.together(lambda: experiment.read(data) if data else experiment.held_out(config.data))
+    asked = hosts.together(lambda: setup.read(data) if data else setup.held_out(config.data))
     hosts.refuse_difference(
         launch_identity(config)
         | {"step": step, "tokenizer": tok.fingerprint, "problems": fingerprint(asked)}
         | {"checkpoint": place.released and place.released.fingerprint}
     )
-    problems = [problem for problem in asked if experiment.fits(problem, config, tok)]
+    problems = [problem for problem in asked if setup.fits(problem, config, tok)]
     if not problems:
         raise ValueError(f"{data or 'data.test'}: all {len(asked)} prompts exceed data.max_prompt_length; raise it")
     if len(problems) < len(asked):
@@ -164,7 +166,7 @@ def evaluate(
                 jax.random.fold_in(jax.random.key(config.run.seed), train.EVALUATION),
                 config,
                 tok,
-                labelled=not data and config.data.test == experiment.BUILTIN,
+                labelled=not data and config.data.test == setup.BUILTIN,
                 pool=pool,
                 advance=advance,
             )
@@ -199,7 +201,7 @@ def open_policy(place: Place, step: int | str | None = None, display: Display | 
         return load_policy(place.path, place.config, step)
     if step is not None:
         raise ValueError(f"--step: expected with the folder of a run only, got {step} for {place.path}; leave it out")
-    return basemodel.load(place.released, place.config.model, display or Display()), 0
+    return base_model.load(place.released, place.config.model, display or Display()), 0
 
 
 def load_policy(run: Path, config: Config, step: int | str | None = None) -> tuple[Params, int]:
@@ -220,7 +222,7 @@ def load_policy(run: Path, config: Config, step: int | str | None = None) -> tup
         if step and (run / BEST).is_dir():
             with open_checkpoints(run / BEST, None) as bests:
                 if step in bests.steps():
-                    return bests.restore(step, runstate.shape_of_start(config))[0], step
+                    return bests.restore(step, run_state.shape_of_start(config))[0], step
     assert not isinstance(step, str)  # the command line takes no other word
     if (run / "checkpoints").is_dir() and step != 0:
         with open_checkpoints(run / "checkpoints", None) as checkpoints:
@@ -231,12 +233,12 @@ def load_policy(run: Path, config: Config, step: int | str | None = None) -> tup
                     "--step, or wait until what is written there is done"
                 )
             if step is not None or seen[0] is not None:
-                found, _, number = checkpoints.restore(step, runstate.shape_of_state(config))
+                found, _, number = checkpoints.restore(step, run_state.shape_of_state(config))
                 return found.train.params, number
-    base = basemodel.recorded(run)
+    base = base_model.recorded(run)
     if base and not config.warmup.max_steps:
-        if basemodel.fingerprint(base.folder) != base.fingerprint:
+        if base_model.fingerprint(base.folder) != base.fingerprint:
             raise ValueError(f"{base.folder}: expected the checkpoint that {run} began from, got another; restore it")
-        return basemodel.load(base, config.model, Display(quiet=True)), 0
+        return base_model.load(base, config.model, Display(quiet=True)), 0
     with open_checkpoints(run / "start", None) as starts:
-        return starts.restore(None, runstate.shape_of_start(config))[0], 0
+        return starts.restore(None, run_state.shape_of_start(config))[0], 0

@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from jaxreason import runstate, tools
 from jaxreason.config import Config
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.plan import roofline
 from jaxreason.plan.programs import packed_work, reasoner_work
 from jaxreason.plan.topology import Topology
+from jaxreason.run import programs
+from jaxreason.run import state as run_state
 
 GIB = 2**30
 
@@ -31,7 +32,7 @@ def estimate(config: Config, tokenizer: Tokenizer, num_params: int, topology: To
     Args:
       config: its mesh in numbers, its vocabulary known.
     """
-    shape = tools.update_shapes(config, tokenizer)[-1]
+    shape = programs.update_shapes(config, tokenizer)[-1]
     update, sample = packed_work(shape, 3), reasoner_work(config)
     batch = roofline.parts(config.mesh, "batch")
     tokens = shape.micro_batch_rows * shape.row_length / batch
@@ -41,7 +42,7 @@ def estimate(config: Config, tokenizer: Tokenizer, num_params: int, topology: To
     head = config.model.vocab_size * config.model.hidden_size / config.mesh.tensor
     logits = max(config.model.logp_chunk / batch, 1) * config.model.vocab_size / config.mesh.tensor
     params = num_params * (2 if config.model.param_dtype == "bfloat16" else 4) / (config.mesh.fsdp * config.mesh.tensor)
-    held = (4 if runstate.keeps_start(config) else 3) * params  # with Adam's moments, and the starting policy
+    held = (4 if run_state.keeps_start(config) else 3) * params  # with Adam's moments, and the starting policy
     # Sums of gradients; the head, its gradient and a copy; logits, their gradient and one more.
     update_bytes = held + params + 3 * head * size + 3 * logits * 4 + activations(config, tokens)
     cache = rows * (config.data.max_prompt_length / config.sampling.num_generations + sample.trips)

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxreason import basemodel, experiment
 from jaxreason.config import Config
 from jaxreason.data import tokenizer
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.experiment import Experiment
+from jaxreason.run import base_model, setup
+from jaxreason.run.setup import Experiment
 
 ASSUMED = (
     "no tokenizer beside the model's config.json: prompts are counted as a token a word, digit, tag or run of symbols, "
@@ -28,20 +28,20 @@ def prepare(config: Config, say: Callable[[str], None] = lambda line: None) -> E
       say: is told what was assumed.
 
     Raises:
-      ValueError: see `basemodel.find`; a tokenizer that does not fit, or lengths above what the model is made for.
+      ValueError: see `base_model.find`; a tokenizer that does not fit, or lengths above what the model is made for.
     """
-    config, base = basemodel.find(config, weights=False)
+    config, base = base_model.find(config, weights=False)
     if not config.tokenizer.path and base is None:  # a model from nothing: its tokenizer comes out of its data
         with tempfile.TemporaryDirectory() as folder:
-            return experiment.prepare(config, Path(folder))
+            return setup.prepare(config, Path(folder))
     folder = Path(config.tokenizer.path) if config.tokenizer.path or base is None else base.folder
     if config.tokenizer.path or any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         tok = tokenizer.load(folder)
     else:
         say(ASSUMED)
         tok = words(folder)
-    config = experiment.with_vocabulary(config, tok)
-    experiment.refuse_overlong(config, tok)
+    config = setup.with_vocabulary(config, tok)
+    setup.refuse_overlong(config, tok)
     none: Any = None  # no program reads data
     return Experiment(config, tok, stream=none, test=[], dropped=0, base=base)
 

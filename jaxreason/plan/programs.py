@@ -9,19 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason import runstate
-from jaxreason.agents import asking, constraints, contribution, episode
+from jaxreason.agents import constraints, contribution, episode, helper_sampling
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT
 from jaxreason.config import Config, ModelConfig
-from jaxreason.experiment import Experiment
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch
 from jaxreason.ops import attention
 from jaxreason.parallel.rules import abstract_rows
-from jaxreason.rewards.presets import PRESETS
+from jaxreason.rewards.methods import PRESETS
+from jaxreason.run import state as run_state
+from jaxreason.run.programs import Tools, make_tools
+from jaxreason.run.setup import Experiment
 from jaxreason.sampling.generate import generate
 from jaxreason.sampling.methods import Method
-from jaxreason.tools import Tools, make_tools
 from jaxreason.types import PromptBatch, UpdateBatch
 
 
@@ -59,9 +59,9 @@ class Held(NamedTuple):
     @classmethod
     def of(cls, exp: Experiment) -> "Held":
         """On the mesh in force."""
-        params = bytes_held(runstate.shape_of_start(exp.config))
-        state = bytes_held(runstate.shape_of_state(exp.config).train)
-        return cls(state, params, params if runstate.keeps_start(exp.config) else 0)
+        params = bytes_held(run_state.shape_of_start(exp.config))
+        state = bytes_held(run_state.shape_of_state(exp.config).train)
+        return cls(state, params, params if run_state.keeps_start(exp.config) else 0)
 
 
 def bytes_held(shapes: Any) -> int:
@@ -97,7 +97,7 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     if preset.helpers == "none":
         return found
     constrained = config.agents.decoding == "constrained"
-    batches = asking.batch_count(P * G, config.agents)
+    batches = helper_sampling.batch_count(P * G, config.agents)
     N = P * G // batches
     limits = episode.limits_of_roles(config, exp.tokenizer)
     lengths = episode.row_limits(config, exp.tokenizer)
@@ -130,14 +130,14 @@ def _update(exp: Experiment, tools: Tools, held: Held) -> Program:
     (learner,) = tools.learners
     shape = learner.packing.shapes[-1]
     packed = _packed(shape, learner.packing.num_candidates, learner.packing.with_ref)
-    state = runstate.shape_of_state(exp.config).train
+    state = run_state.shape_of_state(exp.config).train
     traced = learner.update.compiled.trace(state, packed)  # pyright: ignore[reportFunctionMemberAccess]
     calls = exp.config.grpo.num_mini_batches
     return Program("update", traced, packed_work(shape, 3), calls, held.start, state)
 
 
 def _forward(name: str, call: Any, exp: Experiment, shape: batch.Shape, width: int, held: Held, calls: int) -> Program:
-    params = runstate.shape_of_start(exp.config)
+    params = run_state.shape_of_start(exp.config)
     traced = call.compiled.trace(params, _packed(shape, width, False))
     return Program(name, traced, packed_work(shape, 1, width == 0), calls, held.state)
 
@@ -164,7 +164,7 @@ def _sample(
     prompts = PromptBatch(tokens=shape((P, L), jnp.int32), length=shape((P,), jnp.int32))
     key = jax.eval_shape(lambda: jax.random.key(0))
     traced = generate.trace(
-        runstate.shape_of_start(config),
+        run_state.shape_of_start(config),
         abstract_rows(prompts, "batch"),
         abstract_rows(shape((P, G), jnp.int32), "batch"),
         key,

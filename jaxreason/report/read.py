@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from jaxreason import runfolder
+from jaxreason.run import folder as run_folder
 
 RESULTS, EVALUATION = "results.json", "evaluation"
 
@@ -71,11 +71,11 @@ class Run:
 
     def sample_steps(self) -> list[int]:
         """Steps whose training completions were kept."""
-        return sorted(_numbered(self.path / runfolder.SAMPLES, ".jsonl"))
+        return sorted(_numbered(self.path / run_folder.SAMPLES, ".jsonl"))
 
     def samples(self, step: int) -> list[dict]:
         """Training completions of one step."""
-        return _lines(self.path / runfolder.SAMPLES / f"step_{step:06d}.jsonl")[0]
+        return _lines(self.path / run_folder.SAMPLES / f"step_{step:06d}.jsonl")[0]
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
@@ -90,10 +90,10 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     for path, folder in zip(paths, real, strict=True):
         if real.count(folder) > 1:
             raise ValueError(f"{path}: expected each run once, got it {real.count(folder)} times")
-        if not any((folder / name).is_file() for name in (runfolder.CONFIG, runfolder.METRICS, RESULTS)):
+        if not any((folder / name).is_file() for name in (run_folder.CONFIG, run_folder.METRICS, RESULTS)):
             raise ValueError(
                 f"{path}: expected the folder of a run, got {'one without' if folder.is_dir() else 'no folder and no'} "
-                f"{runfolder.CONFIG}; name a folder that `jaxreason train` wrote"
+                f"{run_folder.CONFIG}; name a folder that `jaxreason train` wrote"
             )
     return [_read(folder, label) for folder, label in zip(real, _labels(real), strict=True)]
 
@@ -108,10 +108,10 @@ def _labels(paths: Sequence[Path]) -> list[str]:
 
 def _read(folder: Path, label: str) -> Run:
     torn: list[str] = []
-    rows = runfolder.read_metrics(folder)
+    rows = run_folder.read_metrics(folder)
     metrics = {row["step"]: row for row in rows}
-    if len(rows) < _count_lines(folder / runfolder.METRICS):
-        torn.append(runfolder.METRICS)
+    if len(rows) < _count_lines(folder / run_folder.METRICS):
+        torn.append(run_folder.METRICS)
     evaluations = {}
     for step, file in sorted(_numbered(folder / EVALUATION, ".json").items()):
         found = _json(file, torn)
@@ -123,8 +123,8 @@ def _read(folder: Path, label: str) -> Run:
     return Run(
         path=folder,
         label=label,
-        config=_yaml(folder / runfolder.CONFIG, torn),
-        env=_json(folder / runfolder.ENV, torn),
+        config=_yaml(folder / run_folder.CONFIG, torn),
+        env=_json(folder / run_folder.ENV, torn),
         results=_json(folder / RESULTS, torn),
         metrics=[metrics[step] for step in sorted(metrics)],
         evaluations=evaluations,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxreason.config import RewardConfig
 from jaxreason.rewards import format as form
 from jaxreason.rewards import importance, length
-from jaxreason.rewards.presets import PresetSpec, Terms
+from jaxreason.rewards.methods import PresetSpec, Terms
 from jaxreason.types import Chunks, Rewards, Scores
 
 

@@ -13,7 +13,7 @@ from jaxreason.agents.constraints import segment_constraint, tag_tokens
 from jaxreason.agents.examples import role_examples
 from jaxreason.agents.parsing import parse_annotation
 from jaxreason.config import AgentsConfig
-from jaxreason.data.demonstrate import IMPORTANCE, Piece
+from jaxreason.tasks.calculator.demonstrations import IMPORTANCE, Piece
 from tests.agents.stand_in import StandIn, instruct, marked
 from tests.agents.test_constraints import TEXT, walk
 

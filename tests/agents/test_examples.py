@@ -7,7 +7,7 @@ from jaxreason.agents.alignment import find_reasoning, text_of
 from jaxreason.agents.examples import role_examples
 from jaxreason.agents.parsing import answer_span, parse_scores, parse_segments
 from jaxreason.config import AgentsConfig
-from jaxreason.data.demonstrate import IMPORTANCE, Piece
+from jaxreason.tasks.calculator.demonstrations import IMPORTANCE, Piece
 from tests.agents.stand_in import StandIn, instruct, marked
 
 PIECES = [Piece("step", "3+5=1\n"), Piece("filler", "hmm let me think\n"), Piece("answer", "\\boxed{1}")]

@@ -12,7 +12,7 @@ from jaxreason.agents.constraints import score_constraint, segment_constraint, t
 from jaxreason.agents.parsing import parse_scores, parse_segments
 from jaxreason.config import AgentsConfig
 from jaxreason.data import tokenizer as tokenizers_room
-from jaxreason.data.demonstrate import SYMBOLS
+from jaxreason.tasks.calculator.demonstrations import SYMBOLS
 from tests.agents.test_constraints import walk
 
 QWEN_SPLIT = (

@@ -10,12 +10,14 @@ import signal
 import pytest
 import yaml
 
-from jaxreason import config, runfolder, tools
+from jaxreason import config
 from jaxreason import train as train_module
 from jaxreason.compare import compare, page, run, words
 from jaxreason.compare.grid import load_grid
-from jaxreason.interrupt import Stopped
-from jaxreason.progress import Display
+from jaxreason.run import folder as run_folder
+from jaxreason.run import programs
+from jaxreason.run.interrupt import Stopped
+from jaxreason.run.progress import Display
 from tests import runs
 from tests.compare.test_grid import GOOD
 
@@ -122,7 +124,7 @@ def test_a_kill_while_a_start_is_linked_leaves_nothing_half(grid, monkeypatch):
     monkeypatch.setattr(run, "_link", killed)
     with pytest.raises(KeyboardInterrupt):
         compare(grid, display=QUIET)
-    assert not runfolder.begun(grid.cells[0].folder)
+    assert not run_folder.begun(grid.cells[0].folder)
     monkeypatch.setattr(run, "_link", copy)
     compare(grid, display=QUIET)
     assert (grid.cells[0].folder / "start" / "0" / "weights").read_text() == "w"
@@ -225,7 +227,7 @@ def test_final_problems_are_others(tmp_path):
     final = run.Final("builtin", 101, 0)
     file = run.final_problems(final, conf, tmp_path)
     found = run.problems.read_jsonl(file)
-    held_out = {problem.question for problem in run.experiment.held_out(conf.data)}
+    held_out = {problem.question for problem in run.setup.held_out(conf.data)}
     assert len({problem.question for problem in found} - held_out) == 101
     assert [p.source for p in found[:3]] == ["arithmetic/level1", "arithmetic/level2", "arithmetic/level1"]
     with pytest.raises(ValueError, match=r"final.size: with those kept for tuning, data.test_size: expected at most"):
@@ -257,13 +259,13 @@ def test_a_grid_really_trained_and_stopped_in_between(tmp_path, capsys, monkeypa
     }
     file.write_text(yaml.safe_dump(content))
     step, calls, made = train_module.step, [], []
-    programs = tools.programs
+    built = programs.programs
 
     def recorded(*arguments):
-        made.append(programs(*arguments))
+        made.append(built(*arguments))
         return made[-1]
 
-    monkeypatch.setattr(tools, "programs", recorded)
+    monkeypatch.setattr(programs, "programs", recorded)
 
     def interrupted(*arguments):
         calls.append(arguments)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxreason.data.arithmetic import generate
 from jaxreason.data.dataset import open_stream, prepare, read
 from jaxreason.data.problems import Problem
+from jaxreason.tasks.calculator.problems import generate
 
 PROBLEMS = [
     *generate(10, seed=0, split="train"),

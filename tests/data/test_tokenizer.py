@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from jaxreason.data.arithmetic import generate
-from jaxreason.data.demonstrate import SYMBOLS, demonstrate
 from jaxreason.data.tokenizer import CANARY, load, train_sentencepiece
+from jaxreason.tasks.calculator.demonstrations import SYMBOLS, demonstrate
+from jaxreason.tasks.calculator.problems import generate
 
 QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxreason.agents import asking
+from jaxreason.agents import helper_sampling
 from jaxreason.agents.explain import explain
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
@@ -28,7 +28,7 @@ def _answers(folder, step):
 def test_answers_of_both_sides_are_split_by_the_helpers_of_the_start(warm, tmp_path, monkeypatch):
     """Catches helpers that were trained in between, a batch of a shape that training does not have, chunks on another
     answer than theirs, and an answer cut at the limit that was asked about."""
-    seen, widths, ask = [], [], asking.ask
+    seen, widths, ask = [], [], helper_sampling.ask
 
     def explained(params, *arguments, **named):
         seen.append(jax.device_get(params))
@@ -39,7 +39,7 @@ def test_answers_of_both_sides_are_split_by_the_helpers_of_the_start(warm, tmp_p
         return ask(params, rows, *arguments)
 
     monkeypatch.setattr(heldout, "explain", explained)
-    monkeypatch.setattr(asking, "ask", asked)
+    monkeypatch.setattr(helper_sampling, "ask", asked)
     folder = runs.begin(warm, tmp_path / "run")
     assert runs.train(folder, "--run.max_steps=2", "--run.eval_steps=1") == 0
     place = stored.open_place(str(warm))

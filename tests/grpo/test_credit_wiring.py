@@ -10,7 +10,7 @@ import pytest
 from jaxreason import learning
 from jaxreason.config import GRPOConfig, RewardConfig
 from jaxreason.rewards.importance import initial_ratio
-from jaxreason.rewards.presets import PRESETS
+from jaxreason.rewards.methods import PRESETS
 from jaxreason.types import Chunks, Scores
 from tests.helpers import TOLERANCE
 

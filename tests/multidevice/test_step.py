@@ -7,14 +7,16 @@ import jax
 import numpy as np
 import pytest
 
-from jaxreason import config, experiment, runstate, train, warmup
+from jaxreason import config, train, warmup
 from jaxreason.config import MeshConfig
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch, optimizer, update
 from jaxreason.parallel.mesh import on_mesh
 from jaxreason.parallel.rules import place
 from jaxreason.policy import api
-from jaxreason.tools import make_tools
+from jaxreason.run import setup
+from jaxreason.run import state as run_state
+from jaxreason.run.programs import make_tools
 from tests.helpers import TOLERANCE, assert_same_array
 from tests.runs import TINY
 
@@ -55,12 +57,12 @@ def _arranged(shape) -> MeshConfig:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    return experiment.prepare(config.load(TINY, SETTINGS), folder)
+    return setup.prepare(config.load(TINY, SETTINGS), folder)
 
 
 def _built(config, seed: int):
     """A policy that was never trained, where its parameters stand on the mesh in force."""
-    places = runstate.placement(runstate.shape_of_start(config))
+    places = run_state.placement(run_state.shape_of_start(config))
     return jax.jit(api.init, static_argnames="config", out_shardings=places)(jax.random.key(seed), config=config.model)
 
 
@@ -69,10 +71,10 @@ def _play(prepared, mesh: MeshConfig):
     exp = dataclasses.replace(prepared, config=dataclasses.replace(prepared.config, mesh=mesh))
     with on_mesh(exp.config), Pool(0) as pool:
         tools = make_tools(exp, pool)
-        places = runstate.placement(runstate.shape_of_state(exp.config))
+        places = run_state.placement(run_state.shape_of_state(exp.config))
         start = _built(exp.config, 0)
-        helper_start = _built(exp.config.for_helpers, 1) if runstate.trains_helper(exp.config) else None
-        begin = jax.jit(lambda p, helper: runstate.new_state(p, exp.config, helper), out_shardings=places)
+        helper_start = _built(exp.config.for_helpers, 1) if run_state.trains_helper(exp.config) else None
+        begin = jax.jit(lambda p, helper: run_state.new_state(p, exp.config, helper), out_shardings=places)
         state, row, *_ = train.step(begin(start, helper_start), start, 0, tools, helper_start=helper_start)
         jax.tree.map(lambda x, place: None if x.sharding.is_equivalent_to(place, x.ndim) else 1 / 0, state, places)
         row = {k: v for k, v in row.items() if "time" not in k and "second" not in k}
@@ -116,7 +118,7 @@ def _same_arrays(tree, expected_tree):
 
 def test_a_step_of_two_policies_on_a_mesh_is_the_step_on_one_device(tmp_path):
     """Catches helpers whose state stands where the policy's would, and a batch that only one of the two may see."""
-    exp = experiment.prepare(config.load(TINY, [*SETTINGS, *SEPARATE]), tmp_path)
+    exp = setup.prepare(config.load(TINY, [*SETTINGS, *SEPARATE]), tmp_path)
     row, state, placed = _play(exp, _arranged((2, 2, 2)))
     assert row["grad_norm"] > 0
     assert row["helper/grad_norm"] > 0
@@ -159,12 +161,12 @@ def test_ten_updates_of_a_split_state_are_one_program_that_reuses_its_memory(pre
         return logp(*arguments)
 
     with on_mesh(exp.config):
-        shapes = runstate.shape_of_state(exp.config).train
-        places = runstate.placement(shapes)
+        shapes = run_state.shape_of_state(exp.config).train
+        places = run_state.placement(shapes)
         transformation, _ = optimizer.make_optimizer(exp.config.optimizer, 10)
         run = update.make_update(counted, transformation, exp.config.grpo, state_shardings=places)
         build = jax.jit(
-            lambda key: runstate.new_state(api.init(key, exp.config.model), exp.config).train, out_shardings=places
+            lambda key: run_state.new_state(api.init(key, exp.config.model), exp.config).train, out_shardings=places
         )
         state = build(jax.random.key(0))
         shape = batch.Shape(max_micro=3, micro_batch_rows=8, row_length=16)

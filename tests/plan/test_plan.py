@@ -8,7 +8,6 @@ import huggingface_hub
 import jax
 import pytest
 
-from jaxreason import runstate
 from jaxreason.agents import constraints, episode
 from jaxreason.config import Config, ModelConfig, load
 from jaxreason.parallel.rules import RULES
@@ -18,6 +17,7 @@ from jaxreason.plan.estimate import Estimate, activations, estimate
 from jaxreason.plan.prepare import ASSUMED, prepare
 from jaxreason.plan.programs import Work
 from jaxreason.plan.topology import parse
+from jaxreason.run import state as run_state
 from tests.released import tiny_config, write_tokenizer
 from tests.runs import ROOT
 
@@ -128,8 +128,8 @@ def test_what_a_run_holds_beside_a_program():
     assert held.params == held.start
     assert count * 4 / 8 <= held.params < count * 4 / 8 * 1.001  # norms are whole on every device
     assert held.state == pytest.approx(3 * held.params, rel=1e-6)
-    assert not runstate.keeps_start(load(SCMA, ["--reward.preset=lp"]))
-    assert runstate.keeps_start(load(SCMA, ["--reward.preset=lp", "--grpo.beta=[0.1,0,0]"]))
+    assert not run_state.keeps_start(load(SCMA, ["--reward.preset=lp"]))
+    assert run_state.keeps_start(load(SCMA, ["--reward.preset=lp", "--grpo.beta=[0.1,0,0]"]))
 
 
 @pytest.mark.parametrize("helper_batches", [1, 8])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jaxreason.config import RewardConfig
 from jaxreason.rewards import importance
 from jaxreason.rewards.combine import score
-from jaxreason.rewards.presets import PRESETS
+from jaxreason.rewards.methods import PRESETS
 from tests.helpers import TOLERANCE
 from tests.reference import rewards as reference
 from tests.rewards.cases import chunks_of, random_case, scores_of

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxreason.data.arithmetic import LETTERS, MODULUS, Step, apply, parse
 from jaxreason.data.problems import Problem
+from jaxreason.tasks.calculator.problems import LETTERS, MODULUS, Step, apply, parse
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxreason.agents import alignment
-from jaxreason.data.demonstrate import NEEDLESS, label
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.tasks.calculator.demonstrations import NEEDLESS, label
 from jaxreason.types import Chunks, Rollout, Scores
 
 Sums = dict[str, tuple[float, float]]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxreason.data import arithmetic
-from jaxreason.data.arithmetic import evaluate, generate, is_test, parse
+from jaxreason.tasks.calculator import problems as arithmetic
+from jaxreason.tasks.calculator.problems import evaluate, generate, is_test, parse
 
 
 def by_brackets(question: str) -> int:

@@ -9,18 +9,18 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from jaxreason import runstate
-from jaxreason.agents import contribution, episode, frozen
+from jaxreason.agents import contribution, episode, frozen_scorer
 from jaxreason.agents.roles import REASON
 from jaxreason.config import Config, GRPOConfig
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.experiment import Experiment
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch, optimizer, reference, update
 from jaxreason.learning import Learner, Packing
 from jaxreason.parallel.rules import place, replicated
 from jaxreason.policy import api
-from jaxreason.rewards.presets import chosen
+from jaxreason.rewards.methods import chosen
+from jaxreason.run import state as run_state
+from jaxreason.run.setup import Experiment
 from jaxreason.sampling import methods
 from jaxreason.types import Metrics, Params, TrainState, UpdateBatch
 
@@ -66,13 +66,13 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
             reference=_placed(compiled.reference),
             packing=Packing(
                 shapes=update_shapes(config, exp.tokenizer, roles),
-                num_candidates=frozen.DIGITS if constrained and roles != (REASON.name,) else 0,
+                num_candidates=frozen_scorer.DIGITS if constrained and roles != (REASON.name,) else 0,
                 with_ref=any(config.grpo.beta),
             ),
         )
 
     learning = tuple(preset.terms)
-    if runstate.trains_helper(config):
+    if run_state.trains_helper(config):
         helpers = tuple(role for role in learning if role != REASON.name)
         learners = (learner(config, (REASON.name,)), learner(config.for_helpers, helpers, "helper/"))
     else:
@@ -141,7 +141,7 @@ def programs(config: Config, steps: int, mesh: Mesh) -> Programs:
     method = methods.Method(config.sampling.top_p, config.sampling.top_k, config.sampling.min_p)
     logp_fn = api.logp_fn(config.model, config.sampling.temperature, methods.transform(method))
     transformation, _ = optimizer.make_optimizer(config.optimizer, steps)
-    state = runstate.placement(runstate.shape_of_state(config).train)
+    state = run_state.placement(run_state.shape_of_state(config).train)
     return Programs(
         update=update.make_update(logp_fn, transformation, config.grpo, state_shardings=state),
         reference=reference.make_reference(lambda *args: logp_fn(*args)[0], out_sharding=replicated()),

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxreason.agents import alignment, diagnostics
+from jaxreason.agents import alignment
 from jaxreason.agents.alignment import Reasoning
-from jaxreason.data.demonstrate import NEEDED
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.tasks.calculator import labels
+from jaxreason.tasks.calculator.demonstrations import NEEDED
 from jaxreason.types import Chunks, Rollout, Scores
 
 ESSENTIAL, SPARE = 0, 1
@@ -33,7 +34,7 @@ def true_chunks(
     for n, (ids, y) in enumerate(zip(alignment.completion_ids(rollout), reasonings, strict=True)):
         if not y.ids:
             continue
-        kinds = diagnostics.kinds(problems[n // G], ids, tokenizer)
+        kinds = labels.kinds(problems[n // G], ids, tokenizer)
         chunk_T = np.array([ESSENTIAL if kinds[place] in NEEDED else SPARE for place in y.places])
         size_T = np.array([len(tokenizer.token_bytes(i)) for i in y.ids])
         chunk_id_NT[n, y.places] = chunk_T

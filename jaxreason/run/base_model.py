@@ -16,11 +16,11 @@ from pathlib import Path
 import jax
 
 from jaxreason.config import Config, HelperModelConfig, ModelConfig
-from jaxreason.files import write_json_atomic
 from jaxreason.parallel.rules import abstract
 from jaxreason.policy import api, huggingface
-from jaxreason.progress import Display
-from jaxreason.runfolder import MODEL
+from jaxreason.run.files import write_json_atomic
+from jaxreason.run.folder import MODEL
+from jaxreason.run.progress import Display
 from jaxreason.types import Params
 
 PROBES, PROBE_BYTES = 64, 4096

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from jaxreason.config import Config, to_dict
-from jaxreason.files import append_line, plain, write_json_atomic, write_text_atomic
-from jaxreason.provenance import environment
-from jaxreason.storage import ATTEMPTS, Unwritable, probe
+from jaxreason.run.files import ATTEMPTS, Unwritable, append_line, plain, probe, write_json_atomic, write_text_atomic
+from jaxreason.run.provenance import environment
 
 if TYPE_CHECKING:
     from tensorboardX.event_file_writer import EventsWriter

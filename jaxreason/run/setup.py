@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason import runfolder
 from jaxreason.agents import episode, prompts
-from jaxreason.basemodel import BaseModel, keep_files
 from jaxreason.config import ROLES, Config, DataConfig, ModelConfig
-from jaxreason.data import arithmetic, dataset, problems, tokenizer
-from jaxreason.data.demonstrate import SYMBOLS, Piece, demonstrate, repeated
+from jaxreason.data import dataset, problems, tokenizer
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.rewards.presets import PRESETS
+from jaxreason.rewards.methods import PRESETS
+from jaxreason.run import folder as run_folder
+from jaxreason.run.base_model import BaseModel, keep_files
+from jaxreason.tasks.calculator import problems as arithmetic
+from jaxreason.tasks.calculator.demonstrations import SYMBOLS, Piece, demonstrate, repeated
 
 BUILTIN = "builtin"
 TOKENIZER_TEXTS = 2000
@@ -29,7 +30,7 @@ MOST_REPEATED = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """The fixed half of a run; what changes is in `runstate.RunState`."""
+    """The fixed half of a run; what changes is in `run.state.RunState`."""
 
     config: Config  # with model.vocab_size filled in
     tokenizer: Tokenizer
@@ -57,7 +58,7 @@ def prepare(
     """Make or find the data and the tokenizer of a run inside its folder.
 
     Args:
-      config: as `basemodel.find` and `basemodel.find_helpers` give it.
+      config: as `base_model.find` and `base_model.find_helpers` give it.
       say: is told, in a line each, what was done and what was dropped.
 
     Raises:
@@ -79,7 +80,7 @@ def prepare(
     elif base:
         keep_files(base, folder / "tokenizer")
         tok = tokenizer.load(folder / "tokenizer")
-    elif runfolder.begun(folder) and (folder / "tokenizer" / "tokenizer.model").is_file():
+    elif run_folder.begun(folder) and (folder / "tokenizer" / "tokenizer.model").is_file():
         tok = tokenizer.load(folder / "tokenizer")
     else:  # also where a launch that came to nothing, perhaps of another configuration, left one
         tok = _train_tokenizer(config, train, folder / "tokenizer")

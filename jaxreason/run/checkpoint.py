@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from jaxreason.storage import ATTEMPTS, Unwritable, probe
+from jaxreason.run.files import ATTEMPTS, Unwritable, probe
 
 _FORMAT = 1
 

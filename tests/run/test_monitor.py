@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxreason import monitor
 from jaxreason.config import MonitorConfig
+from jaxreason.run import monitor
 
 CURVES = Path(__file__).parent / "data_art_curves.csv"
 COLUMNS = {

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from jaxreason.agents import alignment, oracle
-from jaxreason.data.demonstrate import NEEDLESS, demonstrate
+from jaxreason.agents import alignment
 from jaxreason.data.problems import Problem
+from jaxreason.tasks.calculator import oracle
+from jaxreason.tasks.calculator.demonstrations import NEEDLESS, demonstrate
 from jaxreason.types import Rollout
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from jaxreason import config as config_module
-from jaxreason import files, runfolder, storage
 from jaxreason.config import Config
-from jaxreason.runfolder import create_or_open
+from jaxreason.run import files
+from jaxreason.run import folder as run_folder
+from jaxreason.run.folder import create_or_open
 from tests import runs
 
 
@@ -113,12 +114,12 @@ def test_a_line_that_does_not_fit_is_taken_back(tmp_path, monkeypatch):
 
 def test_a_disk_that_stays_full_ends_the_run(tmp_path, monkeypatch):
     run = create_or_open(tmp_path, Config())
-    monkeypatch.setattr(runfolder, "append_line", _full)
-    for step in range(1, storage.ATTEMPTS):
+    monkeypatch.setattr(run_folder, "append_line", _full)
+    for step in range(1, files.ATTEMPTS):
         run.write_metrics(step, {})
-    with pytest.raises(storage.Unwritable, match=r"No space left on device\), 5 steps in a row; make room"):
-        run.write_metrics(storage.ATTEMPTS, {})
-    with pytest.raises(storage.Unwritable, match="No space left"):
+    with pytest.raises(files.Unwritable, match=r"No space left on device\), 5 steps in a row; make room"):
+        run.write_metrics(files.ATTEMPTS, {})
+    with pytest.raises(files.Unwritable, match="No space left"):
         run.settle()
     run.close()
 
@@ -129,8 +130,8 @@ def test_a_disk_that_is_full_at_the_start_is_refused(tmp_path, monkeypatch):
         patch.setattr(os, "fsync", _full)
         with pytest.raises(ValueError, match=r"run.output_dir: cannot write to .*No space left on device"):
             create_or_open(tmp_path / "run", Config())
-    assert storage.lacks_space(tmp_path, 1, "4 checkpoints") is None
-    said = storage.lacks_space(tmp_path, 10**19, "4 checkpoints")
+    assert files.lacks_space(tmp_path, 1, "4 checkpoints") is None
+    said = files.lacks_space(tmp_path, 10**19, "4 checkpoints")
     assert said
     assert f"{tmp_path}: 4 checkpoints of this model need 10000000000.0 GB, " in said
     assert " are free; free some space" in said
@@ -170,15 +171,15 @@ def test_only_a_run_that_did_all_its_steps_is_finished(tmp_path):
     config = _changed("run", max_steps=2)
     with create_or_open(tmp_path, config) as run:
         run.write_metrics(1, {})
-        assert runfolder.finished(tmp_path, config) is None
+        assert run_folder.finished(tmp_path, config) is None
         run.write_json("results.json", {"steps": 2, "seconds": 7.0})
-    assert runfolder.finished(tmp_path, config) == {"steps": 2, "seconds": 7.0}
-    assert runfolder.finished(tmp_path, _changed("run", max_steps=3)) is None
+    assert run_folder.finished(tmp_path, config) == {"steps": 2, "seconds": 7.0}
+    assert run_folder.finished(tmp_path, _changed("run", max_steps=3)) is None
     other = dataclasses.replace(config, grpo=dataclasses.replace(config.grpo, epsilon=0.1))
     with pytest.raises(ValueError, match=r"grpo.epsilon \(0.2 -> 0.1\)"):
-        runfolder.finished(tmp_path, other)
+        run_folder.finished(tmp_path, other)
     (tmp_path / "results.json").write_text('{"steps"')
-    assert runfolder.finished(tmp_path, config) is None
+    assert run_folder.finished(tmp_path, config) is None
 
 
 @pytest.mark.parametrize("made", ["start/0", "checkpoints/20"])
@@ -250,9 +251,10 @@ def test_a_killed_process_leaves_no_lock_behind(tmp_path):
     """A lock file that outlives kill -9 would block the very restart it is for."""
     code = """
         import os, sys, signal
-        from jaxreason import runfolder, storage
+        from jaxreason.run import folder as run_folder
+        from jaxreason.run import files
         from jaxreason.config import Config
-        run = runfolder.create_or_open(sys.argv[1], Config())
+        run = run_folder.create_or_open(sys.argv[1], Config())
         run.write_metrics(1, {"a": 1.0})
         os.kill(os.getpid(), signal.SIGKILL)
     """

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxreason import checkpoint
+from jaxreason.run import checkpoint
 from jaxreason.types import TrainState
 
 
@@ -244,7 +244,7 @@ _SAVER = """
     import os, resource, sys, time
     os.environ.update(JAX_PLATFORMS="cpu")
     import jax
-    from jaxreason import checkpoint
+    from jaxreason.run import checkpoint
     noise = jax.random.uniform(jax.random.key(0), (300_000,))  # incompressible
     folder, mode = sys.argv[1:]
     checkpoints = checkpoint.open_checkpoints(folder, keep=2)

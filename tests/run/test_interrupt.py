@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxreason.agents import episode
-from jaxreason.interrupt import Abandoned, Interrupt
+from jaxreason.run.interrupt import Abandoned, Interrupt
 from tests import runs
 
 SETTINGS = ("--reward.preset=grpo", "--run.save_steps=0")

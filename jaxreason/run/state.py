@@ -10,24 +10,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason import basemodel, runfolder, storage, warmup
-from jaxreason.checkpoint import Checkpoints, NoneWhole, open_checkpoints, size
+from jaxreason import warmup
 from jaxreason.config import Config, RewardConfig
 from jaxreason.data.problems import fingerprint
 from jaxreason.evaluation.best import best_step
-from jaxreason.experiment import Experiment
 from jaxreason.grpo import optimizer
-from jaxreason.interrupt import Interrupt, Stopped
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import describe
 from jaxreason.parallel.rules import abstract, place
 from jaxreason.policy import api
-from jaxreason.progress import Display
 from jaxreason.rewards import budget
 from jaxreason.rewards.budget import BudgetState
 from jaxreason.rewards.importance import RatioState, initial_ratio
-from jaxreason.rewards.presets import PRESETS
-from jaxreason.runfolder import RunFolder
+from jaxreason.rewards.methods import PRESETS
+from jaxreason.run import base_model, files
+from jaxreason.run import folder as run_folder
+from jaxreason.run.checkpoint import Checkpoints, NoneWhole, open_checkpoints, size
+from jaxreason.run.folder import RunFolder
+from jaxreason.run.interrupt import Interrupt, Stopped
+from jaxreason.run.progress import Display
+from jaxreason.run.setup import Experiment
 from jaxreason.types import Params, TrainState, pytree
 
 
@@ -95,11 +97,11 @@ def starting_helpers(exp: Experiment, folder: Path, display: Display, interrupt:
     """The helpers' own policy before step 0, as `starting_policy` makes it; None where the policy plays them."""
     if exp.config.agents.helper_policy == "shared":
         return None
-    with open_checkpoints(folder / runfolder.HELPER / runfolder.START, 1) as starts:
+    with open_checkpoints(folder / run_folder.HELPER / run_folder.START, 1) as starts:
         return starting_policy(
             exp.for_helpers,
             starts,
-            folder / runfolder.HELPER,
+            folder / run_folder.HELPER,
             display,
             interrupt,
             roles=exp.config.agents.helper_roles,
@@ -134,7 +136,7 @@ def starting_policy(
         except NoneWhole as damage:
             display.warn(f"{damage.args[0].removesuffix('; delete it to start anew')}; the start is made again")
     if exp.base:
-        params = basemodel.load(exp.base, config.model, display)
+        params = base_model.load(exp.base, config.model, display)
     else:
         build = jax.jit(api.init, static_argnames="config", out_shardings=placement(shapes))
         params = build(jax.random.key(config.run.seed), config=config.model)
@@ -146,7 +148,7 @@ def starting_policy(
             raise Stopped(f"{interrupt.signal.name}: stopped in the warm-up, which begins anew", interrupt.exit_code)
     if exp.base:
         if hosts.first():
-            basemodel.record(exp.base, folder)
+            base_model.record(exp.base, folder)
         if not config.warmup.max_steps:
             return params
     starts.save(0, params, {})
@@ -177,21 +179,21 @@ def open_folder(config: Config) -> Iterator[RunFolder]:
     """The run's folder, which process 0 writes and all processes see.
 
     Raises:
-      ValueError: on every process, what `runfolder.create_or_open` says on the first, or that a process sees another
+      ValueError: on every process, what `run_folder.create_or_open` says on the first, or that a process sees another
         folder.
     """
     path, mark = Path(config.run.output_dir).expanduser(), ".seen"
     folder, refusal = None, None
     if hosts.first():
         try:
-            folder = runfolder.create_or_open(path, config)
+            folder = run_folder.create_or_open(path, config)
             (path / mark).write_text(secrets.token_hex(8))
         except ValueError as error:
             refusal = str(error)
     if refusal := hosts.agree(refusal):
         raise ValueError(refusal)
     seen = hosts.gather((path / mark).read_text() if (path / mark).is_file() else "nothing")
-    with folder or runfolder.create_or_open(path, config, writer=False) as opened:
+    with folder or run_folder.create_or_open(path, config, writer=False) as opened:
         for process, text in enumerate(seen):
             if text != seen[0]:
                 raise ValueError(
@@ -268,7 +270,7 @@ def save_last(
       Unwritable: it cannot be written; the checkpoint before it stands.
     """
     folder.settle()
-    with contextlib.suppress(storage.Unwritable):
+    with contextlib.suppress(files.Unwritable):
         checkpoints.wait()
     if checkpoints.latest_step() != number:
         save(checkpoints, number, state, memory, exp)
@@ -285,7 +287,7 @@ def keep_best(bests: Checkpoints, number: int, params: Params, folder: RunFolder
     try:
         bests.save(number, params, {})
         bests.wait()
-    except storage.Unwritable as error:
+    except files.Unwritable as error:
         display.warn(f"the best policy so far is not kept: {error}")
 
 
@@ -300,7 +302,7 @@ def require_space(exp: Experiment, checkpoints: Checkpoints) -> None:
     if "://" in str(checkpoints.folder):
         return
     needed = missing * size(state)
-    if refusal := hosts.agree(storage.lacks_space(Path(checkpoints.folder), needed, f"{keep + 2} checkpoints")):
+    if refusal := hosts.agree(files.lacks_space(Path(checkpoints.folder), needed, f"{keep + 2} checkpoints")):
         raise ValueError(refusal)
 
 

@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason.agents import alignment, diagnostics, rows
+from jaxreason.agents import alignment, rows
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.roles import REASON
 from jaxreason.config import RewardConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grpo.advantage import zero_spread
 from jaxreason.rewards import format as form
+from jaxreason.tasks.calculator import labels
 from jaxreason.types import Advantages, Rewards
 
 Row = dict[str, float | None]
@@ -150,10 +151,10 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
 def label_row(episode: Episode, tokenizer: Tokenizer) -> Row:
     """Diagnostics that only the built-in task can give."""
     rollout = episode.rollouts[REASON.name]
-    sums = diagnostics.line_metrics(episode.problems, rollout, tokenizer)
+    sums = labels.line_metrics(episode.problems, rollout, tokenizer)
     if episode.segmentation is not None and episode.scoring is not None:
         chunks, scores = episode.segmentation.chunks, episode.scoring.scores
-        sums |= diagnostics.score_metrics(episode.problems, rollout, chunks, scores, tokenizer)
+        sums |= labels.score_metrics(episode.problems, rollout, chunks, scores, tokenizer)
     return divide(sums)
 
 

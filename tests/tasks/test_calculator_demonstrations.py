@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxreason.data.arithmetic import generate, parse
-from jaxreason.data.demonstrate import IMPORTANCE, NEEDED, NEEDLESS, Piece, demonstrate, label, repeated
 from jaxreason.data.problems import Problem
+from jaxreason.tasks.calculator.demonstrations import IMPORTANCE, NEEDED, NEEDLESS, Piece, demonstrate, label, repeated
+from jaxreason.tasks.calculator.problems import generate, parse
 
 TOKEN = re.compile(r"\\boxed\{|[a-z]+ ?|\n|[^a-z\n]")
 """How a tokenizer for this task cuts: signs and digits one by one, words with the space after them."""
