@@ -10,7 +10,7 @@ import pytest
 from jaxreason.config import MonitorConfig
 from jaxreason.run import monitor
 
-CURVES = Path(__file__).parent / "data_art_curves.csv"
+CURVES = Path(__file__).parent / "art_curves.csv"
 COLUMNS = {
     "entropy": monitor.ENTROPY,
     "p_pos": monitor.POSITIVE_SHARE,
