@@ -158,7 +158,9 @@ def step(
     row |= {"alpha": alpha, "learning_rate": learning_rate}
     row["num_tokens"] = float(sum(int(r.length.sum()) for r in played.rollouts.values()))
     row["tokens_per_second"] = row["num_tokens"] / sum(seconds.values())
-    samples = step_metrics.samples(played, rewards, exp.tokenizer, config.run.log_completions)
+    samples = step_metrics.samples(
+        played, rewards, exp.tokenizer, config.run.log_completions, require_eos=config.reward.require_eos
+    )
     after = RunState(train=train, ratio=ratio, budget=budget_state, helper=helper[0] if helper else None)
     return after, row, samples, [packed for some in batches for packed in some]
 
