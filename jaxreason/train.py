@@ -120,7 +120,9 @@ def step(
     row |= step_metrics.label_row(played, exp) | step_metrics.time_row(played, clock.seconds)
     after = run_state.after_step(state, train, helper, ratio, row, number, config)
     row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
-    samples = step_metrics.samples(played, rewards, exp.tokenizer, config.run.log_completions)
+    samples = step_metrics.samples(
+        played, rewards, exp.tokenizer, config.run.log_completions, require_eos=config.reward.require_eos
+    )
     return after, row, samples, [packed for some in batches for packed in some]
 
 
