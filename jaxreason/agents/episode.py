@@ -22,7 +22,7 @@ from jaxreason.grading.pool import Grades, Pool, grade_batch
 from jaxreason.grpo.batch import mini_batches
 from jaxreason.parallel import hosts
 from jaxreason.parallel.rules import place
-from jaxreason.sampling.generate import generate
+from jaxreason.sampling.engine import generate
 from jaxreason.sampling.methods import Method
 from jaxreason.types import Params, PromptBatch, Rollout
 

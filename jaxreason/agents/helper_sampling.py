@@ -13,7 +13,7 @@ from jaxreason.agents import alignment
 from jaxreason.config import AgentsConfig, Config
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.parallel.rules import place, whole_batch
-from jaxreason.sampling.generate import generate
+from jaxreason.sampling.engine import generate
 from jaxreason.sampling.methods import Method
 from jaxreason.types import Constraint, Params, PromptBatch, Rollout
 

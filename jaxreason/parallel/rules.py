@@ -146,6 +146,19 @@ def whole_batch(rows: int) -> int:
     return -(-rows // parts) * parts
 
 
+def parts_of_batch(rows: int) -> int:
+    """Into how many parts a jitted function splits so many rows; 1 where they don't divide, or without a mesh.
+
+    >>> parts_of_batch(6)
+    1
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if RULES.value is None or mesh.size == 1:
+        return 1
+    parts = math.prod(mesh.shape[axis] for axis in RULES.value.batch)
+    return parts if rows % parts == 0 else 1
+
+
 def replicated() -> NamedSharding | None:
     """What stands whole on every device of the mesh; None without a mesh."""
     return None if RULES.value is None else NamedSharding(jax.sharding.get_mesh(), PartitionSpec())

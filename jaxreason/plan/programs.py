@@ -14,13 +14,12 @@ from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT
 from jaxreason.config import Config, ModelConfig
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch
-from jaxreason.ops import attention
 from jaxreason.parallel.rules import abstract_rows
 from jaxreason.rewards.methods import named
 from jaxreason.run import state as run_state
 from jaxreason.run.programs import Programs, make_programs
 from jaxreason.run.setup import Experiment
-from jaxreason.sampling.generate import generate
+from jaxreason.sampling.engine import PAGE, generate, prompts_held
 from jaxreason.sampling.methods import Method
 from jaxreason.types import PromptBatch, UpdateBatch
 
@@ -197,16 +196,12 @@ def reasoner_work(config: Config) -> Work:
 def cache_bytes(model: ModelConfig, P: int, G: int, L: int, T: int) -> float:
     """Bytes of keys and values read while G completions of T tokens are drawn for each of P prompts of L tokens.
 
-    Each token reads the prompt's once a group, and its own up to the end that `attention.with_prefix` reads to.
+    Each pass reads every prompt that is held, once for its whole group, and the pool of pages.
 
     >>> cache_bytes(ModelConfig(num_hidden_layers=1, num_key_value_heads=1, head_dim=2), P=1, G=2, L=3, T=2)
-    224.0
+    192.0
     """
-    size = attention.step_size(T)
-    ends = [min((t // size + 1) * size, T) for t in range(T)]
-    places = 0
-    for y in range(model.num_hidden_layers):
-        window = model.layer_kind(y)[1]
-        prompt = min(L, window) if window else L
-        places += P * prompt * T + P * G * sum(min(end, window + size) if window else end for end in ends)
+    page = min(PAGE, T)
+    held = min(P, prompts_held(P * G, G))
+    places = model.num_hidden_layers * T * (held * max(L - 1, 1) + P * G * -(-T // page) * page)
     return float(places * model.num_key_value_heads * model.head_dim * 2 * (2 if model.dtype == "bfloat16" else 4))

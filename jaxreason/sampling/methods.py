@@ -66,13 +66,19 @@ def transform(method: Method) -> logprob.Transform:
     return functools.partial(filter_logits, method)
 
 
-def draw(key: jax.Array, logits_NA: jax.Array, temperature: jax.Array) -> tuple[jax.Array, jax.Array]:
+def uniforms(key: jax.Array) -> jax.Array:
+    """The random numbers in [0, 1) that one draw takes, float32 [2]."""
+    return jax.random.uniform(key, (2,))
+
+
+def draw(uniform_N2: jax.Array, logits_NA: jax.Array, temperature: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Draw one index a row and its log-probability.
 
-    At temperature 0 the largest logit is taken (the first of equals), the key is ignored, and the log-probability is
-    that of the unscaled distribution.
+    At temperature 0 the largest logit is taken (the first of equals), whatever the random numbers, and the
+    log-probability is that of the unscaled distribution.
 
     Args:
+      uniform_N2: of `uniforms`, a key for each row.
       logits_NA: at least one above -inf in each row; one of -inf is never drawn.
 
     Returns:
@@ -82,26 +88,25 @@ def draw(key: jax.Array, logits_NA: jax.Array, temperature: jax.Array) -> tuple[
     weight_NA = jnp.exp(logits_NA - top_N1)
     index_N = jax.lax.cond(
         temperature > 0,
-        lambda: _categorical(key, weight_NA),
+        lambda: _categorical(uniform_N2, weight_NA),
         lambda: jnp.argmax(logits_NA, axis=-1).astype(jnp.int32),
     )
     logp_N1 = jnp.take_along_axis(logits_NA, index_N[:, None], axis=-1) - top_N1
     return index_N, logp_N1[:, 0] - jnp.log(weight_NA.sum(-1))
 
 
-def _categorical(key: jax.Array, weight_NA: jax.Array) -> jax.Array:
+def _categorical(uniform_N2: jax.Array, weight_NA: jax.Array) -> jax.Array:
     """Draw in proportion to weights: first a block of BLOCK columns, then a column of it.
 
     Two random numbers a row where Gumbel noise takes one a column, and running sums short enough to stay exact.
     """
     N, A = weight_NA.shape
-    uniform_2N = jax.random.uniform(key, (2, N))
     if A <= BLOCK:
-        return _first_past(uniform_2N[0], weight_NA)
+        return _first_past(uniform_N2[:, 0], weight_NA)
     weight_NKB = jnp.pad(weight_NA, ((0, 0), (0, -A % BLOCK))).reshape(N, -1, BLOCK)
-    block_N = _first_past(uniform_2N[0], weight_NKB.sum(-1))
+    block_N = _first_past(uniform_N2[:, 0], weight_NKB.sum(-1))
     weight_NB = jnp.take_along_axis(weight_NKB, block_N[:, None, None], axis=1)[:, 0]
-    return block_N * BLOCK + _first_past(uniform_2N[1], weight_NB)
+    return block_N * BLOCK + _first_past(uniform_N2[:, 1], weight_NB)
 
 
 def _first_past(uniform_N: jax.Array, weight_NA: jax.Array) -> jax.Array:

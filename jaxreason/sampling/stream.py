@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.config import ModelConfig
-from jaxreason.sampling import generate, methods
+from jaxreason.sampling import engine, methods
 from jaxreason.types import Params, PromptBatch
 
 EVERY = 16
@@ -27,7 +27,7 @@ def stream(
     pad_id: int,
     method: methods.Method = methods.Method(),
 ) -> Iterator[list[int]]:
-    """Sample one completion of one prompt, token for token what `generate` gives with the same key.
+    """Sample one completion of one prompt, token for token what `engine.generate` gives with the same key.
 
     Args:
       params: from `api.unstack`, so that layers are cut apart once and not at every look.
@@ -36,31 +36,31 @@ def stream(
     Yields:
       The next tokens, up to EVERY of them, the one that ends the completion among them.
     """
-    limit_11 = jnp.full((1, 1), max_completion_length, jnp.int32)
-    state = _begin(params, prompt, limit_11, config=config, T=max_completion_length, pad_id=pad_id)
-    shown = 0
-    while shown < max_completion_length:
-        until = jnp.int32(min(shown + EVERY, max_completion_length))
+    state, requests = _begin(prompt, key, config=config, T=max_completion_length, pad_id=pad_id)
+    shown, done = 0, False
+    while not done:
         state = _advance(
             params,
             state,
-            limit_11,
+            requests,
             key,
             jnp.float32(temperature),
-            until,
+            jnp.int32(shown + EVERY),
             config=config,
             eos_ids=eos_ids,
-            pad_id=pad_id,
             method=method,
         )
-        length = int(state.length[0, 0])
-        yield np.asarray(state.tokens[0, 0, shown:length]).tolist()
-        shown = length
-        if bool(state.done[0, 0]):
-            return
+        done = bool(state.queue.left.sum() == 0)
+        written = int(state.length.sum() if done else state.slots.place.sum())
+        yield np.asarray(state.tokens[0, 0, shown:written]).tolist()
+        shown = written
 
 
-_begin = jax.jit(functools.partial(generate.begin, G=1), static_argnames=("config", "T", "pad_id"))
-_advance = jax.jit(
-    generate.advance, static_argnames=("config", "eos_ids", "pad_id", "method"), donate_argnames=("state",)
-)
+@functools.partial(jax.jit, static_argnames=("config", "T", "pad_id"))
+def _begin(prompt: PromptBatch, key: jax.Array, *, config: ModelConfig, T: int, pad_id: int):
+    """One row, which takes one pass a token."""
+    requests, _ = engine.arrange(prompt, jnp.full((1, 1), T, jnp.int32), key)
+    return engine.begin(requests, config=config, T=T, pad_id=pad_id), requests
+
+
+_advance = jax.jit(engine.advance, static_argnames=("config", "eos_ids", "method", "block"), donate_argnames=("state",))
