@@ -16,7 +16,7 @@ from jaxreason.ops import attention, attention_paged, logprob
 from jaxreason.ops.attention_paged import Places
 from jaxreason.parallel.rules import gathered, shard, whole_width
 from jaxreason.policy import moe
-from jaxreason.policy.cache import Cache, hold, write, written
+from jaxreason.policy.cache import Cache, hold, page_size, write, written
 from jaxreason.policy.rope import rotation
 from jaxreason.policy.transformer import Block, RMSNorm, Transformer
 from jaxreason.types import Metrics, Params
@@ -211,7 +211,7 @@ def decode(
       (hidden_XBWD, cache).
     """
     X, B, W = tokens_XBW.shape
-    L, Z, G = cache[0].prompt_v.shape[3], cache[0].v.shape[3], places.reader.shape[2]
+    L, Z, G = cache[0].prompt_v.shape[3], page_size(cache), places.reader.shape[2]
     held_XB = jax.vmap(lambda held, seat: held.at[seat // G].get(mode="fill", fill_value=0))(places.held, places.seat)
     positions_XBW = (held_XB + places.start)[..., None] + jnp.arange(W)[None, None]
     limit = L + places.table.shape[2] * Z + W

@@ -19,15 +19,33 @@ class LayerCache:
 
     prompt_k: jax.Array  # [X Q J C L], keys with places innermost: the product with a query runs along them
     prompt_v: jax.Array  # [X Q J L C]
-    k: jax.Array  # [X E J C Z]
-    v: jax.Array  # [X E J Z C]
+    k: tuple[jax.Array, ...]  # [X E J C Z], the pool in ARRAYS of equal size
+    v: tuple[jax.Array, ...]  # [X E J Z C]
 
 
 Cache = tuple[LayerCache, ...]
 
+ARRAYS, LEAST = 4, 16
+"""Arrays that the pool comes in, and the fewest pages of one: those without a page in use are not read."""
+
+
+def page_size(cache: Cache) -> int:
+    """Tokens of a page."""
+    return cache[0].v[0].shape[3]
+
+
+def pool_size(pages: int) -> int:
+    """The next number of pages that makes whole arrays.
+
+    >>> pool_size(5), pool_size(65)
+    (5, 68)
+    """
+    return pages if pages < ARRAYS * LEAST else -(-pages // ARRAYS) * ARRAYS
+
 
 def empty(config: ModelConfig, *, parts: int, prompts: int, length: int, pages: int, page: int) -> Cache:
-    """Room for Q prompts of L tokens and for E pages of Z tokens, in each of X parts."""
+    """Room for Q prompts of L tokens and for E pages (see `pool_size`) of Z tokens, in each of X parts."""
+    arrays = ARRAYS if pages >= ARRAYS * LEAST else 1
     J, C = config.num_key_value_heads, config.head_dim
 
     def zeros(*shape):
@@ -37,8 +55,8 @@ def empty(config: ModelConfig, *, parts: int, prompts: int, length: int, pages: 
         LayerCache(
             prompt_k=zeros(prompts, J, C, length),
             prompt_v=zeros(prompts, J, length, C),
-            k=zeros(pages, J, C, page),
-            v=zeros(pages, J, page, C),
+            k=tuple(zeros(pages // arrays, J, C, page) for _ in range(arrays)),
+            v=tuple(zeros(pages // arrays, J, page, C) for _ in range(arrays)),
         )
         for _ in range(config.num_hidden_layers)
     )
@@ -67,8 +85,15 @@ def write(cache: LayerCache, k_XBWJC: jax.Array, v_XBWJC: jax.Array, at: tuple[j
             v_EJZC.at[page_BW, :, place_BW].set(v_BWJC, mode="drop"),
         )
 
-    k, v = jax.vmap(put)(cache.k, cache.v, *at, k_XBWJC, v_XBWJC)
-    return LayerCache(prompt_k=cache.prompt_k, prompt_v=cache.prompt_v, k=k, v=v)
+    page_XBW, place_XBW = at
+    ks, vs = [], []
+    for i, (k, v) in enumerate(zip(cache.k, cache.v, strict=True)):
+        size = k.shape[1]
+        mine_XBW = jnp.where(page_XBW >= i * size, page_XBW - i * size, size)
+        k, v = jax.vmap(put)(k, v, mine_XBW, place_XBW, k_XBWJC, v_XBWJC)
+        ks.append(k)
+        vs.append(v)
+    return LayerCache(prompt_k=cache.prompt_k, prompt_v=cache.prompt_v, k=tuple(ks), v=tuple(vs))
 
 
 def written(places: Places, W: int, Z: int) -> tuple[jax.Array, jax.Array]:

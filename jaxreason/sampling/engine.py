@@ -192,6 +192,7 @@ def begin(requests: Requests, *, config: ModelConfig, T: int, pad_id: int, room:
     A = 0 if requests.constraint is None else requests.constraint.token.shape[-1]
     B, most = min(N, -(-room.slots // X) or N), -(-T // Z)
     E = min(max(-(-room.pages // X), most), B * most) if room.pages else B * most
+    E = cache.pool_size(E)
     Q = min(P, prompts_held(B, N // P))
     one = functools.partial(slots.at_start, slots=B, prompts=Q, pages=E, most_pages=most)
     begun, queue = jax.tree.map(_by_parts, jax.vmap(one)(requests.limit))
@@ -215,7 +216,7 @@ def prompts_held(B: int, G: int) -> int:
     Of G rows of random length the last takes about 1 + ln G times as long as the mean, and so long is a prompt held.
 
     >>> prompts_held(64, 8), prompts_held(64, 1), prompts_held(1, 1)
-    (36, 128, 2)
+    (48, 128, 2)
     """
     return -(-B * (2 + G.bit_length()) // G) if G > 1 else 2 * B
 
@@ -241,7 +242,7 @@ def advance(
       block: tokens of a row that a pass feeds.
     """
     head_VD, temperature = api.head(params, config), jnp.asarray(temperature, jnp.float32)
-    L, Q, Z = requests.prompt.shape[2], state.queue.group_of.shape[1], state.cache[0].v.shape[3]
+    L, Q, Z = requests.prompt.shape[2], state.queue.group_of.shape[1], cache.page_size(state.cache)
     W, count = min(block, Z), min(Q, max(1, READ_TOKENS // L))
     # A prompt's last token is fed to every row, so that the first token is drawn like all others; the rest is held.
     held_XP = requests.length - 1

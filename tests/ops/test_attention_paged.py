@@ -18,8 +18,9 @@ HELD = np.array([5, 2])
 ROWS = 14  # own places of a row
 
 
-def _scattered(start):
-    """Rows of two groups in 8 slots of which two are idle, their pages shuffled in a pool with room to spare.
+def _scattered(start, arrays=1, front=False):
+    """Rows of two groups in 8 slots of which two are idle, their pages shuffled in a pool with room to spare, or at its
+    front.
 
     Returns:
       What `attend` is given, X = 1, and the rows: queries, keys and values [P G L+ROWS n C].
@@ -37,7 +38,7 @@ def _scattered(start):
     reader, held = np.full((Q, G), B, np.int32), np.zeros(Q, np.int32)
     table, owner, number = np.full((B, most), E, np.int32), np.full(E, B, np.int32), np.zeros(E, np.int32)
     queries = np.zeros((B, W, H, C), np.float32)
-    pages = iter(RNG.permutation(E))
+    pages = iter(range(E) if front else RNG.permutation(E))
     for p in range(P):
         at = held_at[p]
         held[at] = HELD[p]
@@ -53,17 +54,19 @@ def _scattered(start):
                 n = own.stop - own.start
                 pool_k[e, :, :, :n], pool_v[e, :, :n] = k[p, g, own].transpose(1, 2, 0), v[p, g, own].transpose(1, 0, 2)
     places = Places(start=starts, seat=seat, reader=reader, held=held, table=table, owner=owner, number=number)
-    given = jax.tree.map(lambda x: jnp.asarray(x)[None], (queries, prompt_k, prompt_v, pool_k, pool_v, places))
+    pool = [tuple(np.split(x, arrays)) for x in (pool_k, pool_v)]
+    given = jax.tree.map(lambda x: jnp.asarray(x)[None], (queries, prompt_k, prompt_v, *pool, places))
     return given, slot_of, (q, k, v)
 
 
 @pytest.mark.parametrize("window", [0, 1, 3, 6, 9])
-def test_it_is_causal_attention_over_prompt_and_completion(window):
+@pytest.mark.parametrize(("arrays", "front"), [(1, False), (4, False), (4, True)])
+def test_it_is_causal_attention_over_prompt_and_completion(arrays, front, window):
     """Catches keys behind the query, padding and pages of others that are seen, pages joined in another order, groups
     that read each other's prompt, and a sliding window that counts the prompt's padding or forgets it too early."""
     start = RNG.integers(0, ROWS - W + 1, (P, G))
     start[0] = 0, 3, 4
-    given, slot_of, rows = _scattered(start)
+    given, slot_of, rows = _scattered(start, arrays, front)
     got = jax.jit(functools.partial(attention_paged.attend, window=window))(*given)[0]
     for p in range(P):
         for g in range(G):
@@ -84,9 +87,20 @@ def test_a_slot_depends_on_no_other():
     queries, prompt_k, prompt_v, k, v = arrays
     mine_E = (places.owner == b)[:, :, None, None, None]
     others = jnp.where(jnp.arange(8)[None, :, None, None, None] == b, queries, 7.0)
-    changed = attend(others, prompt_k, prompt_v, jnp.where(mine_E, k, 3.0), jnp.where(mine_E, v, -5.0), places)
+    changed = attend(
+        others, prompt_k, prompt_v, (jnp.where(mine_E, k[0], 3.0),), (jnp.where(mine_E, v[0], -5.0),), places
+    )
     np.testing.assert_array_equal(changed[0, b], attend(*given)[0, b])
     assert (changed[0] != attend(*given)[0]).any()
+
+
+def test_what_nobody_has_taken_is_not_read():
+    """0 times NaN is NaN: catches an empty array of the pool that is only masked."""
+    given, slot_of, _ = _scattered(np.full((P, G), 3), arrays=4, front=True)
+    queries, prompt_k, prompt_v, k, v, places = given
+    spoilt = (*v[:2], v[2] * np.nan, v[3] * np.nan)
+    got = jax.jit(attention_paged.attend)(queries, prompt_k, prompt_v, k, spoilt, places)
+    assert np.isfinite(got[0, slot_of]).all()
 
 
 def test_a_negative_window_is_refused():
