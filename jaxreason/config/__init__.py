@@ -16,8 +16,8 @@ from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, W
 from jaxreason.config.explain import explain, read_yaml, refuse_unknown_keys
 from jaxreason.config.learning import BudgetConfig, GRPOConfig, OptimizerConfig, RewardConfig, of_each_role
 from jaxreason.config.mesh import DistributedConfig, MeshConfig
-from jaxreason.config.moved import renamed
 from jaxreason.config.model import HelperModelConfig, ModelConfig, TokenizerConfig
+from jaxreason.config.moved import renamed
 from jaxreason.config.run import MonitorConfig, RunConfig
 from jaxreason.config.whole import Config
 

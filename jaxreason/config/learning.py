@@ -46,6 +46,14 @@ class RewardConfig:
     """L_T of the methods and masks that have a target length; 0: max_completion_length"""
     require_eos: bool = True
     """whether an answer cut at the limit counts as wrong"""
+    reward_funcs: tuple[str, ...] = ()
+    """reward functions of your own, in TRL's form, each as `package.module:name` or `file.py:name`"""
+    reward_weights: tuple[float, ...] = ()
+    """weight of each of them; empty: 1 each"""
+    outcome_weight: float = 1.0
+    """weight of the method's own reward beside them; 0: they stand in its place"""
+    reward_timeout_s: float = 60.0
+    """seconds that one reward function may take for a step's completions"""
 
     def __post_init__(self):
         require(self.alpha >= 0, "reward.alpha", "at least 0", self.alpha)
@@ -59,6 +67,20 @@ class RewardConfig:
         require(self.target_length >= 0, "reward.target_length", "at least 0", self.target_length)
         require(self.contribution_scale > 0, "reward.contribution_scale", "above 0", self.contribution_scale)
         require(self.format_penalty >= 0, "reward.format_penalty", "at least 0", self.format_penalty)
+        require(
+            len(self.reward_weights) in (0, len(self.reward_funcs)),
+            "reward.reward_weights",
+            f"one for each of the {len(self.reward_funcs)} reward.reward_funcs, or none",
+            self.reward_weights,
+        )
+        require(self.outcome_weight >= 0, "reward.outcome_weight", "at least 0", self.outcome_weight)
+        require(
+            self.outcome_weight > 0 or bool(self.reward_funcs),
+            "reward.outcome_weight",
+            "above 0 without reward.reward_funcs, or nothing is rewarded",
+            self.outcome_weight,
+        )
+        require(self.reward_timeout_s > 0, "reward.reward_timeout_s", "above 0", self.reward_timeout_s)
 
     @property
     def shape(self) -> "RewardConfig":
