@@ -1,7 +1,7 @@
 """MkDocs hook: the pages that are made from something else, so that they cannot disagree with it.
 
-`configuration.md` comes from the dataclasses, `metrics.md` from the table of metrics, `tpu/` from the guides beside the
-scripts. A folder in `nav` stands for its pages, `index.md` first and the others by name.
+`configuration.md` comes from the dataclasses, `metrics.md` from the table of metrics, the table in `methods.md` from
+the methods, `tpu/` from the guides beside the scripts. A folder in `nav` stands for its pages, `index.md` first and the others by name.
 """
 
 import html
@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout's, whatever is installed
 
 from jaxreason.config import describe  # noqa: E402
+from jaxreason.rewards.methods import METHODS  # noqa: E402
 from jaxreason.run import metric_table  # noqa: E402
 
 
@@ -30,6 +31,21 @@ def on_files(files, config):
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))
     return files
+
+
+def on_page_markdown(markdown, page, **_):
+    """Put the table of methods where a page asks for it."""
+    return markdown.replace("<!-- table of methods -->", methods())
+
+
+def methods() -> str:
+    """A row for each method that ships."""
+    helpers = {"none": "none", "train": "trained", "frozen": "the starting policy"}
+    rows = ["| `reward.preset` | what it is | price | helpers | source |", "|---|---|---|---|---|"]
+    for name, method in METHODS.items():
+        price = "alpha" if method.priced else "–"
+        rows.append(f"| `{name}` | {method.summary} | {price} | {helpers[method.helpers]} | {method.source} |")
+    return "\n".join(rows)
 
 
 def configuration() -> str:

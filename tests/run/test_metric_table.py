@@ -21,7 +21,7 @@ TINY_HELPERS = [
 ]
 FROM_THE_WARM_START = {
     "shared reward with KL": ["--reward.preset=scma", "--grpo.beta=[0.1,0.1,0.1]"],
-    "contributions under a budget": ["--reward.preset=contribution", "--reward.target_reduction=0.2"],
+    "contributions under a budget": ["--reward.preset=contribution", "--budget.target_reduction=0.2"],
     "truncation": ["--reward.preset=truncation"],
 }
 FROM_ITS_OWN = [
