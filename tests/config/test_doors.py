@@ -30,7 +30,8 @@ def test_a_file_is_loaded_once_with_where_it_came_from(here):
     assert door.fingerprint == hashlib.sha256(text.encode()).hexdigest()
     door.value.append(1)
     again = doors.load(f"{here}/mine.py:made", "data.task")
-    assert again.value is door.value and again.field == "data.task"
+    assert again.value is door.value
+    assert again.field == "data.task"
     assert doors.load("./mine.py:A", "f").value().x == 3
 
 
@@ -39,7 +40,8 @@ def test_the_fingerprint_is_that_of_the_code_that_was_loaded(here):
     before = doors.load("kept.py:a", "f").fingerprint
     Path("kept.py").write_text("a = 2\n")
     after = doors.load("kept.py:a", "f")
-    assert after.value == 1 and after.fingerprint == before
+    assert after.value == 1
+    assert after.fingerprint == before
 
 
 def test_a_module_is_found_in_the_working_directory(here):
@@ -47,7 +49,8 @@ def test_a_module_is_found_in_the_working_directory(here):
     Path("mypackage/__init__.py").write_text("")
     Path("mypackage/rewards.py").write_text("def length(): return 7\n")
     door = doors.load("mypackage.rewards:length", "f")
-    assert door.value() == 7 and door.file == (here / "mypackage/rewards.py").resolve()
+    assert door.value() == 7
+    assert door.file == (here / "mypackage/rewards.py").resolve()
     assert door.spelling == "mypackage.rewards:length"
 
 
@@ -117,7 +120,8 @@ def test_a_name_that_cannot_be_loaded_is_refused_in_a_line(here, name, parts):
     with pytest.raises(doors.DoorError) as refused:
         doors.load(name, "reward.reward_funcs")
     line = str(refused.value)
-    assert line.startswith("reward.reward_funcs: ") and "\n" not in line
+    assert line.startswith("reward.reward_funcs: ")
+    assert "\n" not in line
     for part in parts:
         assert part in line
     assert not refused.value.traceback
@@ -130,10 +134,13 @@ def test_an_import_that_raises_shows_the_users_frames_alone(here, spelling):
         with pytest.raises(doors.DoorError) as refused:
             doors.load(spelling, "data.task")
         line, frames = str(refused.value), refused.value.traceback
-        assert line.startswith("data.task: broken") and line.endswith("importing it raised KeyError: 'missing key'")
+        assert line.startswith("data.task: broken")
+        assert line.endswith("importing it raised KeyError: 'missing key'")
         assert str(here / "broken.py") in line
-        assert "f = inner()" in frames and "line 2, in inner" in frames
-        assert "doors.py" not in frames and "importlib" not in frames
+        assert "f = inner()" in frames
+        assert "line 2, in inner" in frames
+        assert "doors.py" not in frames
+        assert "importlib" not in frames
     Path("broken.py").write_text("f = 8\n")
     os.utime("broken.py", (1, 1))  # not the one whose bytecode is kept
     assert doors.load("broken.py:f", "data.task").value == 8
@@ -144,7 +151,8 @@ def test_a_syntax_error_shows_its_place(here):
     with pytest.raises(doors.DoorError) as refused:
         doors.load("wrong.py:f", "data.task")
     assert "importing it raised SyntaxError" in str(refused.value)
-    assert "line 2" in refused.value.traceback and "def f(:" in refused.value.traceback
+    assert "line 2" in refused.value.traceback
+    assert "def f(:" in refused.value.traceback
 
 
 def test_a_missing_package_inside_a_module_is_the_modules_mistake(here):
