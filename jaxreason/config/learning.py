@@ -1,8 +1,10 @@
 """What is rewarded, and how it is learnt."""
 
 import dataclasses
+import math
 from typing import Literal
 
+from jaxreason.config.doors import SPELLINGS
 from jaxreason.config.require import require
 
 Preset = Literal["scma", "guarded", "contribution", "frozen", "shuffled", "oracle", "lp", "truncation", "grpo"]
@@ -49,6 +51,15 @@ class RewardConfig:
     """L_T of the truncation reward; 0: max_completion_length"""
     require_eos: bool = True
     """whether an answer cut at the limit counts as wrong"""
+    reward_funcs: tuple[str, ...] = ()
+    """reward functions of your own, each `package.module:name` or `path/file.py:name`, with the signature of TRL's;
+    see docs/extending/reward.md"""
+    reward_weights: tuple[float, ...] = ()
+    """weight of each reward function; empty: 1 each"""
+    outcome_weight: float = 1.0
+    """weight of the right answer beside the reward functions; 0: they stand in its place"""
+    reward_timeout_s: float = 60.0
+    """seconds that a reward function may take in a step before the run is stopped"""
 
     def __post_init__(self):
         require(self.alpha >= 0, "reward.alpha", "at least 0", self.alpha)
@@ -71,10 +82,28 @@ class RewardConfig:
             self.format_penalty,
         )
 
+        self._check_functions()
+
     @property
     def has_budget(self) -> bool:
         """Whether alpha is moved to reach a length, rather than given."""
         return self.target_tokens > 0 or self.target_reduction > 0
+
+    def _check_functions(self):
+        doors, weights, outcome = self.reward_funcs, self.reward_weights, self.outcome_weight
+        for door in doors:
+            require(door.count(":") >= 1, "reward.reward_funcs", f"each {SPELLINGS}", door)
+        require(len(set(doors)) == len(doors), "reward.reward_funcs", "each function once", doors)
+        require(
+            len(weights) in (0, len(doors)),
+            "reward.reward_weights",
+            f"none or as many as reward.reward_funcs, {len(doors)}",
+            weights,
+        )
+        require(all(map(math.isfinite, weights)), "reward.reward_weights", "finite numbers", weights)
+        require(0 <= outcome < math.inf, "reward.outcome_weight", "a number of at least 0", outcome)
+        require(outcome > 0 or bool(doors), "reward.outcome_weight", "above 0 without reward.reward_funcs", outcome)
+        require(0 < self.reward_timeout_s < math.inf, "reward.reward_timeout_s", "above 0", self.reward_timeout_s)
 
     def _check_budget(self):
         tokens, reduction = self.target_tokens, self.target_reduction

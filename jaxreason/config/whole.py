@@ -4,10 +4,14 @@ import dataclasses
 
 from jaxreason.config.agents import AgentsConfig, SamplingConfig
 from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, WarmupConfig
+from jaxreason.config.doors import is_door
 from jaxreason.config.learning import GRPOConfig, OptimizerConfig, RewardConfig
 from jaxreason.config.mesh import DistributedConfig, MeshConfig
 from jaxreason.config.model import HelperModelConfig, ModelConfig, TokenizerConfig
 from jaxreason.config.run import MonitorConfig, RunConfig
+
+DOORS = ("reward.reward_funcs",)
+"""Fields that name a user's own code, one or several, see `config.doors`; a name without a colon is built in."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +50,16 @@ class Config:
     """checking answers"""
     monitor: MonitorConfig = MonitorConfig()
     """signs of trouble"""
+
+    @property
+    def doors(self) -> tuple[tuple[str, str], ...]:
+        """The field and the spelling of every door that is named."""
+        found = []
+        for key in DOORS:
+            section, field = key.split(".")
+            named = getattr(getattr(self, section), field)
+            found += [(key, name) for name in (named if isinstance(named, tuple) else (named,)) if is_door(name)]
+        return tuple(found)
 
     @property
     def for_helpers(self) -> "Config":
