@@ -29,7 +29,7 @@ def main() -> None:
             trained[file.parent.name] = json.loads((file.parent / "results.json").read_text())["trained"]
     if not runs:
         parser.error(
-            f"{arguments.folder}: expected finished runs with reward.target_tokens or target_reduction, got none"
+            f"{arguments.folder}: expected finished runs with budget.target_tokens or target_reduction, got none"
         )
     columns = "run", "steps", "budget", "last 20 steps", "missed by", "held-out", "missed by", "accuracy", "overshoot"
     print(f"| {' | '.join(columns)} |")

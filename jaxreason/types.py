@@ -30,8 +30,13 @@ SEGMENT_NONE = 0
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def pytree(cls):
-    """Make a class a frozen dataclass that JAX traverses; every field is a child."""
+    """Make a class a frozen dataclass that JAX traverses; every field is a child, but those that are `static`."""
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True)(cls))
+
+
+def static() -> Any:
+    """A field of a `pytree` class that a program is compiled for: hashable, and no array."""
+    return dataclasses.field(metadata={"static": True})
 
 
 @pytree

@@ -92,11 +92,11 @@ def test_every_field_has_a_help_line():
             "reward: {preset: shuffled, format_penalty: 0.9}\n",
             "reward.format_penalty: expected at least 1 with preset shuffled",
         ),
-        ("reward:\n  target_tokens: 0.5\n", "reward.target_tokens: expected 0 or at least 1 token, got 0.5"),
-        ("reward:\n  target_reduction: 1\n", "reward.target_reduction: expected in [0, 1), got 1.0"),
+        ("reward:\n  target_tokens: 0.5\n", "budget.target_tokens: expected 0 or at least 1 token, got 0.5"),
+        ("reward:\n  target_reduction: 1\n", "budget.target_reduction: expected in [0, 1), got 1.0"),
         (
             "reward: {target_tokens: 50, target_reduction: 0.5}\n",
-            "reward.target_tokens: expected 0 beside reward.target_reduction, got 50.0",
+            "budget.target_tokens: expected 0 beside budget.target_reduction, got 50.0",
         ),
         ("reward: {target_tokens: 50, alpha: 0}\n", "reward.alpha: expected above 0 beside a target"),
         (

@@ -125,7 +125,7 @@ def test_alpha_and_the_learning_rate_in_the_log_are_those_used(warm, tmp_path):
 
 def test_a_budget_moves_alpha_and_survives_a_stop(warm, tmp_path, capsys):
     """Catches a controller that is not saved, is updated before it is used, or reads another length than the log's."""
-    settings = ["--reward.preset=lp", "--reward.target_reduction=0.5", "--reward.target_steps=3", "--run.save_steps=1"]
+    settings = ["--reward.preset=lp", "--budget.target_reduction=0.5", "--budget.target_steps=3", "--run.save_steps=1"]
     straight, folder = (runs.begin(warm, tmp_path / name) for name in ("straight", "run"))
     assert runs.train(straight, *settings) == 0
     found = runs.rows(straight)
@@ -147,5 +147,5 @@ def test_a_budget_moves_alpha_and_survives_a_stop(warm, tmp_path, capsys):
 
 def test_a_budget_above_the_starting_length_is_said(warm, tmp_path, capsys):
     folder = runs.begin(warm, tmp_path / "run")
-    assert runs.train(folder, "--reward.preset=lp", "--reward.target_tokens=48", "--run.max_steps=1") == 0
-    assert "reward.target_tokens: 48.0 is not below the " in capsys.readouterr().out
+    assert runs.train(folder, "--reward.preset=lp", "--budget.target_tokens=48", "--run.max_steps=1") == 0
+    assert "budget.target_tokens: 48.0 is not below the " in capsys.readouterr().out

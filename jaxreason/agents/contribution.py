@@ -82,8 +82,8 @@ def contributions(
 
 
 def num_problems(config: Config) -> int:
-    """How many of a step's problems are measured: reward.contribution_share of them, at least one."""
-    return max(1, round(config.reward.contribution_share * config.data.prompts_per_step))
+    """How many of a step's problems are measured: agents.contribution_share of them, at least one."""
+    return max(1, round(config.agents.contribution_share * config.data.prompts_per_step))
 
 
 def num_texts(num_generations: int, max_chunks: int) -> int:

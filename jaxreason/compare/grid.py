@@ -123,7 +123,7 @@ def load_grid(path: str | Path, overrides: Sequence[str] = (), folder: Path | No
 def priced(config: Config) -> bool:
     """Whether alpha means anything to a method: it trains, pays for length, and has no budget that moves alpha."""
     paid = PRESETS[config.reward.preset].penalty in ("chunks", "length")
-    return paid and config.run.max_steps > 0 and not config.reward.has_budget
+    return paid and config.run.max_steps > 0 and not config.budget.wanted
 
 
 def select(grid: Grid, only: Sequence[str]) -> Grid:

@@ -15,9 +15,10 @@ from jaxreason.config import doors
 from jaxreason.config.agents import AgentsConfig, SamplingConfig
 from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, WarmupConfig
 from jaxreason.config.explain import explain, read_yaml, refuse_unknown_keys
-from jaxreason.config.learning import GRPOConfig, OptimizerConfig, Preset, RewardConfig, of_each_role
+from jaxreason.config.learning import BudgetConfig, GRPOConfig, OptimizerConfig, RewardConfig, of_each_role
 from jaxreason.config.mesh import DistributedConfig, MeshConfig
 from jaxreason.config.model import HelperModelConfig, ModelConfig, TokenizerConfig
+from jaxreason.config.moved import renamed
 from jaxreason.config.run import MonitorConfig, RunConfig
 from jaxreason.config.whole import DOORS, Config
 
@@ -25,6 +26,7 @@ __all__ = [
     "DOORS",
     "ROLES",
     "AgentsConfig",
+    "BudgetConfig",
     "Config",
     "DataConfig",
     "DistributedConfig",
@@ -36,7 +38,6 @@ __all__ = [
     "ModelConfig",
     "MonitorConfig",
     "OptimizerConfig",
-    "Preset",
     "RewardConfig",
     "RunConfig",
     "SamplingConfig",
@@ -81,8 +82,10 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
     if path is not None:
         if not Path(path).is_file():
             raise ValueError(f"{path}: no such configuration file")
-        refuse_unknown_keys(Path(path), read_yaml(Path(path)))
-        args = [f"--config={path}"]
+        content = read_yaml(Path(path))
+        now = renamed(content)
+        refuse_unknown_keys(Path(path), now)
+        args = [f"--config={path if now is content else yaml.safe_dump(now)}"]
     try:
         parsed = known.parse_args([*args, *map(_listed, overrides)])
         sections = known.instantiate(parsed)
@@ -115,7 +118,7 @@ def _doors_beside(config: Config, folder: Path) -> Config:
 def given(path: str | Path | None, overrides: Sequence[str] = ()) -> frozenset[str]:
     """Which keys, as `section.field`, the file and the overrides that `load` accepted set, if only to the default."""
     names = {override.lstrip("-").split("=")[0] for override in overrides}
-    for section, fields in (read_yaml(Path(path)) if path is not None else {}).items():
+    for section, fields in (renamed(read_yaml(Path(path))) if path is not None else {}).items():
         names |= {f"{section}.{key}" for key in fields} if isinstance(fields, dict) else {section}
     return frozenset(names)
 

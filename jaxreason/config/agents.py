@@ -72,6 +72,8 @@ class AgentsConfig:
     helper_batches: int = 2
     """the helpers' prompts are sorted by length and answered in so many equal batches, so that short ones don't wait
     for long ones; fewer where their number does not divide"""
+    contribution_share: float = 0.25
+    """reward.preset=contribution: share of a step's problems whose chunks are measured; the scorer learns from those"""
     exact_whitespace: bool = False
     """whether a lossless split must keep white space byte for byte"""
 
@@ -81,6 +83,7 @@ class AgentsConfig:
             1 <= self.min_chunks <= self.max_chunks, "agents.min_chunks", "in 1..agents.max_chunks", self.min_chunks
         )
         require(self.helper_batches >= 1, "agents.helper_batches", "at least 1", self.helper_batches)
+        require(0 < self.contribution_share <= 1, "agents.contribution_share", "in (0, 1]", self.contribution_share)
         require(self.min_chunks_above >= 0, "agents.min_chunks_above", "at least 0", self.min_chunks_above)
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from jaxreason.config.moved import MOVED
 from jaxreason.config.whole import Config
 
 
@@ -21,7 +22,7 @@ def _keys() -> list[str]:
 
 def _unknown(name: str) -> str:
     """What to say of a key that does not exist: the right one nearest to it, or every section that has such a field."""
-    near = [key for key in _keys() if key.split(".")[1] == name]
+    near = [MOVED[name]] if name in MOVED else [key for key in _keys() if key.split(".")[1] == name]
     near = near or difflib.get_close_matches(name, _keys() + _sections(), n=1, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "`jaxreason train --help` lists the keys"
     return f"{name}: no such configuration key; {hint}"

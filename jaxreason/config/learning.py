@@ -7,25 +7,22 @@ from typing import Literal
 from jaxreason.config.doors import SPELLINGS
 from jaxreason.config.require import require
 
-Preset = Literal["scma", "guarded", "contribution", "frozen", "shuffled", "oracle", "lp", "truncation", "grpo"]
+Masking = Literal["all", "-I", "-L&C", "-S&I", "-L&I", "-L&C-S&I", "-L&C-L&I", "-S&I-L&I"]
 
 
 @dataclasses.dataclass(frozen=True)
 class RewardConfig:
-    """What is rewarded: R = R_acc - alpha * f(sum phi(w_i) |s_i|), and the controls on the same footing."""
+    """What is rewarded: R = R_acc - alpha * f(sum phi(w_i) |s_i|), and the other length rewards on the same footing."""
 
-    preset: Preset = "guarded"
-    """which terms reach which role; `jaxreason/rewards/methods.py` is the table"""
+    preset: str = "guarded"
+    """the method: a row of the table in `jaxreason/rewards/methods.py`, or a function of your own as
+    `package.module:name` or `file.py:name`"""
+    options: dict[str, bool | int | float | str] = dataclasses.field(default_factory=dict, hash=False)
+    """the method's own fields, such as {weight: 0.4} of kimi"""
     alpha: float = 0.2
     """weight of the length penalty; beside a budget, which moves it, the scale: it is at most 1.5 times this"""
     alpha_warmup_steps: int = 0
-    """steps over which alpha rises from 0; not beside a budget, see target_steps"""
-    target_tokens: float = 0.0
-    """budget instead of alpha: mean tokens of a completion that alpha is moved to reach; 0: none"""
-    target_reduction: float = 0.0
-    """the same as the share of the starting policy's mean tokens to save; 0: none"""
-    target_steps: int = 0
-    """steps over which a budget comes down from the starting policy's mean tokens; 0: two thirds of run.max_steps"""
+    """steps over which alpha rises from 0; not beside a budget, see budget.target_steps"""
     phi: tuple[float, float, float, float, float] = (1.0, 0.75, 0.5, 0.25, 0.0)
     """penalty weight of importance 1 to 5"""
     centred_phi: bool = False
@@ -35,6 +32,8 @@ class RewardConfig:
     gate: Literal["none", "correct", "among_correct"] = "none"
     """`correct`: wrong answers pay no penalty; `among_correct`: nor are lengths compared with theirs, a right answer's
     counts against those of its group's other right answers, so that no price makes being wrong pay"""
+    masking: Masking = "all"
+    """completions left out of statistics and loss: S and L at most and above target_length, C and I right and wrong"""
     unit: Literal["tokens", "characters"] = "tokens"
     """what |s_i| counts"""
     invalid_helper: Literal["running_mean", "zero", "full"] = "running_mean"
@@ -45,10 +44,8 @@ class RewardConfig:
     """whether the format term reaches all roles"""
     contribution_scale: float = 8.0
     """preset `contribution`: nats of contribution from which on a chunk is worth a score of 5"""
-    contribution_share: float = 0.25
-    """preset `contribution`: share of a step's problems whose chunks are measured; the scorer learns from those"""
     target_length: int = 0
-    """L_T of the truncation reward; 0: max_completion_length"""
+    """L_T of the methods and masks that have a target length; 0: max_completion_length"""
     require_eos: bool = True
     """whether an answer cut at the limit counts as wrong"""
     reward_funcs: tuple[str, ...] = ()
@@ -64,7 +61,6 @@ class RewardConfig:
     def __post_init__(self):
         require(self.alpha >= 0, "reward.alpha", "at least 0", self.alpha)
         require(self.alpha_warmup_steps >= 0, "reward.alpha_warmup_steps", "at least 0", self.alpha_warmup_steps)
-        self._check_budget()
         require(
             all(0 <= p for p in self.phi) and list(self.phi) == sorted(self.phi, reverse=True),
             "reward.phi",
@@ -73,21 +69,9 @@ class RewardConfig:
         )
         require(self.target_length >= 0, "reward.target_length", "at least 0", self.target_length)
         require(self.contribution_scale > 0, "reward.contribution_scale", "above 0", self.contribution_scale)
-        require(0 < self.contribution_share <= 1, "reward.contribution_share", "in (0, 1]", self.contribution_share)
         require(self.format_penalty >= 0, "reward.format_penalty", "at least 0", self.format_penalty)
-        require(
-            self.preset not in ("contribution", "guarded", "shuffled") or self.format_penalty >= 1,
-            "reward.format_penalty",
-            f"at least 1 with preset {self.preset}, or an invalid score would beat one that disagrees",
-            self.format_penalty,
-        )
 
         self._check_functions()
-
-    @property
-    def has_budget(self) -> bool:
-        """Whether alpha is moved to reach a length, rather than given."""
-        return self.target_tokens > 0 or self.target_reduction > 0
 
     def _check_functions(self):
         doors, weights, outcome = self.reward_funcs, self.reward_weights, self.outcome_weight
@@ -105,22 +89,34 @@ class RewardConfig:
         require(outcome > 0 or bool(doors), "reward.outcome_weight", "above 0 without reward.reward_funcs", outcome)
         require(0 < self.reward_timeout_s < math.inf, "reward.reward_timeout_s", "above 0", self.reward_timeout_s)
 
-    def _check_budget(self):
+    @property
+    def shape(self) -> "RewardConfig":
+        """The reward without its two numbers that programs take as arrays, so that one program serves a whole sweep."""
+        return dataclasses.replace(self, alpha=0.0, alpha_warmup_steps=0, phi=RewardConfig.phi)
+
+
+@dataclasses.dataclass(frozen=True)
+class BudgetConfig:
+    """A budget of tokens in place of a fixed alpha: alpha is moved until the mean length meets it."""
+
+    target_tokens: float = 0.0
+    """mean tokens of a completion to reach; 0: none"""
+    target_reduction: float = 0.0
+    """the same as the share of the starting policy's mean tokens to save; 0: none"""
+    target_steps: int = 0
+    """steps over which the budget comes down from the starting policy's mean tokens; 0: two thirds of run.max_steps"""
+
+    def __post_init__(self):
         tokens, reduction = self.target_tokens, self.target_reduction
-        require(tokens == 0 or tokens >= 1, "reward.target_tokens", "0 or at least 1 token", tokens)
-        require(0 <= reduction < 1, "reward.target_reduction", "in [0, 1)", reduction)
-        require(self.target_steps >= 0, "reward.target_steps", "at least 0", self.target_steps)
-        require(not (tokens and reduction), "reward.target_tokens", "0 beside reward.target_reduction", tokens)
-        if self.has_budget:
-            require(
-                self.alpha > 0, "reward.alpha", "above 0 beside a target: it is the scale of what is moved", self.alpha
-            )
-            require(
-                self.preset not in ("grpo", "truncation"),
-                "reward.preset",
-                "one that penalises length by alpha, since a target is set",
-                self.preset,
-            )
+        require(tokens == 0 or tokens >= 1, "budget.target_tokens", "0 or at least 1 token", tokens)
+        require(0 <= reduction < 1, "budget.target_reduction", "in [0, 1)", reduction)
+        require(self.target_steps >= 0, "budget.target_steps", "at least 0", self.target_steps)
+        require(not (tokens and reduction), "budget.target_tokens", "0 beside budget.target_reduction", tokens)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether alpha is moved to reach a length, rather than given."""
+        return self.target_tokens > 0 or self.target_reduction > 0
 
 
 @dataclasses.dataclass(frozen=True)

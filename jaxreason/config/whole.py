@@ -5,9 +5,10 @@ import dataclasses
 from jaxreason.config.agents import AgentsConfig, SamplingConfig
 from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, WarmupConfig
 from jaxreason.config.doors import is_door
-from jaxreason.config.learning import GRPOConfig, OptimizerConfig, RewardConfig
+from jaxreason.config.learning import BudgetConfig, GRPOConfig, OptimizerConfig, RewardConfig
 from jaxreason.config.mesh import DistributedConfig, MeshConfig
 from jaxreason.config.model import HelperModelConfig, ModelConfig, TokenizerConfig
+from jaxreason.config.require import require
 from jaxreason.config.run import MonitorConfig, RunConfig
 
 DOORS = ("reward.reward_funcs",)
@@ -36,6 +37,8 @@ class Config:
     """the helpers"""
     reward: RewardConfig = RewardConfig()
     """what is rewarded"""
+    budget: BudgetConfig = BudgetConfig()
+    """a budget of tokens in place of a fixed alpha"""
     grpo: GRPOConfig = GRPOConfig()
     """the update"""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -50,6 +53,14 @@ class Config:
     """checking answers"""
     monitor: MonitorConfig = MonitorConfig()
     """signs of trouble"""
+
+    def __post_init__(self):
+        require(
+            self.reward.alpha > 0 or not self.budget.wanted,
+            "reward.alpha",
+            "above 0 beside a target: it is the scale of what is moved",
+            self.reward.alpha,
+        )
 
     @property
     def doors(self) -> tuple[tuple[str, str], ...]:

@@ -8,7 +8,7 @@ what a user pays for as well.
 
 Alpha is found by the method of multipliers for an inequality:
 
-    aim     =  B, approached from the starting policy's mean in equal factors over reward.target_steps
+    aim     =  B, approached from the starting policy's mean in equal factors over budget.target_steps
     alpha   =  max(0, multiplier + PUSH * unit * e),     e = log(mean tokens / aim), a moving average
     multiplier  <-  max(0, multiplier + STEP * unit * clip(e, -NEAR, NEAR)),     both at most CEILING * unit, and the
                     multiplier once the aim is B: on the way it would gather what keeps lengths falling
@@ -88,7 +88,7 @@ def target_of(config: RewardConfig, tokens: float) -> float:
     target = (1.0 - config.target_reduction) * tokens
     if target < 1:
         raise ValueError(
-            f"reward.target_reduction: expected to leave at least 1 token of the starting policy's {tokens:.1f}, "
+            f"budget.target_reduction: expected to leave at least 1 token of the starting policy's {tokens:.1f}, "
             f"got {target:.2f}; lower it"
         )
     return target

@@ -152,24 +152,3 @@ def shuffle_scores(key: jax.Array, value_PGK: jax.Array, mask_PGK: jax.Array) ->
     source_PGK = jnp.argsort(jnp.where(mask_PGK, random_PGK - 1.0, order_PGK), axis=-1)
     moved_PGK = jnp.take_along_axis(value_PGK, source_PGK, axis=-1)
     return jnp.put_along_axis(value_PGK, target_PGK, moved_PGK, axis=-1, inplace=False)
-
-
-def penalty(
-    charged_PG: jax.Array,
-    y_PG: jax.Array,
-    *,
-    max_length: int,
-    normalize: Literal["limit", "group_mean"],
-) -> jax.Array:
-    """f: float32 [P G], at least 0.
-
-    `limit` is min(1, L / max_length). `group_mean` is L over the mean |y| of the group; 0 for a group of empty texts.
-    It is never L over that rollout's own |y|: that measures the redundant share only, and leaves text that is longer
-    throughout free of charge.
-    """
-    chex.assert_rank([charged_PG, y_PG], 2)
-    chex.assert_equal_shape([charged_PG, y_PG])
-    if normalize == "limit":
-        return jnp.minimum(charged_PG / max_length, 1.0)
-    mean_P1 = jnp.mean(y_PG, axis=1, keepdims=True)
-    return masked.ratio(charged_PG, jnp.broadcast_to(mean_P1, y_PG.shape))

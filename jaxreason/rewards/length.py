@@ -1,103 +1,144 @@
-"""Rewards that look at the length of the whole completion and at nothing inside it.
+"""Length methods: from what became of a group's completions to what each earns, and what its length costs.
 
-Formulas as used in arXiv:2602.20945, section 2 (Kimi k1.5: arXiv:2501.12599; Laser: arXiv:2505.15612), and DAPO's
-overlong term (arXiv:2503.14476). `correct` is bool, `length` an integer number of tokens, both [P G].
+Each is a pure function of `Completions` and of its own fields, which are its keyword-only parameters. A parameter named like
+a field of `RewardConfig` (target_length, normalize_length) gets that field; any other is set by `reward.options`.
+Formulas as in arXiv:2602.20945, section 2; each function names its own source.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, assert_never
 
 import chex
 import jax
 import jax.numpy as jnp
 
-Masking = Literal["all", "-I", "-L&C", "-L&C-S&I", "-L&C-L&I"]
+from jaxreason.config.learning import Masking
+from jaxreason.ops import masked
+from jaxreason.types import pytree, static
 
 
-def truncation(
-    correct_PG: jax.Array, length_PG: jax.Array, finished_PG: jax.Array, *, target_length: int, require_eos: bool
-) -> jax.Array:
-    """1 for a right answer of at most `target_length` tokens, else 0; float32. Eq. 2.
+@pytree
+class Completions:
+    """What a length method sees: P problems with G completions each. Lengths are tokens."""
 
-    With `require_eos` a completion cut at the limit counts as wrong; the paper probably counted it by its text.
+    right: jax.Array  # bool [P G], the answer is right; under reward.require_eos only where the completion ended
+    length: jax.Array  # int32 [P G], the whole completion, its end token included
+    length_y: jax.Array  # float32 [P G], |y|, the reasoning text, in the unit of `charged`
+    charged: jax.Array  # float32 [P G], sum phi(w_i) |s_i| for methods with chunks, else |y|
+    finished: jax.Array  # bool [P G], the completion ended by itself
+    keep: jax.Array  # bool [P G], False for a row that is left out of statistics
+    max_length: int = static()  # the reasoner's token limit, L_max
+
+
+class LengthReward(NamedTuple):
+    """What a length method gives: R = reward - alpha * cost."""
+
+    reward: jax.Array  # float32 [P G], earned whatever alpha is
+    cost: jax.Array | None = None  # float32 [P G]; None: alpha plays no part
+
+
+LengthMethod = Callable[..., LengthReward | jax.Array]
+"""(seen, *, own fields) -> LengthReward, or the reward alone."""
+
+
+def outcome(seen: Completions) -> LengthReward:
+    """1 for a right answer, whatever its length: plain GRPO."""
+    return LengthReward(seen.right.astype(jnp.float32))
+
+
+def penalty(seen: Completions, *, normalize_length: Literal["limit", "group_mean"] = "limit") -> LengthReward:
+    """1 for a right answer; the cost is f(L), L being the charged length.
+
+    `limit` is min(1, L / max_length). `group_mean` is L over the mean |y| of the group; 0 for a group of empty texts.
+    It is never L over that rollout's own |y|: that measures the redundant share only, and leaves text that is longer
+    throughout free of charge.
+
+    Source: R = R_acc - alpha f(sum phi(w_i) |s_i|), arXiv:2601.21919.
     """
-    right_PG = _accepted(correct_PG, length_PG, finished_PG, require_eos)
-    return (right_PG & (length_PG <= target_length)).astype(jnp.float32)
+    chex.assert_rank([seen.charged, seen.length_y], 2)
+    chex.assert_equal_shape([seen.charged, seen.length_y])
+    match normalize_length:
+        case "limit":
+            cost_PG = jnp.minimum(seen.charged / seen.max_length, 1.0)
+        case "group_mean":
+            mean_P1 = jnp.mean(seen.length_y, axis=1, keepdims=True)
+            cost_PG = masked.ratio(seen.charged, jnp.broadcast_to(mean_P1, seen.length_y.shape))
+        case _:
+            assert_never(normalize_length)
+    return LengthReward(seen.right.astype(jnp.float32), cost_PG)
 
 
-def kimi(correct_PG: jax.Array, length_PG: jax.Array, *, weight: float = 0.4) -> jax.Array:
-    """Bonus for being short within the group; a wrong answer can lose by it but not gain. Eq. 3-4.
+def truncation(seen: Completions, *, target_length: int = 0) -> LengthReward:
+    """1 for a right answer of at most `target_length` tokens, else 0. Source: arXiv:2602.20945, eq. 2."""
+    return LengthReward((seen.right & ~_long(seen, target_length)).astype(jnp.float32))
 
-    A group of equal lengths gets no bonus.
+
+def kimi(seen: Completions, *, weight: float = 0.4) -> LengthReward:
+    """Bonus for being short within the group; a wrong answer can lose by it but not gain.
+
+    A group of equal lengths gets no bonus. Source: Kimi k1.5, arXiv:2501.12599; arXiv:2602.20945, eq. 3-4.
     """
-    _check(correct_PG, length_PG)
-    length_PG = length_PG.astype(jnp.float32)
+    length_PG = seen.length.astype(jnp.float32)
     least_P1 = jnp.min(length_PG, axis=1, keepdims=True)
     spread_P1 = jnp.max(length_PG, axis=1, keepdims=True) - least_P1
     place_PG = jnp.where(spread_P1 > 0, (length_PG - least_P1) / jnp.where(spread_P1 > 0, spread_P1, 1.0), 0.5)
     bonus_PG = weight * (0.5 - place_PG)
-    return jnp.where(correct_PG, 1.0 + bonus_PG, jnp.minimum(0.0, bonus_PG))
+    return LengthReward(jnp.where(seen.right, 1.0 + bonus_PG, jnp.minimum(0.0, bonus_PG)))
 
 
-def laser(correct_PG: jax.Array, length_PG: jax.Array, *, target_length: int, weight: float = 0.4) -> jax.Array:
-    """A right answer gets 1, and `weight` more below the target (strictly). Eq. 5."""
-    _check(correct_PG, length_PG)
-    return jnp.where(correct_PG, 1.0 + weight * (length_PG < target_length), 0.0)
+def laser(seen: Completions, *, target_length: int = 0, weight: float = 0.4) -> LengthReward:
+    """A right answer gets 1, and `weight` more below the target (strictly).
 
-
-def laser_d(correct_PG: jax.Array, length_PG: jax.Array, *, target_length: int, weight: float = 0.4) -> jax.Array:
-    """Laser, and a wrong answer gets `weight` at or above the target, for exploring. Eq. 6.
-
-    This is what arXiv:2602.20945 calls Laser-D: a static target, not the dynamic one of the original.
+    Source: arXiv:2505.15612; arXiv:2602.20945, eq. 5.
     """
-    long_PG = weight * (length_PG >= target_length)
-    return jnp.where(correct_PG, laser(correct_PG, length_PG, target_length=target_length, weight=weight), long_PG)
+    short_PG = seen.length < (target_length or seen.max_length)
+    return LengthReward(jnp.where(seen.right, 1.0 + weight * short_PG, 0.0))
 
 
-def overlong(length_PG: jax.Array, *, max_length: int, buffer: int, weight: float = 1.0) -> jax.Array:
-    """DAPO's soft penalty, to be added: 0 up to max_length - buffer, then falling linearly to -weight at max_length.
+def laser_d(seen: Completions, *, target_length: int = 0, weight: float = 0.4) -> LengthReward:
+    """Laser, and a wrong answer gets `weight` at or above the target, for exploring.
+
+    This is what arXiv:2602.20945, eq. 6, calls Laser-D: a static target, not the dynamic one of arXiv:2505.15612.
+    """
+    long_PG = weight * (seen.length >= (target_length or seen.max_length))
+    return LengthReward(jnp.where(seen.right, laser(seen, target_length=target_length, weight=weight).reward, long_PG))
+
+
+def overlong(seen: Completions, *, buffer: int = 0, weight: float = 1.0) -> LengthReward:
+    """1 for a right answer, plus DAPO's soft penalty: 0 up to max_length - buffer, then falling linearly to -weight.
+
+    Args:
+      buffer: tokens, 1..max_length; 0: a fifth of max_length, DAPO's 4096 of 20480.
 
     Raises:
-      ValueError: a buffer outside 1..max_length.
+      ValueError: a buffer outside 0..max_length.
+
+    Source: arXiv:2503.14476, eq. 13.
     """
-    if not 1 <= buffer <= max_length:
-        raise ValueError(f"buffer: expected 1..max_length={max_length}, got {buffer!r}")
-    excess_PG = length_PG.astype(jnp.float32) - (max_length - buffer)
-    return jnp.minimum(0.0, -excess_PG / buffer * weight)
+    if not 0 <= buffer <= seen.max_length:
+        raise ValueError(f"reward.options.buffer: expected 0..max_completion_length={seen.max_length}, got {buffer!r}")
+    buffer = buffer or max(1, seen.max_length // 5)
+    excess_PG = seen.length.astype(jnp.float32) - (seen.max_length - buffer)
+    return LengthReward(seen.right + jnp.minimum(0.0, -excess_PG / buffer * weight))
 
 
-def masking(
-    correct_PG: jax.Array,
-    length_PG: jax.Array,
-    finished_PG: jax.Array,
-    *,
-    target_length: int,
-    require_eos: bool,
-    strategy: Masking,
-) -> jax.Array:
-    """Which completions stay, bool [P G], under one row of the masking ablation (Table 1).
+def masking(seen: Completions, strategy: Masking, *, target_length: int = 0) -> jax.Array:
+    """Which completions stay, bool [P G], under one row of the masking ablation of arXiv:2602.20945, Table 1.
 
     S and L mean at most and above `target_length`, C and I right and wrong; `-` names what is left out. A completion
     left out leaves the group's statistics as well as the loss.
     """
-    right_PG = _accepted(correct_PG, length_PG, finished_PG, require_eos)
-    short_PG = length_PG <= target_length
-    long_right_PG, short_wrong_PG = right_PG & ~short_PG, ~right_PG & short_PG
-    return {
-        "all": jnp.ones_like(right_PG),
-        "-I": right_PG,
-        "-L&C": ~long_right_PG,
-        "-L&C-S&I": ~long_right_PG & ~short_wrong_PG,
-        "-L&C-L&I": short_PG,
-    }[strategy]
+    long_PG, right_PG = _long(seen, target_length), seen.right
+    out: dict[str, Any] = {"L&C": long_PG & right_PG, "S&I": ~long_PG & ~right_PG, "L&I": long_PG & ~right_PG}
+    out["I"] = ~right_PG
+    stays_PG = jnp.ones_like(right_PG)
+    for name in strategy.removeprefix("all").split("-")[1:]:
+        stays_PG = stays_PG & ~out[name]
+    return stays_PG
 
 
-def _accepted(correct_PG, length_PG, finished_PG, require_eos):
-    _check(correct_PG, length_PG)
-    chex.assert_equal_shape([correct_PG, finished_PG])
-    return correct_PG & finished_PG if require_eos else correct_PG
-
-
-def _check(correct_PG, length_PG):
-    chex.assert_rank([correct_PG, length_PG], 2)
-    chex.assert_equal_shape([correct_PG, length_PG])
-    chex.assert_type([correct_PG, length_PG], [bool, int])
+def _long(seen: Completions, target_length: int) -> jax.Array:
+    chex.assert_rank([seen.right, seen.length], 2)
+    chex.assert_equal_shape([seen.right, seen.length])
+    chex.assert_type([seen.right, seen.length], [bool, int])
+    return seen.length > (target_length or seen.max_length)

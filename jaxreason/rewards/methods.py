@@ -1,85 +1,202 @@
-"""Which terms of the reward reach which role: one table, a row a method.
+"""The methods: one table, a row each. Which length reward, what is charged, who helps, and which term reaches which role.
 
-Sources: `scma`, `lp` arXiv:2601.21919; `truncation` arXiv:2602.20945 eq. 2; the others are ours.
+A new method is a function in `length.py` and a row here; one of your own needs neither: name it by its path,
+`reward.preset: my_file.py:my_method`, where it is a function like those of `length.py`, or a whole `Method`.
+
 A shared reward invites the scorer to call everything important, which lowers everybody's penalty; `guarded` and
 `contribution` therefore keep both the length term and the outcome away from the helpers. Under `guarded` the scorer
 stays what it was at the start, under `contribution` it learns what a chunk is good for.
 """
 
 import dataclasses
+import difflib
+import inspect
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from jaxreason.config import Config
+from jaxreason.config import Config, RewardConfig
+from jaxreason.rewards import length
+from jaxreason.rewards.length import Completions, LengthMethod, LengthReward
 
 
 @dataclasses.dataclass(frozen=True)
 class Terms:
-    """Weights of the terms in one role's reward; the penalty's is multiplied by -alpha."""
+    """Weights of the terms in one role's reward; the length's cost is multiplied by -alpha."""
 
-    accuracy: float = 0.0
-    """of the outcome"""
+    outcome: float = 0.0
+    """of what the length method rewards"""
     penalty: float = 0.0
-    """of -alpha f(.)"""
+    """of -alpha times its cost"""
     format: float = 0.0
     """of the role's own format term"""
     agreement: float = 0.0
     """of the agreement with the frozen scorer"""
     contribution: float = 0.0
     """of the agreement with what the chunks measurably contribute; where decoding is constrained, the advantage of the
-    right scores instead, which the scorer is shown: see `jaxreason/teaching.py`"""
+    right scores instead, which the scorer is shown: see `jaxreason/agents/lessons.py`"""
 
 
 @dataclasses.dataclass(frozen=True)
-class PresetSpec:
+class Method:
     """One method. Hashable, so it can be a static argument."""
 
-    penalty: Literal["chunks", "length", "none", "truncation"]
-    """the importance-weighted chunks, |y|, or nothing; `truncation` pays nothing and earns only where short enough"""
-    helpers: Literal["none", "train", "frozen"]
-    """`frozen`: the helpers are sampled from the starting policy and not updated"""
-    shuffle_scores: bool
-    """whether scores are permuted inside each response before the penalty"""
+    length: LengthMethod
+    """from completions to rewards and costs"""
+    summary: str
+    """what it is, in a line"""
+    source: str
+    """where it comes from"""
     terms: Mapping[str, Terms] = dataclasses.field(hash=False)
     """role -> weights; a role that is not here is not updated"""
+    priced: bool = False
+    """whether its length has a cost that alpha weighs"""
+    charged: Literal["y", "chunks"] = "y"
+    """what the cost counts: the reasoning text, or its chunks weighted by their importance"""
+    helpers: Literal["none", "train", "frozen"] = "none"
+    """who splits and scores; `frozen`: the helpers are sampled from the starting policy and not updated"""
+    shuffle_scores: bool = False
+    """whether scores are permuted inside each response before they weigh anything"""
 
     @property
     def labelled(self) -> bool:
-        """Whether chunks come from the labels of the built-in task."""
-        return self.penalty == "chunks" and self.helpers == "none"
+        """Whether chunks come from the labels of the task."""
+        return self.charged == "chunks" and self.helpers == "none"
 
     @property
     def measured(self) -> bool:
         """Whether somebody is paid by what chunks contribute."""
         return any(terms.contribution for terms in self.terms.values())
 
+    @property
+    def agrees(self) -> bool:
+        """Whether somebody is paid for agreeing with a yardstick of scores."""
+        return any(terms.agreement or terms.contribution for terms in self.terms.values())
 
-def chosen(config: Config) -> PresetSpec:
-    """The configuration's method. A helper that segments and scores has the scorer's terms, its form that of both."""
-    spec = PRESETS[config.reward.preset]
-    if config.agents.helpers == "two" or "score" not in spec.terms:
-        return spec
-    return dataclasses.replace(spec, terms={"reason": spec.terms["reason"], "annotate": spec.terms["score"]})
+    def judge(self, seen: Completions, config: RewardConfig) -> LengthReward:
+        """The length method with its fields filled in."""
+        found = self.length(seen, **fields_of(self, config))
+        return found if isinstance(found, LengthReward) else LengthReward(found)
 
 
-_LENGTH_CONTROLLED = Terms(accuracy=1.0, penalty=1.0)
-_SHARED = Terms(accuracy=1.0, penalty=1.0, format=1.0)
-_GUARDED = {
-    "reason": _LENGTH_CONTROLLED,
-    "segment": Terms(format=1.0),
-    "score": Terms(format=1.0, agreement=1.0),
-}
+_ALONE = {"reason": Terms(outcome=1.0)}
+_PRICED = {"reason": Terms(outcome=1.0, penalty=1.0)}
+_SHARED = Terms(outcome=1.0, penalty=1.0, format=1.0)
+_GUARDED = _PRICED | {"segment": Terms(format=1.0), "score": Terms(format=1.0, agreement=1.0)}
+_CHUNKS: dict[str, Any] = {"priced": True, "charged": "chunks"}
+_SCMA, _ART = "arXiv:2601.21919", "arXiv:2602.20945"
 
-PRESETS: dict[str, PresetSpec] = {
+METHODS: dict[str, Method] = {
     # The reasoner has no format term of its own: its answer parser is the format.
-    "scma": PresetSpec("chunks", "train", False, {"reason": _LENGTH_CONTROLLED, "segment": _SHARED, "score": _SHARED}),
-    "guarded": PresetSpec("chunks", "train", False, _GUARDED),
-    "contribution": PresetSpec("chunks", "train", False, _GUARDED | {"score": Terms(format=1.0, contribution=1.0)}),
-    "frozen": PresetSpec("chunks", "frozen", False, {"reason": _LENGTH_CONTROLLED}),
-    "shuffled": PresetSpec("chunks", "train", True, _GUARDED),
-    # Chunks without helpers: the labels of the built-in task say which, see agents/oracle.py.
-    "oracle": PresetSpec("chunks", "none", False, {"reason": _LENGTH_CONTROLLED}),
-    "lp": PresetSpec("length", "none", False, {"reason": _LENGTH_CONTROLLED}),
-    "truncation": PresetSpec("truncation", "none", False, {"reason": Terms(accuracy=1.0)}),
-    "grpo": PresetSpec("none", "none", False, {"reason": Terms(accuracy=1.0)}),
-}
+    "scma": Method(
+        length.penalty, "importance-weighted chunks; one reward shared by all three roles", _SCMA,
+        _PRICED | {"segment": _SHARED, "score": _SHARED}, helpers="train", **_CHUNKS,
+    ),
+    "guarded": Method(
+        length.penalty, "the same penalty; helpers are paid for form and for agreeing with the frozen scorer", "ours",
+        _GUARDED, helpers="train", **_CHUNKS,
+    ),
+    "contribution": Method(
+        length.penalty, "the same penalty; the scorer learns what cutting a chunk out costs the text behind it", "ours",
+        _GUARDED | {"score": Terms(format=1.0, contribution=1.0)}, helpers="train", **_CHUNKS,
+    ),
+    "frozen": Method(
+        length.penalty, "the same penalty; the helpers stay as they were", "control", _PRICED, helpers="frozen", **_CHUNKS,
+    ),
+    "shuffled": Method(
+        length.penalty, "guarded with the scores of a chain permuted", "control",
+        _GUARDED, helpers="train", shuffle_scores=True, **_CHUNKS,
+    ),
+    "oracle": Method(length.penalty, "the same penalty; importance from the task's own labels", "control", _PRICED, **_CHUNKS),
+    "lp": Method(length.penalty, "the plain length penalty", _SCMA, _PRICED, priced=True),
+    "truncation": Method(length.truncation, "a right answer counts only within target_length", f"{_ART}, eq. 2", _ALONE),
+    "kimi": Method(length.kimi, "a bonus for being short within the group", "arXiv:2501.12599", _ALONE),
+    "laser": Method(length.laser, "a bonus for right answers below target_length", "arXiv:2505.15612", _ALONE),
+    "laser_d": Method(length.laser_d, "laser, and wrong answers are paid for length", f"{_ART}, eq. 6", _ALONE),
+    "dapo_overlong": Method(length.overlong, "a soft penalty near the token limit", "arXiv:2503.14476, eq. 13", _ALONE),
+    "grpo": Method(length.outcome, "the outcome alone, no length term", "arXiv:2402.03300", _ALONE),
+}  # fmt: skip
+
+
+def chosen(config: Config) -> Method:
+    """The configuration's method. A helper that segments and scores has the scorer's terms, its form that of both.
+
+    Raises:
+      ValueError: no such method, or a setting that it cannot work with; the field, and what was expected.
+    """
+    method = named(config.reward.preset)
+    _check(method, config)
+    if config.agents.helpers == "two" or "score" not in method.terms:
+        return method
+    return dataclasses.replace(method, terms={"reason": method.terms["reason"], "annotate": method.terms["score"]})
+
+
+def named(name: str) -> Method:
+    """A method by its row, or by the path of a function or a `Method` of the user's own.
+
+    Raises:
+      ValueError: no such row (the nearest is named), or nothing of the kind at that path.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    if ":" not in name:
+        near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.5)
+        raise ValueError(
+            f"reward.preset: expected one of {', '.join(METHODS)}, or a function as file.py:name, got {name!r}"
+            + (f"; did you mean {near[0]}?" if near else "")
+        )
+    from jaxreason.config import doors
+
+    value = doors.load(name, "reward.preset").value
+    if isinstance(value, Method):
+        return value
+    if not callable(value):
+        raise ValueError(f"reward.preset: expected a function or a Method at {name}, got {type(value).__name__}")
+    summary = next(iter((inspect.getdoc(value) or name).splitlines()), name)
+    return Method(value, summary, name, _PRICED, priced=True)
+
+
+def fields_of(method: Method, config: RewardConfig) -> dict[str, Any]:
+    """What a method's keyword-only parameters are filled with: fields of `reward` by their names, and its options.
+
+    Raises:
+      ValueError: an option that the method has not, or one that is missing.
+    """
+    parameters = [p for p in inspect.signature(method.length).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    shared = {f.name for f in dataclasses.fields(RewardConfig)}
+    own = [p.name for p in parameters if p.name not in shared]
+    for name in config.options:
+        if name not in own:
+            raise ValueError(
+                f"reward.options.{name}: expected "
+                + (f"one of {', '.join(own)}" if own else "none")
+                + f" with reward.preset={config.preset}, got {name}"
+            )
+    if missing := [p.name for p in parameters if p.default is p.empty and p.name not in {*shared, *config.options}]:
+        raise ValueError(f"reward.options.{missing[0]}: expected a value, since {config.preset} has no default for it")
+    return {p.name: getattr(config, p.name) for p in parameters if p.name in shared} | dict(config.options)
+
+
+def target_of(method: Method, config: RewardConfig) -> int:
+    """The target length that a method or its masks compare completions with, in tokens; 0: none."""
+    reads = config.masking not in ("all", "-I") or "target_length" in inspect.signature(method.length).parameters
+    return config.target_length if reads else 0
+
+
+def _check(method: Method, config: Config) -> None:
+    reward = config.reward
+    fields_of(method, reward)
+    if method.agrees and reward.format_penalty < 1:
+        raise ValueError(
+            f"reward.format_penalty: expected at least 1 with preset {reward.preset}, or an invalid score would beat "
+            f"one that disagrees, got {reward.format_penalty}"
+        )
+    if config.budget.wanted and not method.priced:
+        raise ValueError(
+            "reward.preset: expected one that penalises length by alpha, since a target is set, got "
+            f"{reward.preset!r}; leave out the target, or take lp"
+        )
+    if config.agents.helper_policy == "separate" and method.helpers == "none":
+        raise ValueError(
+            f"agents.helper_policy: expected shared with reward.preset={reward.preset}, which asks no helper, "
+            "got separate; change either"
+        )

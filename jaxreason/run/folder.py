@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from jaxreason.config import Config, to_dict
+from jaxreason.config.moved import renamed
 from jaxreason.run.files import ATTEMPTS, Unwritable, append_line, plain, probe, write_json_atomic, write_text_atomic
 from jaxreason.run.provenance import environment
 
@@ -302,7 +303,8 @@ def _read_config(file: Path) -> dict | None:
 
 
 def _refuse_another(held: dict, asked: dict, path: Path) -> None:
-    old, new = _flat(held), _flat(asked)
+    # A field that is younger than the folder had its default when the folder was made.
+    old, new = _flat(to_dict(Config())) | _flat(renamed(held)), _flat(asked)
     absent = object()
     # A learning rate that falls to 0 at the last step depends on which step that is.
     may_change = _MAY_CHANGE - ({"run.max_steps"} if new.get("optimizer.lr_scheduler_type") != "constant" else set())

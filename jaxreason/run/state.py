@@ -58,7 +58,7 @@ def new_state(params: Params, config: Config, helper_params: Params | None = Non
     return RunState(
         train=train_state(params),
         ratio=initial_ratio(),
-        budget=budget.initial(1.0, 1.0) if config.reward.has_budget else None,
+        budget=budget.initial(1.0, 1.0) if config.budget.wanted else None,
         helper=None if helper_params is None else train_state(helper_params),
     )
 
@@ -168,7 +168,7 @@ def begin_budget(state: RunState, base: dict, config: RewardConfig, warn: Callab
     target = budget.target_of(config, tokens)
     if target >= tokens:
         warn(
-            f"reward.target_tokens: {target:.1f} is not below the {tokens:.1f} tokens of the starting policy; nothing "
+            f"budget.target_tokens: {target:.1f} is not below the {tokens:.1f} tokens of the starting policy; nothing "
             "is to be saved, and alpha stays at 0 unless answers grow longer"
         )
     return dataclasses.replace(state, budget=place(budget.initial(target, tokens)))

@@ -99,7 +99,7 @@ def test_a_share_of_the_problems_is_measured_and_never_none():
     """Catches a small batch whose scorer would never learn."""
 
     def asked(share: float, problems: int) -> Config:
-        return load(None, [f"--reward.contribution_share={share}", f"--data.prompts_per_step={problems}"])
+        return load(None, [f"--agents.contribution_share={share}", f"--data.prompts_per_step={problems}"])
 
     assert contribution.num_problems(asked(0.25, 12)) == 3
     assert contribution.num_problems(asked(0.1, 2)) == 1

@@ -214,5 +214,5 @@ def test_a_controller_stopped_and_restored_is_the_same_to_the_bit():
 def test_the_target_in_tokens():
     assert budget.target_of(RewardConfig(target_tokens=64.0), 200.0) == 64.0
     assert budget.target_of(RewardConfig(target_reduction=0.25), 200.0) == 150.0
-    with pytest.raises(ValueError, match=r"reward.target_reduction: expected to leave at least 1 token .* got 0.50"):
+    with pytest.raises(ValueError, match=r"budget.target_reduction: expected to leave at least 1 token .* got 0.50"):
         budget.target_of(RewardConfig(target_reduction=0.9), 5.0)

@@ -1,0 +1,35 @@
+"""Keys that stand in another section than they once did, so that older files and run folders still open."""
+
+MOVED = {
+    "reward.target_tokens": "budget.target_tokens",
+    "reward.target_reduction": "budget.target_reduction",
+    "reward.target_steps": "budget.target_steps",
+    "reward.contribution_share": "agents.contribution_share",
+}
+"""Old key -> the key that it is now."""
+GONE: frozenset[str] = frozenset()
+"""Old keys that nothing reads any more; they are passed over."""
+
+
+def renamed(content: dict) -> dict:
+    """The sections of a file with every old key under its new name, or left out; `content` itself where there is none.
+
+    >>> renamed({"reward": {"alpha": 1, "target_tokens": 60}})
+    {'reward': {'alpha': 1}, 'budget': {'target_tokens': 60}}
+    """
+    old = [
+        (section, key)
+        for section, fields in content.items()
+        if isinstance(fields, dict)
+        for key in fields
+        if f"{section}.{key}" in MOVED or f"{section}.{key}" in GONE
+    ]
+    if not old:
+        return content
+    result = {name: dict(fields) if isinstance(fields, dict) else fields for name, fields in content.items()}
+    for section, key in old:
+        value = result[section].pop(key)
+        if new := MOVED.get(f"{section}.{key}"):
+            to_section, to_key = new.split(".")
+            result.setdefault(to_section, {})[to_key] = value
+    return result
