@@ -37,6 +37,10 @@ class DoorError(ValueError):
         return self.args[0]
 
 
+class DoorFailed(DoorError):
+    """A door that failed while it was at work: what was done before it stands and is saved."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Door:
     """A user's object and where it came from."""
@@ -53,6 +57,12 @@ class Door:
     """sha256 of the source file's bytes, in hexadecimal; other files that it imports are not covered"""
     value: Any
     """the object"""
+
+    @property
+    def place(self) -> str:
+        """`path/file.py:name` for messages, the path relative to the working directory where it is below it."""
+        here = Path.cwd()
+        return f"{self.file.relative_to(here) if self.file.is_relative_to(here) else self.file}:{self.name}"
 
 
 def is_door(text: str) -> bool:
