@@ -1,4 +1,13 @@
-"""Training: problems -> three roles -> reward -> advantage -> update, once a step, and what surrounds it.
+"""Training. One step, with the place of each part:
+
+ 1. problems      the step's problems, the same on every host                              data/dataset.py
+ 2. reason        each is answered num_generations times                                   agents/episode.py, sampling/
+ 3. grade         the answers are found, and graded in worker processes                    tasks/, grading/
+ 4. help          the same policy splits each chain into chunks, and scores them           agents/episode.py
+ 5. yardsticks    what the scores are held against: the frozen scorer, contributions       run/yardsticks.py
+ 6. reward        R = R_acc - alpha f(sum phi(w_i) |s_i|), a row of a table of methods     rewards/methods.py
+ 7. advantage     against the group, over tokens or chunks                                 grpo/signal.py
+ 8. update        rows of all roles packed, the clipped loss, AdamW                        grpo/learner.py
 
 Departures from the papers (SCMA, arXiv:2601.21919; The Art of Efficient Reasoning, arXiv:2602.20945), and choices
 where they are silent, with the configuration field where there is one:
@@ -29,137 +38,89 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason import learning, teaching
-from jaxreason.agents import contribution, episode, frozen_scorer
+from jaxreason.agents import episode
 from jaxreason.config import Config
 from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
-from jaxreason.grpo import optimizer
+from jaxreason.grpo import learner, optimizer
+from jaxreason.grpo.learner import Answers
+from jaxreason.grpo.signal import signal
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.rewards import budget
-from jaxreason.rewards.methods import chosen
-from jaxreason.run import base_model, monitor, provenance, setup
+from jaxreason.rewards.methods import chosen, target_of
+from jaxreason.run import base_model, monitor, provenance, setup, yardsticks
 from jaxreason.run import folder as run_folder
 from jaxreason.run import metrics as step_metrics
 from jaxreason.run import state as run_state
 from jaxreason.run.checkpoint import open_checkpoints
 from jaxreason.run.interrupt import Abandoned, Interrupt
-from jaxreason.run.programs import Tools, make_tools
+from jaxreason.run.programs import Programs, make_programs
 from jaxreason.run.progress import Display
-from jaxreason.run.state import RunState
-from jaxreason.tasks.calculator import oracle
+from jaxreason.run.state import EVALUATION, STEP, RunState
 from jaxreason.types import Params
-
-EVALUATION, STEP = 1, 2
-"""What a key is for; folded in first, so that no two uses share randomness."""
 
 
 def step(
     state: RunState,
     start: Params | None,
     number: int,
-    tools: Tools,
+    programs: Programs,
     wait: Callable = jax.block_until_ready,
     helper_start: Params | None = None,
 ) -> tuple[RunState, dict, list[dict], list]:
-    """One training step: the picture in the design, top to bottom.
+    """One training step, as numbered at the top of this file.
 
     Args:
       state: donated.
       start: the policy as it was before step 0; None where nothing needs it.
       number: of the step, from 0.
-      wait: returns arrays when they are made, or raises to give the step up; not called once the state is donated.
+      wait: blocks until arrays are ready, or raises if the user interrupted; not called once the state is donated.
       helper_start: the same of the helpers, where they are a policy of their own; None where the policy plays them.
 
     Returns:
       New state, the row of metrics, sample rows, and the batches the update saw (kept for a post-mortem).
     """
-    exp, config = tools.exp, tools.exp.config
-    preset = chosen(config)
+    exp, config = programs.exp, programs.exp.config
+    method, clock = chosen(config), episode.Clock()
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.run.seed), STEP), number)
-    clock = episode.Clock()
-
-    problems = exp.stream.batch(number)
     helper_start = start if helper_start is None else helper_start
-    helper_params = {"none": None, "train": (state.helper or state.train).params, "frozen": helper_start}[
-        preset.helpers
-    ]
+    trained = (state.helper or state.train).params
+    helpers = {"none": None, "train": trained, "frozen": helper_start}[method.helpers]
+
+    problems = exp.stream.batch(number)  # 1
     played = episode.run(
-        state.train.params, helper_params, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, tools.pool, wait
-    )
+        state.train.params, helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait
+    )  # 2, 3, 4
     clock.lap("episode")
-
-    frozen_PGK = None
-    if preset.helpers == "train":
-        frozen_PGK = frozen_scorer.expected_scores(
-            helper_start, played, tools.expect, config, exp.tokenizer, shapes=tools.frozen_shapes
-        )
-    clock.lap("frozen_scorer")
-    contribution_PGK, shown = None, played
-    if preset.measured:
-        contribution_PGK = contribution.contributions(
-            start, played, tools.likelihood, count=contribution.num_problems(config), shapes=tools.contribution_shapes
-        )
-        scale = config.reward.contribution_scale
-        shown = teaching.corrected(played, contribution_PGK, scale, tools.learners[-1], helper_params, exp.tokenizer)
-        clock.lap("contribution")
-
-    if state.budget is None:
-        alpha = config.reward.alpha * min(1.0, (number + 1) / max(1, config.reward.alpha_warmup_steps))
-    else:
-        alpha = float(state.budget.alpha)
-    truth = None
-    if preset.labelled:
-        truth = oracle.true_chunks(problems, played.rollouts["reason"], played.reasonings, exp.tokenizer)
-    rewards, advantages, ratio = learning.signal(
-        learning.outcome(played, frozen_PGK, truth, contribution_PGK),
+    seen, lessons = yardsticks.measure(played, method, start, helper_start, helpers, programs, clock)  # 5
+    alpha = budget.alpha_of(state.budget, config.reward, number)
+    rewards, advantages, ratio = signal(
+        seen,
         jnp.float32(alpha),
         state.ratio,
         jax.random.fold_in(key, 1),
         reward=config.reward,
         grpo=config.grpo,
-        preset=preset,
+        method=method,
         max_length=config.sampling.max_completion_length,
-        widths=tuple((role, rollout.tokens.shape[2]) for role, rollout in played.rollouts.items()),
-    )
+    )  # 6, 7
+    answers = {role: Answers(played.prompts[role], rollout) for role, rollout in played.rollouts.items()} | lessons
     batches = [
-        wait(learning.pack_updates(shown, advantages, tools.limits, config, learner, its_start))
-        for learner, its_start in zip(tools.learners, (start, helper_start), strict=False)
+        wait(learner.pack_updates(answers, advantages, programs.limits, config.grpo, one, its_start))
+        for one, its_start in zip(programs.learners, (start, helper_start), strict=False)
     ]
     clock.lap("reward")
-
-    learning_rate = np.asarray(tools.schedule(optimizer.updates_made(state.train.opt_state))).item()
+    learning_rate = np.asarray(programs.schedule(optimizer.updates_made(state.train.opt_state))).item()
     before = [state.train] if state.helper is None else [state.train, state.helper]
-    (train, *helper), total = learning.learn(tools.learners, before, batches)
-    if total["not_finite"][0]:
-        ratio = state.ratio
+    (train, *helper), total = learner.learn(programs.learners, before, batches)  # 8
     clock.lap("update")
 
-    row = step_metrics.step_row(
-        played, rewards, advantages, frozen_PGK, contribution_PGK, config.reward
-    ) | step_metrics.divide(total)
-    if setup.is_builtin(config.data):
-        row |= step_metrics.label_row(played, exp.tokenizer)
-    budget_state = state.budget
-    if budget_state is not None:
-        share = jnp.float32(budget.approached(config.reward, number, config.run.max_steps))
-        if not total["not_finite"][0]:
-            length = jnp.float32(row["reason/completions/mean_length"])
-            budget_state = budget.update(budget_state, length, jnp.float32(config.reward.alpha), share)
-        row |= {
-            "budget/alpha": alpha,
-            "budget/tokens": float(jnp.exp(budget_state.log_tokens)),
-            "budget/aim": float(budget.aim(budget_state, share)),
-            "budget/target": float(budget_state.target),
-        }
-    seconds = {k: v for k, v in clock.seconds.items() if k != "episode"} | played.seconds
-    row |= {f"time/{phase}": s for phase, s in seconds.items()} | {"step_time": sum(seconds.values())}
-    row |= {"alpha": alpha, "learning_rate": learning_rate}
-    row["num_tokens"] = float(sum(int(r.length.sum()) for r in played.rollouts.values()))
-    row["tokens_per_second"] = row["num_tokens"] / sum(seconds.values())
+    row = step_metrics.step_row(played, rewards, advantages, seen, config.reward) | step_metrics.divide(total)
+    row |= step_metrics.label_row(played, exp) | step_metrics.time_row(played, clock.seconds)
+    after = run_state.after_step(state, train, helper, ratio, row, number, config)
+    row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
     samples = step_metrics.samples(played, rewards, exp.tokenizer, config.run.log_completions)
-    after = RunState(train=train, ratio=ratio, budget=budget_state, helper=helper[0] if helper else None)
     return after, row, samples, [packed for some in batches for packed in some]
 
 
@@ -179,6 +140,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
       Stopped: interrupted and saved.
     """
     display = display or Display(every=config.run.logging_steps)
+    chosen(config)  # a setting that its method cannot work with is refused before anything is fetched
     config, released = base_model.find(config)
     config, helper_released = base_model.find_helpers(config)
     hosts.refuse_difference(provenance.launch_identity(config))
@@ -200,7 +162,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         exp = setup.prepare(config, own, display.say, released, helper_released)
         hosts.refuse_difference(run_state.identity(exp))
         refuse_vocabulary(exp.config)
-        tools = make_tools(exp, pool)
+        programs = make_programs(exp, pool)
         evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
         run_state.require_space(exp, checkpoints)
         helper_start = run_state.starting_helpers(exp, folder.path, display, interrupt)
@@ -228,7 +190,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         try:
             base = evaluation(start, 0)
             if number == 0:
-                state = run_state.begin_budget(state, base["table"], config.reward, display.warn)
+                state = run_state.begin_budget(state, base["table"], config.budget, display.warn)
             if not run_state.keeps_start(config):
                 start = None
             if 0 < number < config.run.max_steps and number % evaluates == 0:
@@ -236,7 +198,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
             with display.bar("train", config.run.max_steps, done=number) as advance:
                 while number < config.run.max_steps:
                     interrupt.check()
-                    state, row, samples, batches = step(state, start, number, tools, interrupt.wait, helper_start)
+                    state, row, samples, batches = step(state, start, number, programs, interrupt.wait, helper_start)
                     number += 1
                     folder.write_samples(number, samples)
                     run_state.refuse_broken(row, number, state, batches, checkpoints, memory, folder, exp)
@@ -245,13 +207,13 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                         {"step": number} | row,
                         config.monitor,
                         limit=config.sampling.max_completion_length,
-                        target=config.reward.target_length if config.reward.preset == "truncation" else 0,
+                        target=target_of(chosen(config), config.reward),
                         ceiling=budget.ceiling(config.reward.alpha),
                         scaled=config.grpo.scale_rewards == "group" and row["alpha"] > 0,
                     )
                     row["warnings"] = warnings
                     folder.write_metrics(number, row)
-                    advance(1, note=_note(row) + (f"  {folder.trouble}" if folder.trouble else ""))
+                    advance(1, note=step_metrics.note(row) + (f"  {folder.trouble}" if folder.trouble else ""))
                     for line in [*warnings, *([f"step {number}: {folder.trouble}"] if folder.trouble else [])]:
                         display.warn(line)
                     last = number == config.run.max_steps
@@ -281,15 +243,3 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         folder.write_json("results.json", results)
         folder.settle()
         return results
-
-
-def _note(row: dict) -> str:
-    """What matters, behind the progress bar."""
-    parts = [f"tokens {row['reason/completions/mean_length']:.0f}"]
-    if row["reason/accuracy"] is not None:
-        parts.insert(0, f"acc {row['reason/accuracy']:.2f}")
-    if row.get("score/mean") is not None:
-        parts.append(f"score {row['score/mean']:.1f}")
-    if row.get("score/live_minus_frozen") is not None:
-        parts.append(f"({row['score/live_minus_frozen']:+.1f} live-frozen)")
-    return "  ".join([*parts, f"{row['tokens_per_second']:.0f} tok/s"])

@@ -43,11 +43,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
-from jaxreason import learning
 from jaxreason.config import ROLES, GRPOConfig, RewardConfig
 from jaxreason.grpo import advantage
+from jaxreason.grpo import signal as step_signal
 from jaxreason.rewards import importance
-from jaxreason.rewards.methods import PRESETS
+from jaxreason.rewards.methods import METHODS
+from jaxreason.rewards.outcome import Outcome
 from jaxreason.types import Chunks, Scores
 
 INK, SOFT, BLUE, ORANGE, GREEN, PURPLE = "#1c1f24", "#676d76", "#1a62b0", "#c2570c", "#00856a", "#a3488f"
@@ -118,7 +119,7 @@ for p, g in np.ndindex(P, G):
 
 every = jnp.ones((P, G), bool)
 num_chunks_PG = (length_PGK > 0).sum(-1)
-seen = learning.Outcome(
+seen = Outcome(
     correct=jnp.asarray(correct_PG),
     gradable=every,
     length_y=jnp.asarray(length_y_PG),
@@ -137,13 +138,13 @@ seen = learning.Outcome(
     ),
     scores=Scores(value=jnp.asarray(score_PGK), valid=every),
     frozen_value=jnp.asarray(score_PGK, jnp.float32),  # the scorer of the start, which agrees for now
+    widths=tuple((role, L_MAX) for role in ROLES),
 )
 signal = functools.partial(
-    learning.signal,
+    step_signal.signal,
     ratio=importance.initial_ratio(),
     key=jax.random.key(0),
     max_length=L_MAX,
-    widths=tuple((role, L_MAX) for role in ROLES),
 )
 
 # %%
@@ -177,7 +178,7 @@ phi = (1.0, 0.75, 0.5, 0.25, 0.0)
 config = RewardConfig(preset="scma", alpha=alpha, phi=phi)
 grpo = GRPOConfig(scale_rewards="none")
 
-rewards, advantages, _ = signal(seen, jnp.float32(alpha), reward=config, grpo=grpo, preset=PRESETS["scma"])
+rewards, advantages, _ = signal(seen, jnp.float32(alpha), reward=config, grpo=grpo, method=METHODS["scma"])
 
 print("                 right   |y|  sum phi|s|       f    by hand   by the trainer")
 for p, g in np.ndindex(P, G):
@@ -197,7 +198,7 @@ fig, (ax, right) = plt.subplots(1, 2, figsize=(9, 3), width_ratios=(1, 1.6))
 for (name, table), colour, style in zip(tables.items(), (BLUE, GREEN, ORANGE), ("-o", "--s", ":^"), strict=True):
     ax.plot(range(1, 6), table, style, color=colour, label=name)
     charged, _, _ = signal(
-        seen, jnp.float32(alpha), reward=dataclasses.replace(config, phi=table), grpo=grpo, preset=PRESETS["scma"]
+        seen, jnp.float32(alpha), reward=dataclasses.replace(config, phi=table), grpo=grpo, method=METHODS["scma"]
     )
     right.plot(charged.parts["weighted_length"].ravel(), style[-1], color=colour, label=name)
 ax.set(title="phi", xlabel="importance", xticks=range(1, 6), ylim=(-0.05, 1.1))
@@ -218,8 +219,8 @@ plt.show()
 # a policy says of each chunk, and here is none.
 
 # %%
-names = {"accuracy": "outcome", "penalty": "length", "format": "form", "agreement": "agreement"}
-methods = {preset: spec for preset, spec in PRESETS.items() if not spec.measured}
+names = {"outcome": "outcome", "penalty": "length", "format": "form", "agreement": "agreement"}
+methods = {preset: spec for preset, spec in METHODS.items() if not spec.measured}
 for preset, spec in methods.items():
     paid = {
         role: " + ".join(names[term] for term, weight in dataclasses.asdict(terms).items() if weight)
@@ -234,7 +235,7 @@ table = np.full((len(shown), len(methods), G), np.nan)
 for i, (preset, spec) in enumerate(methods.items()):
     # 24 tokens are what `truncation` allows here.
     by_preset = dataclasses.replace(config, preset=preset, target_length=24)
-    paid, _, _ = signal(seen, jnp.float32(alpha), reward=by_preset, grpo=grpo, preset=spec)
+    paid, _, _ = signal(seen, jnp.float32(alpha), reward=by_preset, grpo=grpo, method=spec)
     for role, total_PG in paid.total.items():
         table[shown.index(role), i] = total_PG[p]
 
@@ -266,7 +267,7 @@ alphas = jnp.linspace(0.02, 1.0, 50)
 fig, axes = plt.subplots(2, 2, figsize=(9, 5), sharex=True)
 for column, scale in enumerate(("group", "none")):
     scaled = dataclasses.replace(grpo, scale_rewards=scale)
-    by_alpha = functools.partial(signal, seen, reward=config, grpo=scaled, preset=PRESETS["scma"])
+    by_alpha = functools.partial(signal, seen, reward=config, grpo=scaled, method=METHODS["scma"])
     token_APGT = jax.vmap(lambda a, f=by_alpha: f(a)[1].token["reason"])(alphas)
     for row, (p, kind) in enumerate([(0, "all right"), (1, "two right, two wrong")]):
         ax = axes[row, column]
@@ -318,7 +319,7 @@ for count in raised:
     for name in paid:
         preset = name.split(",")[0]
         as_set = dataclasses.replace(config, preset=preset, centred_phi="centred" in name)
-        total = signal(other, jnp.float32(alpha), reward=as_set, grpo=grpo, preset=PRESETS[preset])[0].total
+        total = signal(other, jnp.float32(alpha), reward=as_set, grpo=grpo, method=METHODS[preset])[0].total
         paid[name].append([float(total[role].mean()) for role in ("reason", "score")])
 
 fig, axes = plt.subplots(1, 3, figsize=(9, 2.9), sharex=True, sharey=True)
@@ -346,7 +347,7 @@ other = dataclasses.replace(seen, scores=Scores(value=jnp.asarray(inflated), val
 for preset in ("scma", "guarded"):
     as_set = dataclasses.replace(config, preset=preset)
     for name, case in (("honest", seen), ("inflated", other)):
-        found = signal(case, jnp.float32(alpha), reward=as_set, grpo=grpo, preset=PRESETS[preset])[1].token["score"]
+        found = signal(case, jnp.float32(alpha), reward=as_set, grpo=grpo, method=METHODS[preset])[1].token["score"]
         shown = np.asarray(found[0, :, 0], float).round(3) + 0.0
         print(f"{preset:8} {name:9} scorer's advantages, first problem: {shown}")
 
@@ -362,7 +363,7 @@ fig, axes = plt.subplots(2, 2, figsize=(9, 4), sharex=True, sharey=True)
 guarded = dataclasses.replace(config, preset="guarded")
 for column, credit in enumerate(("sequence", "chunk")):
     credited = dataclasses.replace(grpo, credit=credit)
-    found = signal(seen, jnp.float32(alpha), reward=guarded, grpo=credited, preset=PRESETS["guarded"])[1]
+    found = signal(seen, jnp.float32(alpha), reward=guarded, grpo=credited, method=METHODS["guarded"])[1]
     for row, (p, kind) in enumerate([(0, "all right"), (1, "two right, two wrong")]):
         ax = axes[row, column]
         value_GT = np.asarray(found.token["reason"])[p]
@@ -403,7 +404,7 @@ prices = jnp.linspace(0.0, 12.0, 49)
 fig, axes = plt.subplots(1, 3, figsize=(9, 2.9), sharex=True, sharey=True)
 for ax, gate in zip(axes, ("none", "correct", "among_correct"), strict=True):
     gated = dataclasses.replace(config, preset="lp", gate=gate)
-    by_price = functools.partial(signal, seen, reward=gated, grpo=grpo, preset=PRESETS["lp"])
+    by_price = functools.partial(signal, seen, reward=gated, grpo=grpo, method=METHODS["lp"])
     first_AG = np.asarray(jax.vmap(lambda a, f=by_price: f(a)[1].token["reason"][1, :, 0])(prices))
     ax.axhline(0, color="#e6e6e1", linewidth=1)
     for kind, right, colour, style in (("right", True, BLUE, "-"), ("wrong", False, ORANGE, "--")):
@@ -426,7 +427,7 @@ chunks = answers[PENCILS][g][1]
 cases = np.tile(score_PGK, (len(chunks), 5, 1, 1, 1))
 for k, w in np.ndindex(len(chunks), 5):
     cases[k, w, p, g, k] = w + 1
-by_scores = functools.partial(signal, reward=config, grpo=grpo, preset=PRESETS["scma"])
+by_scores = functools.partial(signal, reward=config, grpo=grpo, method=METHODS["scma"])
 reward_KW = jax.vmap(
     lambda value: by_scores(
         dataclasses.replace(seen, scores=Scores(value=value, valid=every)), jnp.float32(alpha)
@@ -459,10 +460,7 @@ np.testing.assert_allclose(slope_PG, -rewards.parts["penalty"], atol=1e-6)
 lengths = jnp.asarray(length_PGK, jnp.float32)
 slope_PGW = jax.jacrev(
     lambda table: -alpha
-    * importance.penalty(
-        importance.weighted_length(lengths, importance.phi_of(seen.scores.value, table)),
-        jnp.asarray(length_y_PG, jnp.float32), max_length=L_MAX, normalize="limit",
-    )
+    * jnp.minimum(1, importance.weighted_length(lengths, importance.phi_of(seen.scores.value, table)) / L_MAX)
 )(list(phi))  # fmt: skip
 charged_PG = np.asarray(rewards.parts["weighted_length"]) > 0
 print("dR/d alpha,   first problem:", np.asarray(slope_PG[0], float).round(3) + 0.0)

@@ -12,16 +12,16 @@ import sys
 import threading
 import time
 
-from jaxreason import learning
 from jaxreason.agents import episode
 from jaxreason.cli import main
 from jaxreason.evaluation import loop
+from jaxreason.grpo import learner
 from jaxreason.run import state as run_state
 
 FIRST_S = 1.0
 PHASES = {
     "rollout": (episode, "run"),
-    "update": (learning, "learn"),
+    "update": (learner, "learn"),
     "save": (run_state, "try_save"),
     "evaluation": (loop, "evaluate"),
 }

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxreason import learning
 from jaxreason.data import problems
 from jaxreason.data.problems import Problem
 from jaxreason.evaluation import stored
+from jaxreason.grpo import learner
 from tests import runs
 
 
@@ -120,7 +120,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_good(
 ):
     """The checkpoint of the step before is whole, holds numbers and can be evaluated; the batch is there to look at."""
     folder = runs.begin(warm, tmp_path / "run")
-    pack, calls = learning.pack_updates, itertools.count(1)
+    pack, calls = learner.pack_updates, itertools.count(1)
 
     def poisoned(*arguments):
         batches = pack(*arguments)
@@ -128,7 +128,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_good(
             batches[-1] = dataclasses.replace(batches[-1], advantage=batches[-1].advantage * np.float32("nan"))
         return batches
 
-    monkeypatch.setattr(learning, "pack_updates", poisoned)
+    monkeypatch.setattr(learner, "pack_updates", poisoned)
     settings = ["--run.save_steps=0", f"--grpo.num_mini_batches={num_mini_batches}", "--grpo.beta=[0.01, 0.01, 0.01]"]
     assert runs.train(folder, *settings) == 1
     said = _one_line(capsys)

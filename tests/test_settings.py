@@ -9,8 +9,8 @@ import pytest
 
 from jaxreason import cli
 from jaxreason.evaluation import loop
-from jaxreason.evaluation.best import best_step
 from jaxreason.rewards import budget
+from jaxreason.run.best import best_step
 from tests import runs
 
 

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxreason import learning
 from jaxreason.config import Config, GRPOConfig, RewardConfig
+from jaxreason.grpo.signal import compiled, signal
 from jaxreason.rewards.importance import initial_ratio
-from jaxreason.rewards.methods import PRESETS
+from jaxreason.rewards.methods import METHODS
 from jaxreason.run import programs
 from tests.grpo.test_credit_wiring import T, outcome
 
@@ -42,22 +42,21 @@ def test_one_signal_serves_every_alpha_and_phi():
     """Catches a sweep that traces anew at each point, and one whose points all use the first one's numbers."""
 
     def rewards(alpha, phi):
-        found, _, _ = learning.signal(
+        found, _, _ = signal(
             outcome(),
             jnp.float32(alpha),
             initial_ratio(),
             jax.random.key(0),
             reward=RewardConfig(preset="scma", alpha=alpha, phi=phi),
             grpo=GRPOConfig(scale_rewards="none"),
-            preset=PRESETS["scma"],
+            method=METHODS["scma"],
             max_length=T,
-            widths=tuple((role, T) for role in ("reason", "segment", "score")),
         )
         return found.total["reason"].tolist()
 
     # Row 0 has a chunk of 2 of 8 tokens scored 1; the other chunks are free.
     first = rewards(0.4, (1.0, 0.75, 0.5, 0.25, 0.0))
-    before = learning._signal._cache_size()
+    before = compiled._cache_size()
     assert first == [[pytest.approx(1 - 0.4 * 2 / 8), 1.0]]
     assert rewards(0.8, (0.5, 0.5, 0.5, 0.25, 0.0)) == [[pytest.approx(1 - 0.8 * 1 / 8), 1.0]]
-    assert learning._signal._cache_size() == before
+    assert compiled._cache_size() == before

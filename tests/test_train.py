@@ -6,7 +6,7 @@ import pytest
 
 from jaxreason import config
 from jaxreason.agents.roles import REASON, SCORE, SEGMENT
-from jaxreason.rewards.methods import PRESETS
+from jaxreason.rewards.methods import METHODS
 from tests import runs
 
 
@@ -47,10 +47,10 @@ def test_a_run_leaves_what_its_page_promises(warm, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("decoding", ["constrained", "free"])
-@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("preset", list(METHODS))
 def test_every_preset_trains_with_either_decoding(warm, tmp_path, preset, decoding):
     """Two steps: the second one starts from what the first returned, and uses what it donated."""
-    if decoding == "free" and PRESETS[preset].helpers == "none":
+    if decoding == "free" and METHODS[preset].helpers == "none":
         pytest.skip("no helper decodes")
     folder = runs.begin(warm, tmp_path / "run")
     arguments = [f"--reward.preset={preset}", f"--agents.decoding={decoding}", "--run.max_steps=2"]
@@ -64,12 +64,12 @@ def test_every_preset_trains_with_either_decoding(warm, tmp_path, preset, decodi
             assert row["reason/entropy"] > 0
         asked = {name.split("/")[0] for name in row if name.endswith("/completions/mean_length")}
         assert asked == (
-            {REASON.name} if PRESETS[preset].helpers == "none" else {REASON.name, SEGMENT.name, SCORE.name}
+            {REASON.name} if METHODS[preset].helpers == "none" else {REASON.name, SEGMENT.name, SCORE.name}
         )
         learning = {role for role in asked if row.get(f"{role}/reward") is not None}
-        assert learning <= set(PRESETS[preset].terms)
+        assert learning <= set(METHODS[preset].terms)
     answers = [json.loads(line) for line in (folder / "evaluation" / "step_000002.jsonl").read_text().splitlines()]
-    assert len([row for row in answers if "chunks" in row]) == (0 if PRESETS[preset].helpers == "none" else 32)
+    assert len([row for row in answers if "chunks" in row]) == (0 if METHODS[preset].helpers == "none" else 32)
 
 
 def test_a_run_is_a_function_of_its_seed(warm, tmp_path):

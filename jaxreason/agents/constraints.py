@@ -91,15 +91,29 @@ def segment_constraint(
     return Constraint(token=token.reshape(shape)[:, states], next=step.reshape(shape)[:, states])
 
 
-def score_places(candidates_PGTA: np.ndarray, max_chunks: int) -> np.ndarray:
+def score_places(candidates_PGTA: np.ndarray, digit_ids: np.ndarray, max_chunks: int) -> np.ndarray:
     """Which score each token of a constrained answer is: int32 [P G T], 0..K-1 in order, K for every other token.
 
-    A score is drawn from five digits; no other place of a scorer's machine, nor of one that segments as well, has as
-    many ways on.
+    A score is drawn from the five digits; no other place of a scorer's machine, nor of one that segments as well,
+    offers all of them.
+
+    Args:
+      candidates_PGTA: what the constraint allowed at each token, -1 filled.
+      digit_ids: the tokens of the scores 1 to 5, see `digit_tokens`.
     """
-    drawn_PGT = (np.asarray(candidates_PGTA) >= 0).sum(-1) == len(DIGITS)
+    offered_PGTA = np.asarray(candidates_PGTA)
+    drawn_PGT = np.stack([(offered_PGTA == digit).any(-1) for digit in digit_ids]).all(0)
     place_PGT = np.cumsum(drawn_PGT, axis=-1) - 1
     return np.where(drawn_PGT, np.minimum(place_PGT, max_chunks), max_chunks).astype(np.int32)
+
+
+def digit_tokens(tokenizer: Tokenizer) -> np.ndarray:
+    """The tokens of the scores 1 to 5, int32 [5].
+
+    Raises:
+      ValueError: a digit that is no token of its own.
+    """
+    return np.array([ids[0] for ids in _digits(tokenizer)], np.int32)
 
 
 def _splits(y_rows: Sequence[Sequence[int]], y_NT: np.ndarray, close_id: int, tokenizer: Tokenizer) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxreason.config import Config, load
 from jaxreason.config.explain import read_yaml
-from jaxreason.rewards.methods import PRESETS
+from jaxreason.rewards.methods import named
 
 KEYS = ("experiment", "settings", "output_dir", "methods", "alphas", "seeds", "final")
 FINAL_KEYS = ("data", "size", "seed")
@@ -122,7 +122,7 @@ def load_grid(path: str | Path, overrides: Sequence[str] = (), folder: Path | No
 
 def priced(config: Config) -> bool:
     """Whether alpha means anything to a method: it trains, pays for length, and has no budget that moves alpha."""
-    paid = PRESETS[config.reward.preset].penalty in ("chunks", "length")
+    paid = named(config.reward.preset).priced
     return paid and config.run.max_steps > 0 and not config.budget.wanted
 
 

@@ -1,7 +1,7 @@
 """Running a comparison: one ordinary run a cell, in one process, each going on from where its folder stands.
 
 Cells that begin alike (same seed, model, data and supervised start) share one start, made once and linked into their
-folders; what JAX compiles is shared by all cells that can share it (`run.programs.programs`).
+folders; what JAX compiles is shared by all cells that can share it (`run.programs.jitted`).
 """
 
 import dataclasses

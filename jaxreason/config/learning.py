@@ -49,14 +49,13 @@ class RewardConfig:
     require_eos: bool = True
     """whether an answer cut at the limit counts as wrong"""
     reward_funcs: tuple[str, ...] = ()
-    """reward functions of your own, each `package.module:name` or `path/file.py:name`, with the signature of TRL's;
-    see docs/extending/reward.md"""
+    """reward functions of your own, in TRL's form, each as `package.module:name` or `file.py:name`"""
     reward_weights: tuple[float, ...] = ()
-    """weight of each reward function; empty: 1 each"""
+    """weight of each of them; empty: 1 each"""
     outcome_weight: float = 1.0
-    """weight of the right answer beside the reward functions; 0: they stand in its place"""
+    """weight of the method's own reward beside them; 0: they stand in its place"""
     reward_timeout_s: float = 60.0
-    """seconds that a reward function may take in a step before the run is stopped"""
+    """seconds that one reward function may take for a step's completions"""
 
     def __post_init__(self):
         require(self.alpha >= 0, "reward.alpha", "at least 0", self.alpha)
@@ -70,7 +69,6 @@ class RewardConfig:
         require(self.target_length >= 0, "reward.target_length", "at least 0", self.target_length)
         require(self.contribution_scale > 0, "reward.contribution_scale", "above 0", self.contribution_scale)
         require(self.format_penalty >= 0, "reward.format_penalty", "at least 0", self.format_penalty)
-
         self._check_functions()
 
     def _check_functions(self):

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import jax
 
-from jaxreason import train
 from jaxreason.config import Config, given, load
 from jaxreason.data import tokenizer
 from jaxreason.data.problems import fingerprint
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation import loop
-from jaxreason.evaluation.best import best_step
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
@@ -24,6 +22,7 @@ from jaxreason.policy import huggingface
 from jaxreason.run import base_model, setup
 from jaxreason.run import state as run_state
 from jaxreason.run.base_model import BaseModel
+from jaxreason.run.best import best_step
 from jaxreason.run.checkpoint import open_checkpoints
 from jaxreason.run.files import write_json_atomic
 from jaxreason.run.folder import BEST
@@ -163,7 +162,7 @@ def evaluate(
             answers = loop.evaluate(
                 params,
                 problems,
-                jax.random.fold_in(jax.random.key(config.run.seed), train.EVALUATION),
+                jax.random.fold_in(jax.random.key(config.run.seed), run_state.EVALUATION),
                 config,
                 tok,
                 labelled=not data and config.data.test == setup.BUILTIN,

@@ -16,9 +16,9 @@ from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch
 from jaxreason.ops import attention
 from jaxreason.parallel.rules import abstract_rows
-from jaxreason.rewards.methods import PRESETS
+from jaxreason.rewards.methods import named
 from jaxreason.run import state as run_state
-from jaxreason.run.programs import Tools, make_tools
+from jaxreason.run.programs import Programs, make_programs
 from jaxreason.run.setup import Experiment
 from jaxreason.sampling.generate import generate
 from jaxreason.sampling.methods import Method
@@ -71,14 +71,14 @@ def bytes_held(shapes: Any) -> int:
 
 def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     """Name and tracing of every program of a step, on the mesh in force."""
-    config, preset = exp.config, PRESETS[exp.config.reward.preset]
+    config, method = exp.config, named(exp.config.reward.preset)
     if config.agents.helper_policy == "separate":
         raise ValueError(
             "agents.helper_policy: expected shared for a plan, which compiles one policy, got separate; plan that of "
             "the helpers with its shape as model"
         )
-    tools = make_tools(exp, Pool(0))
-    (learner,) = tools.learners
+    programs = make_programs(exp, Pool(0))
+    (learner,) = programs.learners
     P, G = config.data.prompts_per_step, config.sampling.num_generations
     shares = config.sampling.rollout_batches
     L, T = config.data.max_prompt_length, config.sampling.max_completion_length
@@ -88,13 +88,13 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
         return lambda: _forward(name, call, exp, shape, width, held, calls)
 
     found = [
-        ("update", lambda: _update(exp, tools, held)),
+        ("update", lambda: _update(exp, programs, held)),
         ("sample reason", lambda: _sample(exp, REASON.name, P // shares, G, L, T, None, shares, held)),
     ]
     if any(config.grpo.beta):
         calls = config.grpo.num_mini_batches
         found.append(("reference", forward("reference", learner.reference, learner.packing.shapes[-1], 0, calls)))
-    if preset.helpers == "none":
+    if method.helpers == "none":
         return found
     constrained = config.agents.decoding == "constrained"
     batches = helper_sampling.batch_count(P * G, config.agents)
@@ -115,19 +115,19 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
         ANNOTATE.name: lambda: borders(scored=True),
     }
     found += [(f"sample {role}", helper(role, machines[role])) for role in config.agents.helper_roles]
-    if preset.helpers == "train":
+    if method.helpers == "train":
         width = learner.packing.num_candidates or 5
-        found.append(("frozen scorer", forward("frozen scorer", tools.expect, tools.frozen_shapes[-1], width)))
-    if preset.measured:
+        found.append(("frozen scorer", forward("frozen scorer", programs.expect, programs.frozen_shapes[-1], width)))
+    if method.measured:
         calls = contribution.num_problems(config)
         found.append(
-            ("contribution", forward("contribution", tools.likelihood, tools.contribution_shapes[-1], 0, calls))
+            ("contribution", forward("contribution", programs.likelihood, programs.contribution_shapes[-1], 0, calls))
         )
     return found
 
 
-def _update(exp: Experiment, tools: Tools, held: Held) -> Program:
-    (learner,) = tools.learners
+def _update(exp: Experiment, programs: Programs, held: Held) -> Program:
+    (learner,) = programs.learners
     shape = learner.packing.shapes[-1]
     packed = _packed(shape, learner.packing.num_candidates, learner.packing.with_ref)
     state = run_state.shape_of_state(exp.config).train

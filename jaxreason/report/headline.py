@@ -4,11 +4,11 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from jaxreason.evaluation.best import best_of
 from jaxreason.report.markup import Markup, el, join
 from jaxreason.report.read import Run
 from jaxreason.report.tables import MODES, change_interval, points_changed
 from jaxreason.report.wording import NARROW, duration, fixed, number, signed, tokens_changed
+from jaxreason.run.best import best_of
 
 
 def headline(run: Run, *, alone: bool = True) -> Markup:

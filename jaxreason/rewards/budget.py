@@ -35,7 +35,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxreason.config import RewardConfig
+from jaxreason.config import BudgetConfig, Config, RewardConfig
 from jaxreason.types import pytree
 
 PUSH = 4.0
@@ -77,7 +77,7 @@ def initial(target: float, tokens: float) -> BudgetState:
     )
 
 
-def target_of(config: RewardConfig, tokens: float) -> float:
+def target_of(config: BudgetConfig, tokens: float) -> float:
     """B in tokens, for a starting policy that uses `tokens` on average.
 
     Raises:
@@ -94,7 +94,7 @@ def target_of(config: RewardConfig, tokens: float) -> float:
     return target
 
 
-def approached(config: RewardConfig, number: int, max_steps: int) -> float:
+def approached(config: BudgetConfig, number: int, max_steps: int) -> float:
     """How far the aim has come from the starting policy's tokens to B by the end of step `number`, 0..1."""
     steps = config.target_steps or max(1, (2 * max_steps) // 3)
     return min(1.0, (number + 1) / steps)
@@ -127,3 +127,31 @@ def update(state: BudgetState, tokens: jax.Array, unit: jax.Array, share: jax.Ar
 def ceiling(unit: float) -> float:
     """The largest alpha, for a scale of alpha."""
     return CEILING * unit
+
+
+def alpha_of(state: BudgetState | None, reward: RewardConfig, number: int) -> float:
+    """What step `number` pays: the budget's alpha, or reward.alpha, which rises over reward.alpha_warmup_steps."""
+    if state is not None:
+        return float(state.alpha)
+    return reward.alpha * min(1.0, (number + 1) / max(1, reward.alpha_warmup_steps))
+
+
+def after_step(state: BudgetState | None, tokens: float, config: Config, number: int) -> BudgetState | None:
+    """The budget after step `number`, whose completions had so many tokens on average."""
+    if state is None:
+        return None
+    share = jnp.float32(approached(config.budget, number, config.run.max_steps))
+    return update(state, jnp.float32(tokens), jnp.float32(config.reward.alpha), share)
+
+
+def metrics(state: BudgetState | None, paid: float, config: Config, number: int) -> dict[str, float]:
+    """What a step's row holds of a budget: the alpha that was paid, the moving mean, the aim and B in tokens."""
+    if state is None:
+        return {}
+    share = jnp.float32(approached(config.budget, number, config.run.max_steps))
+    return {
+        "budget/alpha": paid,
+        "budget/tokens": float(jnp.exp(state.log_tokens)),
+        "budget/aim": float(aim(state, share)),
+        "budget/target": float(state.target),
+    }

@@ -1,7 +1,8 @@
 """Length methods: from what became of a group's completions to what each earns, and what its length costs.
 
-Each is a pure function of `Completions` and of its own fields, which are its keyword-only parameters. A parameter named like
-a field of `RewardConfig` (target_length, normalize_length) gets that field; any other is set by `reward.options`.
+Each is a pure function of `Completions` and of its own fields, which are its keyword-only parameters. A parameter that
+has the name of a field of `RewardConfig` (target_length, normalize_length) gets that field; any other is set by
+`reward.options`.
 Formulas as in arXiv:2602.20945, section 2; each function names its own source.
 """
 
@@ -92,7 +93,7 @@ def laser(seen: Completions, *, target_length: int = 0, weight: float = 0.4) -> 
     Source: arXiv:2505.15612; arXiv:2602.20945, eq. 5.
     """
     short_PG = seen.length < (target_length or seen.max_length)
-    return LengthReward(jnp.where(seen.right, 1.0 + weight * short_PG, 0.0))
+    return LengthReward(jnp.where(seen.right, jnp.where(short_PG, 1.0 + weight, 1.0), 0.0))
 
 
 def laser_d(seen: Completions, *, target_length: int = 0, weight: float = 0.4) -> LengthReward:
@@ -100,8 +101,9 @@ def laser_d(seen: Completions, *, target_length: int = 0, weight: float = 0.4) -
 
     This is what arXiv:2602.20945, eq. 6, calls Laser-D: a static target, not the dynamic one of arXiv:2505.15612.
     """
-    long_PG = weight * (seen.length >= (target_length or seen.max_length))
-    return LengthReward(jnp.where(seen.right, laser(seen, target_length=target_length, weight=weight).reward, long_PG))
+    right_PG = laser(seen, target_length=target_length, weight=weight).reward
+    long_PG = seen.length >= (target_length or seen.max_length)
+    return LengthReward(jnp.where(seen.right, right_PG, jnp.where(long_PG, weight, 0.0)))
 
 
 def overlong(seen: Completions, *, buffer: int = 0, weight: float = 1.0) -> LengthReward:
@@ -119,7 +121,7 @@ def overlong(seen: Completions, *, buffer: int = 0, weight: float = 1.0) -> Leng
         raise ValueError(f"reward.options.buffer: expected 0..max_completion_length={seen.max_length}, got {buffer!r}")
     buffer = buffer or max(1, seen.max_length // 5)
     excess_PG = seen.length.astype(jnp.float32) - (seen.max_length - buffer)
-    return LengthReward(seen.right + jnp.minimum(0.0, -excess_PG / buffer * weight))
+    return LengthReward(seen.right.astype(jnp.float32) + jnp.minimum(0.0, -excess_PG / buffer * weight))
 
 
 def masking(seen: Completions, strategy: Masking, *, target_length: int = 0) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The methods: one table, a row each. Which length reward, what is charged, who helps, and which term reaches which role.
+"""The methods, one row each: which length reward, what is charged, who helps, and which term reaches which role.
 
 A new method is a function in `length.py` and a row here; one of your own needs neither: name it by its path,
 `reward.preset: my_file.py:my_method`, where it is a function like those of `length.py`, or a whole `Method`.
@@ -100,15 +100,18 @@ METHODS: dict[str, Method] = {
         _GUARDED | {"score": Terms(format=1.0, contribution=1.0)}, helpers="train", **_CHUNKS,
     ),
     "frozen": Method(
-        length.penalty, "the same penalty; the helpers stay as they were", "control", _PRICED, helpers="frozen", **_CHUNKS,
+        length.penalty, "the same penalty; the helpers stay as they were", "control",
+        _PRICED, helpers="frozen", **_CHUNKS,
     ),
     "shuffled": Method(
         length.penalty, "guarded with the scores of a chain permuted", "control",
         _GUARDED, helpers="train", shuffle_scores=True, **_CHUNKS,
     ),
-    "oracle": Method(length.penalty, "the same penalty; importance from the task's own labels", "control", _PRICED, **_CHUNKS),
+    "oracle": Method(
+        length.penalty, "the same penalty; importance from the task's own labels", "control", _PRICED, **_CHUNKS,
+    ),
     "lp": Method(length.penalty, "the plain length penalty", _SCMA, _PRICED, priced=True),
-    "truncation": Method(length.truncation, "a right answer counts only within target_length", f"{_ART}, eq. 2", _ALONE),
+    "truncation": Method(length.truncation, "a right answer counts up to target_length", f"{_ART}, eq. 2", _ALONE),
     "kimi": Method(length.kimi, "a bonus for being short within the group", "arXiv:2501.12599", _ALONE),
     "laser": Method(length.laser, "a bonus for right answers below target_length", "arXiv:2505.15612", _ALONE),
     "laser_d": Method(length.laser_d, "laser, and wrong answers are paid for length", f"{_ART}, eq. 6", _ALONE),
@@ -152,7 +155,8 @@ def named(name: str) -> Method:
     if not callable(value):
         raise ValueError(f"reward.preset: expected a function or a Method at {name}, got {type(value).__name__}")
     summary = next(iter((inspect.getdoc(value) or name).splitlines()), name)
-    return Method(value, summary, name, _PRICED, priced=True)
+    function: Any = value
+    return Method(function, summary, name, _PRICED, priced=True)
 
 
 def fields_of(method: Method, config: RewardConfig) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from jaxreason.config import RewardConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grpo.advantage import zero_spread
 from jaxreason.rewards import format as form
+from jaxreason.rewards.outcome import Outcome
+from jaxreason.run.setup import Experiment, is_builtin
 from jaxreason.tasks.calculator import labels
 from jaxreason.types import Advantages, Rewards
 
@@ -40,8 +42,7 @@ def step_row(
     episode: Episode,
     rewards: Rewards,
     advantages: Advantages,
-    frozen_PGK: np.ndarray | None,
-    contribution_PGK: np.ndarray | None,
+    seen: Outcome,
     config: RewardConfig,
 ) -> Row:
     """Everything about rollouts, rewards and helpers; the update's own metrics are `divide`d apart.
@@ -51,7 +52,9 @@ def step_row(
       contribution_PGK: nats, see `agents.contribution`.
       config: its phi, to say what the frozen scorer would have charged, and its scale of contributions.
     """
-    rewards, advantages = jax.device_get((rewards, advantages))
+    rewards, advantages, frozen_PGK, contribution_PGK = jax.device_get(
+        (rewards, advantages, seen.frozen_value, seen.contribution)
+    )
     row: Row = {}
     for role, rollout in episode.rollouts.items():
         row |= _completions(role, np.asarray(rollout.length), np.asarray(rollout.finished))
@@ -89,9 +92,7 @@ def _reasoner(episode: Episode, rewards: Rewards, advantages: Advantages) -> Row
     return {
         "reason/accuracy": _mean(right_PG, gradable_PG),
         # What the outcome rewards; the total of a right answer can be below 0 where the penalty is strong.
-        "reason/reward/positive_share": _mean(
-            np.asarray(rewards.parts.get("within_target", rewards.parts["accuracy"])) > 0, advantages.keep["reason"]
-        ),
+        "reason/reward/positive_share": _mean(np.asarray(rewards.parts["outcome"]) > 0, advantages.keep["reason"]),
         "reason/frac_all_correct": _mean(right_PG.all(1)),
         "reason/completions/mean_length_right": _mean(length_PG, right_PG),
         "reason/completions/mean_length_wrong": _mean(length_PG, ~right_PG),
@@ -148,8 +149,24 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
     return float(np.corrcoef(a, b)[0, 1]) if both else None
 
 
-def label_row(episode: Episode, tokenizer: Tokenizer) -> Row:
-    """Diagnostics that only the built-in task can give."""
+def time_row(episode: Episode, seconds: dict[str, float]) -> Row:
+    """Wall time by phase, and tokens of all roles.
+
+    Args:
+      seconds: by phase; the episode has its own.
+    """
+    seconds = {phase: s for phase, s in seconds.items() if phase != "episode"} | episode.seconds
+    tokens = float(sum(int(rollout.length.sum()) for rollout in episode.rollouts.values()))
+    whole = sum(seconds.values())
+    row: Row = {f"time/{phase}": s for phase, s in seconds.items()}
+    return row | {"step_time": whole, "num_tokens": tokens, "tokens_per_second": tokens / whole}
+
+
+def label_row(episode: Episode, exp: Experiment) -> Row:
+    """Diagnostics that only the built-in task can give; empty for others."""
+    if not is_builtin(exp.config.data):
+        return {}
+    tokenizer = exp.tokenizer
     rollout = episode.rollouts[REASON.name]
     sums = labels.line_metrics(episode.problems, rollout, tokenizer)
     if episode.segmentation is not None and episode.scoring is not None:
@@ -174,3 +191,15 @@ def samples(episode: Episode, rewards: Rewards, tokenizer: Tokenizer, num_proble
             row |= {role: texts[n] for role, texts in helpers.items()}
             row |= rows.chunk_fields(episode.segmentation, episode.scoring, n)
     return found
+
+
+def note(row: Row) -> str:
+    """What matters, behind the progress bar."""
+    parts = [f"tokens {row['reason/completions/mean_length']:.0f}"]
+    if row["reason/accuracy"] is not None:
+        parts.insert(0, f"acc {row['reason/accuracy']:.2f}")
+    if row.get("score/mean") is not None:
+        parts.append(f"score {row['score/mean']:.1f}")
+    if row.get("score/live_minus_frozen") is not None:
+        parts.append(f"({row['score/live_minus_frozen']:+.1f} live-frozen)")
+    return "  ".join([*parts, f"{row['tokens_per_second']:.0f} tok/s"])

@@ -15,7 +15,7 @@ from jaxreason.config import Config, GRPOConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch, optimizer, reference, update
-from jaxreason.learning import Learner, Packing
+from jaxreason.grpo.learner import Learner, Packing
 from jaxreason.parallel.rules import place, replicated
 from jaxreason.policy import api
 from jaxreason.rewards.methods import chosen
@@ -26,7 +26,7 @@ from jaxreason.types import Metrics, Params, TrainState, UpdateBatch
 
 
 @dataclasses.dataclass(frozen=True)
-class Tools:
+class Programs:
     """The compiled functions and fixed numbers of a run."""
 
     exp: Experiment
@@ -40,9 +40,9 @@ class Tools:
     pool: Pool
 
 
-def make_tools(exp: Experiment, pool: Pool) -> Tools:
+def make_programs(exp: Experiment, pool: Pool) -> Programs:
     """Build what a step needs; nothing is compiled before it is used."""
-    config, preset = exp.config, chosen(exp.config)
+    config, method = exp.config, chosen(exp.config)
     steps = config.run.max_steps * config.grpo.num_mini_batches
     batch.mini_batches(config.data.prompts_per_step, config.grpo.num_mini_batches)  # refuses shares that are not equal
     if config.data.prompts_per_step % config.sampling.rollout_batches:
@@ -54,11 +54,11 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
     rows = config.data.prompts_per_step * config.sampling.num_generations
     lengths = episode.row_limits(config, exp.tokenizer)
     shape = {"row_length": config.grpo.row_length, "micro_batch_rows": config.grpo.micro_batch_rows}
-    constrained = config.agents.decoding == "constrained" and preset.helpers == "train"
+    constrained = config.agents.decoding == "constrained" and method.helpers == "train"
     mesh = jax.sharding.get_mesh()
 
     def learner(config: Config, roles: tuple[str, ...], prefix: str = "") -> Learner:
-        compiled = programs(compiled_for(config), steps, mesh)
+        compiled = jitted(compiled_for(config), steps, mesh)
         return Learner(
             prefix=prefix,
             roles=roles,
@@ -71,26 +71,26 @@ def make_tools(exp: Experiment, pool: Pool) -> Tools:
             ),
         )
 
-    learning = tuple(preset.terms)
+    learning = tuple(method.terms)
     if run_state.trains_helper(config):
         helpers = tuple(role for role in learning if role != REASON.name)
         learners = (learner(config, (REASON.name,)), learner(config.for_helpers, helpers, "helper/"))
     else:
         learners = (learner(config, learning),)
-    return Tools(
+    return Programs(
         exp=exp,
         learners=learners,
-        expect=_placed(programs(compiled_for(config.for_helpers), steps, mesh).expect),
+        expect=_placed(jitted(compiled_for(config.for_helpers), steps, mesh).expect),
         schedule=schedule,
         frozen_shapes=batch.shapes([(rows, lengths[config.agents.helper_roles[-1]])], **shape)
-        if preset.helpers == "train"
+        if method.helpers == "train"
         else (),
-        likelihood=_placed(programs(compiled_for(config), steps, mesh).likelihood),
+        likelihood=_placed(jitted(compiled_for(config), steps, mesh).likelihood),
         contribution_shapes=batch.shapes(
             [(contribution.num_texts(config.sampling.num_generations, config.agents.max_chunks), lengths[REASON.name])],
             **shape,
         )
-        if preset.measured
+        if method.measured
         else (),
         limits=episode.limits_of_roles(config, exp.tokenizer),
         pool=pool,
@@ -108,7 +108,7 @@ def update_shapes(config: Config, tokenizer: Tokenizer, roles: Sequence[str] = (
     )
 
 
-class Programs(NamedTuple):
+class Jitted(NamedTuple):
     """Jitted functions that every run with the same policy, optimiser and clip can use."""
 
     update: Callable[[TrainState, UpdateBatch], tuple[TrainState, Metrics]]
@@ -118,7 +118,7 @@ class Programs(NamedTuple):
 
 
 def compiled_for(config: Config) -> Config:
-    """What `programs` read of a configuration, all else at its default, so that other differences do not matter."""
+    """What `jitted` reads of a configuration, all else at its default, so that other differences do not matter."""
     grpo = config.grpo
     return Config(
         model=config.model,
@@ -130,7 +130,7 @@ def compiled_for(config: Config) -> Config:
 
 
 @functools.lru_cache(maxsize=4)
-def programs(config: Config, steps: int, mesh: Mesh) -> Programs:
+def jitted(config: Config, steps: int, mesh: Mesh) -> Jitted:
     """Build the functions once for all runs of a process that can share them.
 
     Args:
@@ -138,11 +138,11 @@ def programs(config: Config, steps: int, mesh: Mesh) -> Programs:
       steps: optimiser updates of a run, for the schedule.
       mesh: the one in force, where the functions leave their results.
     """
-    method = methods.Method(config.sampling.top_p, config.sampling.top_k, config.sampling.min_p)
-    logp_fn = api.logp_fn(config.model, config.sampling.temperature, methods.transform(method))
+    filters = methods.Method(config.sampling.top_p, config.sampling.top_k, config.sampling.min_p)
+    logp_fn = api.logp_fn(config.model, config.sampling.temperature, methods.transform(filters))
     transformation, _ = optimizer.make_optimizer(config.optimizer, steps)
     state = run_state.placement(run_state.shape_of_state(config).train)
-    return Programs(
+    return Jitted(
         update=update.make_update(logp_fn, transformation, config.grpo, state_shardings=state),
         reference=reference.make_reference(lambda *args: logp_fn(*args)[0], out_sharding=replicated()),
         expect=reference.make_reference(functools.partial(_expected, config), out_sharding=replicated()),

@@ -15,7 +15,7 @@ from jaxreason.config import ROLES, Config, DataConfig, ModelConfig
 from jaxreason.data import dataset, problems, tokenizer
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.rewards.methods import PRESETS
+from jaxreason.rewards.methods import chosen, named
 from jaxreason.run import folder as run_folder
 from jaxreason.run.base_model import BaseModel, keep_files
 from jaxreason.tasks.calculator import problems as arithmetic
@@ -64,15 +64,10 @@ def prepare(
     Raises:
       ValueError: bad data, an empty data set, a tokenizer that does not fit.
     """
-    if PRESETS[config.reward.preset].labelled and not is_builtin(config.data):
+    if chosen(config).labelled and not is_builtin(config.data):
         raise ValueError(
             f"reward.preset: {config.reward.preset} reads the labels of the built-in task, expected data.train to be "
             f"builtin, got {config.data.train}; take guarded"
-        )
-    if config.agents.helper_policy == "separate" and PRESETS[config.reward.preset].helpers == "none":
-        raise ValueError(
-            f"agents.helper_policy: expected shared with reward.preset={config.reward.preset}, which asks no helper, "
-            "got separate; change either"
         )
     train, test = _training(config.data), held_out(config.data)
     if config.tokenizer.path:
@@ -221,7 +216,7 @@ def refuse_other_tokens(base: BaseModel, tok: Tokenizer) -> None:
 
 def asked_helpers(config: Config) -> tuple[str, ...]:
     """The helpers that a run's preset makes use of."""
-    return config.agents.helper_roles if PRESETS[config.reward.preset].helpers != "none" else ()
+    return config.agents.helper_roles if named(config.reward.preset).helpers != "none" else ()
 
 
 def played_by_policy(config: Config) -> tuple[str, ...]:

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason import warmup
-from jaxreason.config import Config, RewardConfig
+from jaxreason.config import BudgetConfig, Config
 from jaxreason.data.problems import fingerprint
-from jaxreason.evaluation.best import best_step
 from jaxreason.grpo import optimizer
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import describe
@@ -22,15 +21,19 @@ from jaxreason.policy import api
 from jaxreason.rewards import budget
 from jaxreason.rewards.budget import BudgetState
 from jaxreason.rewards.importance import RatioState, initial_ratio
-from jaxreason.rewards.methods import PRESETS
+from jaxreason.rewards.methods import named
 from jaxreason.run import base_model, files
 from jaxreason.run import folder as run_folder
+from jaxreason.run.best import best_step
 from jaxreason.run.checkpoint import Checkpoints, NoneWhole, open_checkpoints, size
 from jaxreason.run.folder import RunFolder
 from jaxreason.run.interrupt import Interrupt, Stopped
 from jaxreason.run.progress import Display
 from jaxreason.run.setup import Experiment
 from jaxreason.types import Params, TrainState, pytree
+
+EVALUATION, STEP = 1, 2
+"""What a key is for; folded in first, so that no two uses share randomness."""
 
 
 @pytree
@@ -63,16 +66,38 @@ def new_state(params: Params, config: Config, helper_params: Params | None = Non
     )
 
 
+def after_step(
+    state: RunState,
+    train: TrainState,
+    helper: Sequence[TrainState],
+    ratio: RatioState,
+    row: dict,
+    number: int,
+    config: Config,
+) -> RunState:
+    """The state after a step's updates. What moves beside the policies stays where it was if the loss was no number.
+
+    Args:
+      helper: the helpers' own policy, where it is trained; else empty.
+      row: the step's metrics.
+    """
+    after = RunState(train=train, ratio=state.ratio, budget=state.budget, helper=helper[0] if helper else None)
+    if row["not_finite"]:
+        return after
+    tokens = row["reason/completions/mean_length"]
+    return dataclasses.replace(after, ratio=ratio, budget=budget.after_step(state.budget, tokens, config, number))
+
+
 def trains_helper(config: Config) -> bool:
     """Whether the helpers are a policy of their own that is updated."""
-    return config.agents.helper_policy == "separate" and PRESETS[config.reward.preset].helpers == "train"
+    return config.agents.helper_policy == "separate" and named(config.reward.preset).helpers == "train"
 
 
 def keeps_start(config: Config) -> bool:
     """Whether a run holds the policy as it was at the start beside the one it trains."""
-    preset = PRESETS[config.reward.preset]
-    helped = preset.helpers != "none" and config.agents.helper_policy == "shared"
-    return helped or preset.measured or any(config.grpo.beta)
+    method = named(config.reward.preset)
+    helped = method.helpers != "none" and config.agents.helper_policy == "shared"
+    return helped or method.measured or any(config.grpo.beta)
 
 
 def shape_of_start(config: Config) -> Params:
@@ -156,7 +181,7 @@ def starting_policy(
     return params
 
 
-def begin_budget(state: RunState, base: dict, config: RewardConfig, warn: Callable[[str], None]) -> RunState:
+def begin_budget(state: RunState, base: dict, config: BudgetConfig, warn: Callable[[str], None]) -> RunState:
     """The state of a new run with its target in tokens, from the starting policy's sampled evaluation.
 
     Raises:

@@ -259,13 +259,13 @@ def test_a_grid_really_trained_and_stopped_in_between(tmp_path, capsys, monkeypa
     }
     file.write_text(yaml.safe_dump(content))
     step, calls, made = train_module.step, [], []
-    built = programs.programs
+    built = programs.jitted
 
     def recorded(*arguments):
         made.append(built(*arguments))
         return made[-1]
 
-    monkeypatch.setattr(programs, "programs", recorded)
+    monkeypatch.setattr(programs, "jitted", recorded)
 
     def interrupted(*arguments):
         calls.append(arguments)

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason import learning
 from jaxreason.config import GRPOConfig, RewardConfig
+from jaxreason.grpo.signal import signal
 from jaxreason.rewards.importance import initial_ratio
-from jaxreason.rewards.methods import PRESETS
+from jaxreason.rewards.methods import METHODS
+from jaxreason.rewards.outcome import Outcome
 from jaxreason.types import Chunks, Scores
 from tests.helpers import TOLERANCE
 
@@ -20,9 +21,9 @@ CHUNK_ID = [[[0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 1, 1, 2, 2, 3, 3]]]
 SCORES = [[[5, 1, 5], [5, 5, 5]]]
 
 
-def outcome() -> learning.Outcome:
+def outcome() -> Outcome:
     flat = jnp.ones((1, 2), bool)
-    return learning.Outcome(
+    return Outcome(
         correct=flat,
         gradable=flat,
         length_y=jnp.full((1, 2), 6, jnp.int32),
@@ -37,20 +38,20 @@ def outcome() -> learning.Outcome:
         ),
         scores=Scores(value=jnp.array(SCORES, jnp.int32), valid=flat),
         frozen_value=jnp.array(SCORES, jnp.float32),
+        widths=tuple((role, T) for role in ("reason", "segment", "score")),
     )
 
 
-def advantages(credit: str, seen: learning.Outcome | None = None, **reward) -> np.ndarray:
-    _, found, _ = learning.signal(
+def advantages(credit: str, seen: Outcome | None = None, **reward) -> np.ndarray:
+    _, found, _ = signal(
         seen or outcome(),
         jnp.float32(0.4),
         initial_ratio(),
         jax.random.key(0),
         reward=RewardConfig(preset="guarded", **reward),
         grpo=GRPOConfig(credit=credit, scale_rewards="none"),
-        preset=PRESETS["guarded"],
+        method=METHODS["guarded"],
         max_length=T,
-        widths=tuple((role, T) for role in ("reason", "segment", "score")),
     )
     return np.asarray(found.token["reason"])[0]
 
@@ -78,7 +79,7 @@ def test_a_row_without_scores_falls_back_to_the_sequence(row):
     assert len(set(found[row].tolist())) == 1
 
 
-def one_wrong(row: int) -> learning.Outcome:
+def one_wrong(row: int) -> Outcome:
     seen = outcome()
     return dataclasses.replace(seen, correct=seen.correct.at[0, row].set(False))
 

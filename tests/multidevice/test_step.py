@@ -16,7 +16,7 @@ from jaxreason.parallel.rules import place
 from jaxreason.policy import api
 from jaxreason.run import setup
 from jaxreason.run import state as run_state
-from jaxreason.run.programs import make_tools
+from jaxreason.run.programs import make_programs
 from tests.helpers import TOLERANCE, assert_same_array
 from tests.runs import TINY
 
@@ -70,7 +70,7 @@ def _play(prepared, mesh: MeshConfig):
     """The metrics of a step, the state after it, and where that stands."""
     exp = dataclasses.replace(prepared, config=dataclasses.replace(prepared.config, mesh=mesh))
     with on_mesh(exp.config), Pool(0) as pool:
-        tools = make_tools(exp, pool)
+        tools = make_programs(exp, pool)
         places = run_state.placement(run_state.shape_of_state(exp.config))
         start = _built(exp.config, 0)
         helper_start = _built(exp.config.for_helpers, 1) if run_state.trains_helper(exp.config) else None

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason.config import RewardConfig
+from jaxreason.config import BudgetConfig
 from jaxreason.rewards import budget
 from tests.helpers import TOLERANCE
 
@@ -170,10 +170,10 @@ def test_the_aim():
     """Catches a fall in equal steps of tokens, and a default that is not two thirds of the run."""
     state = _state(0.0, START, 25.0)
     assert [float(budget.aim(state, jnp.float32(s))) for s in (0.0, 0.5, 1.0)] == pytest.approx([START, 50.0, 25.0])
-    assert budget.approached(RewardConfig(target_steps=10), 4, 1000) == 0.5
-    assert budget.approached(RewardConfig(), 39, 90) == pytest.approx(40 / 60)
-    assert budget.approached(RewardConfig(), 80, 90) == 1.0
-    assert budget.approached(RewardConfig(), 0, 0) == 1.0
+    assert budget.approached(BudgetConfig(target_steps=10), 4, 1000) == 0.5
+    assert budget.approached(BudgetConfig(), 39, 90) == pytest.approx(40 / 60)
+    assert budget.approached(BudgetConfig(), 80, 90) == 1.0
+    assert budget.approached(BudgetConfig(), 0, 0) == 1.0
 
 
 def test_without_the_push_it_would_swing(monkeypatch):
@@ -212,7 +212,7 @@ def test_a_controller_stopped_and_restored_is_the_same_to_the_bit():
 
 
 def test_the_target_in_tokens():
-    assert budget.target_of(RewardConfig(target_tokens=64.0), 200.0) == 64.0
-    assert budget.target_of(RewardConfig(target_reduction=0.25), 200.0) == 150.0
+    assert budget.target_of(BudgetConfig(target_tokens=64.0), 200.0) == 64.0
+    assert budget.target_of(BudgetConfig(target_reduction=0.25), 200.0) == 150.0
     with pytest.raises(ValueError, match=r"budget.target_reduction: expected to leave at least 1 token .* got 0.50"):
-        budget.target_of(RewardConfig(target_reduction=0.9), 5.0)
+        budget.target_of(BudgetConfig(target_reduction=0.9), 5.0)

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 from jaxreason.config import RewardConfig
 from jaxreason.rewards import importance
-from jaxreason.rewards.combine import score
-from jaxreason.rewards.methods import PRESETS
+from jaxreason.rewards.combine import price, score
+from jaxreason.rewards.methods import METHODS
+from jaxreason.rewards.outcome import Outcome
 from tests.helpers import TOLERANCE
 from tests.reference import rewards as reference
 from tests.rewards.cases import chunks_of, random_case, scores_of
 
 MAX_LENGTH = 40
-jitted = jax.jit(score, static_argnames=("config", "preset", "max_length"))
+jitted = jax.jit(score, static_argnames=("config", "method", "max_length"))
 
 
 @pytest.fixture(autouse=True)
@@ -28,39 +29,40 @@ def strict_promotion():
         yield
 
 
-def run(case, preset, config=None, *, ratio=None, alpha=0.5, function=jitted, seed=0):
-    spec = PRESETS[preset]
-    helped = spec.penalty == "chunks"
-    return function(
-        correct_PG=jnp.asarray(case["correct"]),
-        gradable_PG=jnp.asarray(case["gradable"]),
-        length_y_PG=jnp.asarray(case["y"]),
-        length_PG=jnp.asarray(case["length"]),
-        finished_PG=jnp.asarray(case["finished"]),
+def seen_of(case, spec) -> Outcome:
+    helped = spec.charged == "chunks"
+    return Outcome(
+        correct=jnp.asarray(case["correct"]),
+        gradable=jnp.asarray(case["gradable"]),
+        length_y=jnp.asarray(case["y"]),
+        length={"reason": jnp.asarray(case["length"])},
+        finished={"reason": jnp.asarray(case["finished"])},
         chunks=chunks_of(case) if helped else None,
         scores=scores_of(case) if helped else None,
-        frozen_value_PGK=jnp.asarray(case["frozen"]) if helped else None,
-        contribution_PGK=jnp.asarray(case["contribution"]) if spec.measured else None,
-        alpha=jnp.float32(alpha),
-        ratio=ratio or importance.initial_ratio(),
-        config=config or RewardConfig(),
-        preset=spec,
-        max_length=MAX_LENGTH,
-        key=jax.random.key(seed),
+        frozen_value=jnp.asarray(case["frozen"]) if helped else None,
+        contribution=jnp.asarray(case["contribution"]) if spec.measured else None,
+        widths=(),
     )
 
 
-def test_the_table_has_every_configured_preset():
-    """Catches a preset that the configuration accepts and the table does not know."""
-    assert set(PRESETS) == set(RewardConfig.__annotations__["preset"].__args__)
-    assert all(hash(spec) is not None for spec in PRESETS.values())
+def run(case, preset, config=None, *, ratio=None, alpha=0.5, function=jitted, seed=0):
+    spec, config = METHODS[preset], config or RewardConfig()
+    return function(
+        seen_of(case, spec),
+        price(alpha, config),
+        ratio or importance.initial_ratio(),
+        jax.random.key(seed),
+        config=config.shape,
+        method=spec,
+        max_length=MAX_LENGTH,
+    )
 
 
 def test_guarded_keeps_outcome_and_length_from_the_helpers():
     """Catches the length term reaching a helper, which inflates scores."""
     for role in ("segment", "score"):
-        assert PRESETS["guarded"].terms[role].accuracy == 0
-        assert PRESETS["guarded"].terms[role].penalty == 0
+        assert METHODS["guarded"].terms[role].outcome == 0
+        assert METHODS["guarded"].terms[role].penalty == 0
 
 
 @pytest.mark.parametrize("function", [jitted, score], ids=["jit", "eager"])
@@ -228,7 +230,7 @@ def test_nothing_is_ever_not_finite():
     """Catches 0/0 where every helper failed, every text is empty, or nothing was graded."""
     case = random_case(9)
     nothing = {name: np.zeros_like(x) for name, x in case.items()}
-    for preset in PRESETS:
+    for preset in METHODS:
         for config in (RewardConfig(), RewardConfig(normalize_length="group_mean", unit="characters")):
             for empty in (nothing, {**nothing, "finished": case["finished"], "gradable": case["gradable"]}):
                 rewards, ratio, _ = run(empty, preset, config)
@@ -240,37 +242,31 @@ def test_a_new_alpha_does_not_retrace():
     traces = []
 
     @functools.wraps(score)
-    def counted(**arguments):
+    def counted(*arrays, **static):
         traces.append(1)
-        return score(**arguments)
+        return score(*arrays, **static)
 
-    function = jax.jit(counted, static_argnames=("config", "preset", "max_length"))
+    function = jax.jit(counted, static_argnames=("config", "method", "max_length"))
     for alpha in (0.1, 0.2):
         run(random_case(0), "scma", RewardConfig(alpha=0.2), alpha=alpha, function=function)
     assert len(traces) == 1
 
 
-def test_missing_inputs_are_named():
-    """Catches a preset silently losing a term."""
-    case = random_case(0)
-    arguments = {
-        "correct_PG": jnp.asarray(case["correct"]),
-        "gradable_PG": jnp.asarray(case["gradable"]),
-        "length_y_PG": jnp.asarray(case["y"]),
-        "length_PG": jnp.asarray(case["length"]),
-        "finished_PG": jnp.asarray(case["finished"]),
-        "alpha": jnp.float32(0.1),
-        "ratio": importance.initial_ratio(),
-        "config": RewardConfig(),
-        "max_length": MAX_LENGTH,
-    }
-    with pytest.raises(ValueError, match="chunks, scores: expected"):
-        score(**arguments, chunks=None, scores=None, frozen_value_PGK=None, preset=PRESETS["scma"])
-    helped = {"chunks": chunks_of(case), "scores": scores_of(case)}
-    with pytest.raises(ValueError, match="frozen_value_PGK: expected"):
-        score(**arguments, **helped, frozen_value_PGK=None, preset=PRESETS["guarded"])
-    unguarded = dataclasses.replace(PRESETS["shuffled"], terms=PRESETS["scma"].terms)
-    with pytest.raises(ValueError, match="key: expected"):
-        score(**arguments, **helped, frozen_value_PGK=None, preset=unguarded)
-    with pytest.raises(ValueError, match="contribution_PGK: expected what the chunks contribute"):
-        score(**arguments, **helped, frozen_value_PGK=None, preset=PRESETS["contribution"])
+@pytest.mark.parametrize(
+    ("preset", "missing", "expected"),
+    [
+        ("scma", {"chunks": None}, "chunks, scores: expected"),
+        ("guarded", {"frozen_value": None}, "frozen_value: expected"),
+        ("contribution", {"contribution": None}, "contribution: expected what the chunks contribute"),
+        ("shuffled", {}, "key: expected a random key"),
+    ],
+)
+def test_missing_inputs_are_named(preset, missing, expected):
+    """Catches a method silently losing a term."""
+    spec = METHODS[preset]
+    seen = dataclasses.replace(seen_of(random_case(0), spec), **missing)
+    with pytest.raises(ValueError, match=expected):
+        score(
+            seen, price(0.1, RewardConfig()), importance.initial_ratio(), None,
+            config=RewardConfig(), method=spec, max_length=MAX_LENGTH,
+        )  # fmt: skip

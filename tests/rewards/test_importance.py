@@ -128,14 +128,3 @@ def test_shuffling_reaches_every_order_equally():
     _, counts = np.unique(np.asarray(got).reshape(-1, 4), axis=0, return_counts=True)
     assert len(counts) == 6
     assert abs(counts - 1000).max() < 5 * np.sqrt(6000 * 5 / 36)
-
-
-def test_penalty_by_hand():
-    """Catches division by the rollout's own length, and a penalty above 1."""
-    charged, y = jnp.array([[30.0, 150.0]]), jnp.array([[60.0, 180.0]])
-    limit = importance.penalty(charged, y, max_length=100, normalize="limit")
-    np.testing.assert_allclose(limit, [[0.3, 1.0]], rtol=TOLERANCE["elementwise"])
-    mean = importance.penalty(charged, y, max_length=100, normalize="group_mean")
-    np.testing.assert_allclose(mean, [[0.25, 1.25]], rtol=TOLERANCE["elementwise"])
-    empty = importance.penalty(jnp.zeros((1, 2)), jnp.zeros((1, 2)), max_length=100, normalize="group_mean")
-    assert empty.tolist() == [[0.0, 0.0]]

@@ -1,4 +1,4 @@
-"""The scorer is shown the right scores: where they stand, what they are, and that nothing else moves."""
+"""The scorer is shown the right scores: where they stand, what they are, and that nothing that was sampled moves."""
 
 import dataclasses
 import random
@@ -8,15 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason import learning, teaching
+from jaxreason.agents import lessons
 from jaxreason.agents.alignment import Scoring, text_of
-from jaxreason.agents.constraints import score_constraint, score_places, segment_constraint
+from jaxreason.agents.constraints import digit_tokens, score_constraint, score_places, segment_constraint
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.parsing import parse_scores
 from jaxreason.config import AgentsConfig, GRPOConfig, RewardConfig
 from jaxreason.grpo.batch import shapes
+from jaxreason.grpo.learner import Learner, Packing
+from jaxreason.grpo.signal import LESSON, signal
 from jaxreason.rewards.importance import initial_ratio
-from jaxreason.rewards.methods import PRESETS
+from jaxreason.rewards.methods import METHODS
+from jaxreason.rewards.outcome import Outcome
 from jaxreason.types import Chunks, PromptBatch, Rollout, Scores, UpdateBatch
 from tests.agents.stand_in import marked
 from tests.helpers import TOLERANCE
@@ -73,24 +76,26 @@ def played():
     return episode, tokenizer
 
 
-def _learner(seen: list) -> learning.Learner:
+def _learner(seen: list) -> Learner:
     """Its reference calls a token's own number a log-probability."""
 
     def reference(params, packed: UpdateBatch):
         seen.append(packed)
         return packed.tokens.astype(np.float32)
 
-    packing = learning.Packing(shapes(((P * G, 40),), row_length=40, micro_batch_rows=2), 5, False)
-    return learning.Learner("", ("score",), lambda *_: None, reference, packing)
+    packing = Packing(shapes(((P * G, 40),), row_length=40, micro_batch_rows=2), 5, False)
+    return Learner("", ("score",), lambda *_: None, reference, packing)
 
 
 def test_the_right_scores_stand_where_scores_were_drawn(played):
     """Catches a score of one place off, another row's, one that no longer parses, and stale log-probabilities."""
     episode, tokenizer = played
     seen = []
-    shown = teaching.corrected(episode, NATS, SCALE, _learner(seen), None, tokenizer)
-    before, after = episode.rollouts["score"], shown.rollouts["score"]
-    assert shown.rollouts["reason"] is episode.rollouts["reason"]
+    before = jax.tree.map(np.copy, episode.rollouts["score"])
+    ((role, shown),) = lessons.corrected(episode, NATS, SCALE, _learner(seen), None, digit_tokens(tokenizer)).items()
+    after = shown.rollout
+    assert role == "score"
+    jax.tree.map(np.testing.assert_array_equal, episode.rollouts["score"], before)
     worth = {(0, 0): [1.4, 4.6, 2.5], (0, 1): [5.0, 1.0]}
     corrections = 0
     for p, g in np.ndindex(P, G):
@@ -117,7 +122,7 @@ def test_free_decoding_is_left_alone(played):
     episode, tokenizer = played
     free = {"score": dataclasses.replace(episode.rollouts["score"], candidates=None)}
     episode = dataclasses.replace(episode, rollouts=free)
-    assert teaching.corrected(episode, NATS, SCALE, _learner([]), None, tokenizer) is episode
+    assert lessons.corrected(episode, NATS, SCALE, _learner([]), None, digit_tokens(tokenizer)) == {}
 
 
 def test_places_of_a_helper_that_also_segments():
@@ -129,7 +134,7 @@ def test_places_of_a_helper_that_also_segments():
     wide = np.full((1, 1, len(ids), 5), -1, np.int32)
     for t, edges in enumerate(allowed):
         wide[0, 0, t, : len(edges)] = edges
-    places = score_places(wide, 4)[0, 0]
+    places = score_places(wide, digit_tokens(tokenizer), 4)[0, 0]
     digits = {ids[0] for ids in tokenizer.encode_batch(list("12345"))}
     at = [t for t, token in enumerate(ids) if token in digits]
     assert [places[t] for t in at] == list(range(len(at)))
@@ -138,11 +143,11 @@ def test_places_of_a_helper_that_also_segments():
 
 def test_scores_are_made_likelier_and_nothing_else(played):
     """Catches an advantage on the tokens between the scores, or on rows that were not measured."""
-    episode, _ = played
+    episode, tokenizer = played
     rollout = episode.rollouts["score"]
     T, flat = rollout.tokens.shape[2], jnp.ones((P, G), bool)
     there = np.arange(K) < np.array(COUNTS)[..., None]
-    seen = learning.Outcome(
+    seen = Outcome(
         correct=flat,
         gradable=flat,
         length_y=jnp.full((P, G), 6, jnp.int32),
@@ -158,21 +163,21 @@ def test_scores_are_made_likelier_and_nothing_else(played):
         scores=jax.tree.map(jnp.asarray, episode.scoring.scores),
         frozen_value=jnp.asarray(there * 3.0, jnp.float32),
         contribution=jnp.asarray(NATS),
-        score_at=jnp.asarray(score_places(rollout.candidates, K)),
+        widths=tuple((role, T) for role in ("reason", "segment", "score")),
+        score_at=jnp.asarray(score_places(rollout.candidates, digit_tokens(tokenizer), K)),
     )
-    _, advantages, _ = learning.signal(
+    _, advantages, _ = signal(
         seen,
         jnp.float32(0.4),
         initial_ratio(),
         jax.random.key(0),
         reward=RewardConfig(preset="contribution"),
         grpo=GRPOConfig(),
-        preset=PRESETS["contribution"],
+        method=METHODS["contribution"],
         max_length=T,
-        widths=tuple((role, T) for role in ("reason", "segment", "score")),
     )
     found = np.asarray(advantages.token["score"])
     assert advantages.keep["score"].tolist() == [[True, True], [False, False]]
     for p, g in np.ndindex(P, G):
         drawn = (rollout.candidates[p, g] >= 0).sum(-1) == 5
-        np.testing.assert_allclose(found[p, g], learning.SHOWN * drawn * (p == 0), atol=TOLERANCE["elementwise"])
+        np.testing.assert_allclose(found[p, g], LESSON * drawn * (p == 0), atol=TOLERANCE["elementwise"])

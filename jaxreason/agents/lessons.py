@@ -1,8 +1,9 @@
-"""The scorer's answers as they should have been: scores that contributions are worth, in place of those drawn.
+"""The scorer's answers as they should have been: scores that contributions are worth, in place of those sampled.
 
-A reward says how good a drawn score was; here the right score is known as well, so it is shown. Paid for drawn scores
-alone, a scorer that had to begin from nothing learnt the mean of what chunks are worth and hardly which is which
-(README, A scorer that is trained). The update stays what it is: an answer with a positive advantage on its scores.
+A reward says how good a sampled score was; here the right score is known as well, so it is shown. Paid for sampled
+scores alone, a scorer that had to begin from nothing learnt the mean of what chunks are worth and hardly which is which
+(docs/results, A scorer that is trained). What is shown is a batch of its own, with a positive advantage on its scores;
+the episode stays as it was sampled.
 """
 
 import dataclasses
@@ -11,19 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason.agents import constraints, prompts
+from jaxreason.agents import constraints
 from jaxreason.agents.episode import Episode
-from jaxreason.agents.roles import ANNOTATE, SCORE
+from jaxreason.agents.outcome import scoring_role
 from jaxreason.config import ROLES
-from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grpo import batch
-from jaxreason.learning import Learner
+from jaxreason.grpo.learner import Answers, Learner
 from jaxreason.rewards import format as form
 from jaxreason.types import Params
 
 CLEARLY_OFF = 2.0
-"""Points between a score and what its chunk is worth from which on it is corrected; a nearer one is shown as drawn. The
-yardstick is noisy: corrected at every point, a scorer that knew the labels lost them within twenty steps."""
+"""Scores at least this far from the target, in points, are replaced; others stay as sampled. The yardstick is noisy:
+corrected at every point, a scorer that knew the labels lost them within twenty steps."""
 
 
 def corrected(
@@ -32,31 +32,31 @@ def corrected(
     scale: float,
     learner: Learner,
     params: Params,
-    tokenizer: Tokenizer,
-) -> Episode:
-    """The episode with each clearly wrong score replaced by what its chunk is worth, and log-probabilities to match.
+    digit_ids: np.ndarray,
+) -> dict[str, Answers]:
+    """The scoring role's answers with each clearly wrong score replaced by what its chunk is worth, by role.
 
-    Only where decoding was constrained: there it is known which token is which score. The others are left as they
-    were, and learnt from by their reward.
+    Only where decoding was constrained: there it is known which token is which score. Empty elsewhere: the sampled
+    answers are learnt from by their reward.
 
     Args:
       contribution_PGK: nats, negative where not measured, see `agents.contribution`.
       scale: nats that are worth a 5, see `rewards.format.worth`; worths are rounded.
       learner: of the helpers.
-      params: the learner's as they are before the update, so that the first ratio is 1.
+      params: the learner's as they are before the update: old_logp is theirs, so that the first ratio is 1.
+      digit_ids: the tokens of the scores, see `constraints.digit_tokens`.
     """
-    role = SCORE.name if SCORE.name in episode.rollouts else ANNOTATE.name
+    role = scoring_role(episode)
     rollout = jax.tree.map(np.asarray, episode.rollouts[role])
     if rollout.candidates is None or episode.scoring is None:
-        return episode
+        return {}
     worth_PGK = np.asarray(form.worth(jnp.asarray(contribution_PGK), scale=scale))
     value_PGK = np.asarray(episode.scoring.scores.value)
     off_PGK = np.abs(worth_PGK - value_PGK) >= CLEARLY_OFF
     right_PGK = np.where(off_PGK, np.rint(worth_PGK), value_PGK).astype(np.int32) * ((worth_PGK > 0) & (value_PGK > 0))
-    at_PGT = constraints.score_places(rollout.candidates, right_PGK.shape[-1])
+    at_PGT = constraints.score_places(rollout.candidates, digit_ids, right_PGK.shape[-1])
     right_PGT = np.take_along_axis(np.pad(right_PGK, ((0, 0), (0, 0), (0, 1))), at_PGT, axis=-1)
-    digit_ids = np.array([0, *(ids[0] for ids in tokenizer.encode_batch(prompts.DIGITS))], np.int32)
-    tokens_PGT = np.where(right_PGT > 0, digit_ids[right_PGT], rollout.tokens)
+    tokens_PGT = np.where(right_PGT > 0, np.append(0, digit_ids)[right_PGT], rollout.tokens)
     shown = dataclasses.replace(rollout, tokens=tokens_PGT)
     there_PGT = (right_PGT > 0).astype(np.float32)
     items = batch.items(
@@ -71,4 +71,4 @@ def corrected(
         if logp_T is not None:
             row_T[: len(logp_T)] = logp_T
     shown = dataclasses.replace(shown, logp=logp_NT.reshape(tokens_PGT.shape))
-    return dataclasses.replace(episode, rollouts=episode.rollouts | {role: shown})
+    return {role: Answers(episode.prompts[role], shown)}

@@ -1,0 +1,53 @@
+"""What the helpers' scores are held against in a step: the frozen scorer, what chunks contribute, the task's labels."""
+
+from jaxreason.agents import constraints, contribution, frozen_scorer, lessons
+from jaxreason.agents.episode import Clock, Episode
+from jaxreason.agents.outcome import outcome
+from jaxreason.grpo.learner import Answers
+from jaxreason.rewards.methods import Method
+from jaxreason.rewards.outcome import Outcome
+from jaxreason.run.programs import Programs
+from jaxreason.tasks.calculator import oracle
+from jaxreason.types import Params
+
+
+def measure(
+    played: Episode,
+    method: Method,
+    start: Params | None,
+    helper_start: Params | None,
+    helpers: Params | None,
+    programs: Programs,
+    clock: Clock,
+) -> tuple[Outcome, dict[str, Answers]]:
+    """What the reward looks at, and the answers that are shown in place of sampled ones, by role.
+
+    Args:
+      start: the policy before step 0, where something reads it.
+      helper_start: the policy that played the helpers then.
+      helpers: the one that plays them now; None for a method without helpers.
+      clock: gets the seconds of each yardstick.
+    """
+    config, tokenizer = programs.exp.config, programs.exp.tokenizer
+    found, shown = {}, {}
+    if method.helpers == "train":
+        assert helper_start is not None  # `run.state.keeps_start`
+        found["frozen_PGK"] = frozen_scorer.expected_scores(
+            helper_start, played, programs.expect, config, tokenizer, shapes=programs.frozen_shapes
+        )
+    clock.lap("frozen_scorer")
+    if method.measured:
+        found["contribution_PGK"] = contribution.contributions(
+            start, played, programs.likelihood,
+            count=contribution.num_problems(config), shapes=programs.contribution_shapes,
+        )  # fmt: skip
+        if config.agents.decoding == "constrained":
+            found["digit_ids"] = constraints.digit_tokens(tokenizer)
+            shown = lessons.corrected(
+                played, found["contribution_PGK"], config.reward.contribution_scale, programs.learners[-1], helpers,
+                found["digit_ids"],
+            )  # fmt: skip
+        clock.lap("contribution")
+    if method.labelled:
+        found["truth"] = oracle.true_chunks(played.problems, played.rollouts["reason"], played.reasonings, tokenizer)
+    return outcome(played, **found), shown
