@@ -245,7 +245,8 @@ def _in_time(
         who = " and ".join(door.place for door in late)
         raise DoorFailed(
             f"{FIELD}: {who} took longer than reward.reward_timeout_s={timeout_s:g} seconds on a step; make it quicker "
-            "or raise that"
+            "or raise that",
+            file=str(late[0].file),
         )
     return returned
 
@@ -270,7 +271,9 @@ def _arguments(function: RewardFunction, batch: Batch, state: TrainerState, log:
 
 def _raised(function: RewardFunction, error: BaseException) -> DoorFailed:
     door = function.door
-    return DoorFailed(f"{FIELD}: {door.place} raised {doors.in_a_line(error)}", doors.own_traceback(error))
+    return DoorFailed(
+        f"{FIELD}: {door.place} raised {doors.in_a_line(error)}", doors.own_traceback(error), str(door.file)
+    )
 
 
 def _checked(function: RewardFunction, returned: Any, N: int) -> tuple[np.ndarray, np.ndarray]:
@@ -279,7 +282,9 @@ def _checked(function: RewardFunction, returned: Any, N: int) -> tuple[np.ndarra
     def refuse(got: str) -> DoorFailed:
         door = function.door
         return DoorFailed(
-            f"{FIELD}: {door.place} returned {got}, expected a list of {N}, a finite number or None for each completion"
+            f"{FIELD}: {door.place} returned {got}, expected a list of {N}, a finite number or None for each "
+            "completion",
+            file=str(door.file),
         )
 
     if hasattr(returned, "tolist"):  # an array of NumPy's or torch's
