@@ -78,6 +78,8 @@ class Chat:
     """where a user's own came from; None for what ships"""
     bare: bool = False
     """whether the reasoner is asked by the question alone, see `tasks.base.Task.bare`"""
+    conversational: bool = True
+    """whether a chat template renders the turns"""
     explained: bool = True
     """whether prompts say in words what form an answer has, tags included"""
     gap: str = " "
@@ -141,6 +143,7 @@ class Plain(Chat):
     """The same words as plain text, for a base model: one turn after the other, `Answer:` behind the user's."""
 
     name = "plain"
+    conversational = False
 
     def _ask(self, turns: Turns, tokenizer: Tokenizer, **template) -> str:
         behind = {"user": "\n\nAnswer:\n"}
@@ -151,6 +154,7 @@ class Marks(Chat):
     """One symbol a role: for a model trained from scratch, whose tokenizer has each symbol as one token."""
 
     name = "marks"
+    conversational = False
     bare = True
     explained = False
     gap = ""

@@ -18,7 +18,7 @@ from jaxreason.agents.tags import (
     SEGMENT_MARK,
 )
 from jaxreason.config import AgentsConfig
-from jaxreason.config.doors import DoorError, in_a_line, own_traceback
+from jaxreason.config.doors import DoorError, DoorFailed, in_a_line, own_traceback
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer, readable
 from jaxreason.tasks.asking import turns_of
@@ -92,23 +92,25 @@ def _told(asker: Chat, method: Callable[..., str], *arguments, shows: Sequence[s
     """What a method of a family gives; of a user's own, with what it is about in it.
 
     Raises:
-      DoorError: it raised, gave no text, or left something of `shows` out.
+      DoorFailed: it raised, gave no text, or left something of `shows` out.
     """
     if asker.door is None:
         return method(*arguments)
-    where = f"{FIELD}: {asker.door.spelling}: {method.__name__}"
+    where = f"{FIELD}: {asker.name}: {method.__name__}"
     try:
         told = method(*arguments)
     except Exception as error:
-        raise DoorError(f"{where}: it raised {in_a_line(error)}", own_traceback(error)) from None
+        line, file = f"{where}: it raised {in_a_line(error)}", str(asker.door.file)
+        raise DoorFailed(line, own_traceback(error), file) from None
     if not isinstance(told, str):
-        raise DoorError(f"{where}: expected the text of a prompt, got {told!r:.80}")
+        raise DoorFailed(f"{where}: expected the text of a prompt, got {told!r:.80}", file=str(asker.door.file))
     at = 0
     for i, text in enumerate(shows, 1):
         at = told.find(text.strip(), at)
         if at < 0:
             what = f"chunk {i} of {len(shows)}" if method.__name__ == "score" else "the reasoning y"
-            raise DoorError(f"{where}: expected {what} in the prompt as it is, got a prompt without it")
+            line = f"{where}: expected {what} in the prompt as it is, got a prompt without it"
+            raise DoorFailed(line, file=str(asker.door.file))
         at += len(text.strip())
     return told
 
@@ -166,12 +168,12 @@ def try_prompts(config: AgentsConfig) -> None:
         told = _told(asker, method, *arguments, shows=shows)
         if any(told.count(text.strip()) > 1 for text in shows):
             raise DoorError(
-                f"{FIELD}: {asker.door.spelling}: {method.__name__}: expected the text it is about once in the prompt, "
+                f"{FIELD}: {asker.name}: {method.__name__}: expected the text it is about once in the prompt, "
                 "which has no room for more, got it more than once"
             )
         missing = [tag for tag in tags if tag not in told]
         if asker.explained and missing:
             raise DoorError(
-                f"{FIELD}: {asker.door.spelling}: {method.__name__}: expected the tags {' '.join(tags)} in the prompt, "
+                f"{FIELD}: {asker.name}: {method.__name__}: expected the tags {' '.join(tags)} in the prompt, "
                 f"which are what is read in the answer, got none of {' '.join(missing)}; or set explained = False"
             )

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,23 +29,16 @@ def _fields_help(sections: Sequence[str]) -> str:
     """A line for each field of the sections: its override, default and meaning."""
     if not sections:
         return ""
-    import docstring_parser
-
-    from jaxreason.config import Config
+    from jaxreason.config import describe
 
     lines = []
-    for section in dataclasses.fields(Config):
-        if section.name not in sections or not dataclasses.is_dataclass(section.default):
+    for section in describe.sections():
+        if section.name not in sections:
             continue
-        lines.append(f"\n{section.name}: {(section.type.__doc__ or '').splitlines()[0]}")
-        kinds = {field.name: field.type for field in dataclasses.fields(section.default)}
-        for field in docstring_parser.parse_from_object(section.type).params:
-            default = getattr(section.default, field.arg_name)
-            shown = str(list(default) if isinstance(default, tuple) else default).replace(" ", "")
-            meaning = " ".join((field.description or "").split())
-            if typing.get_origin(kinds[field.arg_name]) is typing.Literal:
-                meaning += f" ({', '.join(typing.get_args(kinds[field.arg_name]))})"
-            lines.append(f"{f'  --{section.name}.{field.arg_name}={shown}':48}  {meaning}")
+        lines.append(f"\n{section.name}: {section.about}")
+        for field in section.fields:
+            choices = f" ({', '.join(field.choices)})" if field.choices else ""
+            lines.append(f"{f'  --{field.name}={field.default}':48}  {field.meaning}{choices}")
     return "\nsettings, with their defaults:\n" + "\n".join(lines) + "\n"
 
 
@@ -95,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
         "--only", metavar="CELLS", action="append", default=[], help="run a part, such as method=lp,alpha=2"
     )
     compare.add_argument("--to", metavar="DIR", type=Path, help="folder of all runs; default: the file's output_dir")
+
+    add(commands, "methods", runs.methods, "list the methods that reward.preset can name, with their own fields")
 
     report = add(commands, "report", runs.report, "write a page with the figures and curves of runs")
     report.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")

@@ -23,7 +23,7 @@ def assemble(door: Door, base: type[T], methods: Mapping[str, Sequence[str]], ot
     Raises:
       DoorError: none of the methods, one that cannot be called so, or a class that cannot be made.
     """
-    where = f"{door.field}: {door.spelling}"
+    where = f"{door.field}: {door.place}"
     names = (*methods, *others)
     value = door.value
     if isinstance(value, FunctionType):

@@ -39,6 +39,7 @@ class Experiment:
     dropped: int  # problems whose prompt was too long
     base: BaseModel | None  # the released checkpoint that the run starts from
     helper_base: BaseModel | None = None  # the one that the helpers start from, where they are a policy of their own
+    columns: tuple[str, ...] = ()  # of the training problems, see `data.problems.columns`
 
     @property
     def for_helpers(self) -> "Experiment":
@@ -105,7 +106,7 @@ def prepare(
         raise ValueError("data.test: no held-out problem left; raise data.max_prompt_length")
     built = dataset.prepare(train, folder / "data")
     stream = dataset.open_stream(built, seed=config.run.seed, batch_size=config.data.prompts_per_step)
-    return Experiment(config, task, tok, stream, test_kept, dropped, base, helper_base)
+    return Experiment(config, task, tok, stream, test_kept, dropped, base, helper_base, problems.columns(train))
 
 
 def fits(problem: Problem, config: Config, tok: Tokenizer) -> bool:
@@ -142,7 +143,7 @@ def own_problems(config: DataConfig, split: str, count: int) -> list[Problem]:
         )
     if task.door is None:
         return task.problems(split, count, seed=config.seed, levels=config.levels)
-    where = f"data.task: {task.spelling}: problems"
+    where = f"data.task: {task.name}: problems"
     try:
         found = task.problems(split, count, seed=config.seed, levels=config.levels)
     except Exception as error:

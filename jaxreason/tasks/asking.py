@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from jaxreason.config.doors import DoorError, in_a_line, own_traceback
+from jaxreason.config.doors import DoorFailed, in_a_line, own_traceback
 from jaxreason.data.problems import Problem
 from jaxreason.tasks.base import Task, Turns
 
@@ -16,34 +16,44 @@ def turns_of(task: Task, problem: Problem, *, bare: bool = False) -> Turns:
       bare: for a model trained from scratch, see `Task.bare`.
 
     Raises:
-      DoorError: a user's task raised, gave no conversation that ends with the user, or left the question out.
+      DoorFailed: a user's task raised, gave no conversation that ends with the user, or left the question out.
     """
     method = "bare" if bare else "messages"
-    where = f"data.task: {task.spelling}: {method}"
+    where = f"data.task: {task.name}: {method}"
     try:
         turns = task.bare(problem) if bare else task.messages(problem)
     except Exception as error:
-        raise DoorError(
-            f"{where}: on problem {problem.id!r} it raised {in_a_line(error)}", own_traceback(error)
-        ) from None
+        line, file = f"{where}: on problem {problem.id!r} it raised {in_a_line(error)}", _file(task)
+        raise DoorFailed(line, own_traceback(error), file) from None
     if task.door is None:
         return turns
+    if mistake := _mistake(turns, problem):
+        raise DoorFailed(f"{where}: {mistake}", file=_file(task))
+    return turns
+
+
+def _mistake(turns: object, problem: Problem) -> str:
+    """What is wrong with a conversation, in words; empty: nothing."""
     expected = 'expected a list of {"role": ..., "content": text}'
-    if isinstance(turns, str | Mapping) or not isinstance(turns, list | tuple) or not turns:
-        raise DoorError(f"{where}: {expected}, got {turns!r:.80}")
+    if not isinstance(turns, list | tuple) or not turns:
+        return f"{expected}, got {turns!r:.80}"
     for turn in turns:
         if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), str):
-            raise DoorError(f"{where}: {expected}, got {turn!r:.80} in it")
+            return f"{expected}, got {turn!r:.80} in it"
         if turn.get("role") not in ROLES:
-            raise DoorError(f"{where}: expected a role of {', '.join(ROLES)}, got {turn.get('role')!r}")
+            return f"expected a role of {', '.join(ROLES)}, got {turn.get('role')!r}"
     if turns[-1]["role"] != "user":
-        raise DoorError(f"{where}: expected the last turn to be the user's, got the {turns[-1]['role']}'s")
+        return f"expected the last turn to be the user's, got the {turns[-1]['role']}'s"
     if _words(problem.question) not in _words("\n".join(turn["content"] for turn in turns)):
-        raise DoorError(
-            f"{where}: expected the question of problem {problem.id!r} in its turns word for word, got none of it; put "
+        return (
+            f"expected the question of problem {problem.id!r} in the turns word for word, got none of it; put "
             "problem.question into one of them"
         )
-    return turns
+    return ""
+
+
+def _file(task: Task) -> str:
+    return "" if task.door is None else str(task.door.file)
 
 
 def _words(text: str) -> str:
