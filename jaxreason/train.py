@@ -176,7 +176,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         exp = setup.prepare(config, own, display.say, released, helper_released)
         hosts.refuse_difference(run_state.identity(exp))
         refuse_vocabulary(exp.config)
-        try_grading(exp.task, exp.test, pool)
+        hosts.together(lambda: try_grading(exp.task, exp.test, pool))
         programs = make_programs(exp, pool, functions.load(config.reward, exp.columns))
         evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
         run_state.require_space(exp, checkpoints)

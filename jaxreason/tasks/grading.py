@@ -89,6 +89,6 @@ def try_grading(task: Task, problems: Sequence[Problem], pool: Pool) -> None:
     failed = [status for status in found.status if status not in ("ok", "ungradable")]
     if failed and (len(failed) == len(some) or judge.EXPECTED in failed[0]):
         raise DoorError(
-            f"data.task: {task.name}: on the right answer of problem {some[0].id!r}, {failed[0]}; expected "
-            "grade(answer, problem) to tell whether an answer is right"
+            f"data.task: {task.name}: on the right answer of problem {some[0].id!r}, {failed[0]}; mend its "
+            "grade(answer, problem)"
         )
