@@ -1,7 +1,8 @@
 """MkDocs hook: the pages that are made from something else, so that they cannot disagree with it.
 
 `configuration.md` comes from the dataclasses, `metrics.md` from the table of metrics, the table in `methods.md` from
-the methods, `tpu/` from the guides beside the scripts. A folder in `nav` stands for its pages, `index.md` first and the others by name.
+the methods, `tpu/` from the guides beside the scripts. A folder in `nav` stands for its pages, `index.md` first and the
+others by name.
 """
 
 import html

@@ -135,8 +135,8 @@ GROUPS: tuple[Group, ...] = (
             Row(
                 "reason/reward/positive_share",
                 "share",
-                "Completions whose outcome earns something: right ones, under `truncation` right and within the target."
-                " Over the rows that the advantage counts.",
+                "Completions that earn something before the price of length, such as right ones; under `truncation` right"
+                " ones within the target. Over the rows that the advantage counts.",
                 "no row counts",
                 "A, B",
             ),
@@ -204,10 +204,10 @@ GROUPS: tuple[Group, ...] = (
                 "the method charges nothing for length",
             ),
             Row(
-                "reason/rewards/within_target/mean",
-                "share",
-                "Right and at most `reward.target_length` tokens.",
-                "the method is not `truncation`",
+                "reason/rewards/outcome/mean",
+                "reward",
+                "What the length method rewards before any price: right answers for most; right within the target for"
+                " `truncation`; with their bonus for `kimi`, `laser`, `laser_d` and `dapo_overlong`.",
             ),
             Row(
                 "reason/rewards/format_segment/mean",
@@ -473,21 +473,37 @@ EVALUATION = Group(
 """What an evaluation's table holds."""
 
 ALARMS: tuple[Alarm, ...] = (
-    Alarm("A", "The share of rewarded completions fell 0.08 below its best.", "Go back to an earlier checkpoint."),
+    Alarm(
+        "A",
+        "The share of rewarded completions fell 0.08 below its best: the policy is getting worse.",
+        "Stop; go on from an earlier checkpoint with a lower `reward.alpha` or `optimizer.learning_rate`.",
+    ),
     Alarm(
         "B",
-        "Fewer than 0.3 of the first completions were rewarded.",
+        "Fewer than 0.3 of the first completions were rewarded: too few to learn from safely.",
         "Take easier problems, more generations or a longer limit.",
     ),
     Alarm(
         "C",
-        "Entropy fell below 0.65 of its start.",
-        "Look at the accuracy: where it rises, the policy is becoming sure; where it falls, raise `grpo.beta` or lower"
-        " the learning rate.",
+        "Entropy fell below 0.65 of its start and rewards no longer rise: the policy may be learning to be short rather"
+        " than right.",
+        "Look at held-out accuracy; lower `reward.alpha` if it falls.",
     ),
-    Alarm("D", "Entropy rose above 1.5 times its start.", "Read the samples; fewer updates a batch, or stop."),
-    Alarm("E", "Right answers grew 15 % above their shortest.", "Raise alpha, or stop here."),
-    Alarm("F", "Wrong answers grew to the token limit.", "Read the samples; loosen the target."),
+    Alarm(
+        "D",
+        "Entropy rose above 1.5 times its start (again at 2): answers are becoming random.",
+        "Read some in `samples/`; lower `optimizer.learning_rate`, or take fewer updates a batch.",
+    ),
+    Alarm(
+        "E",
+        "Right answers grew 15 % above their shortest: what was saved is being lost.",
+        "Take the policy of an earlier checkpoint.",
+    ),
+    Alarm(
+        "F",
+        "Wrong answers grew to the token limit: they are not held against the policy.",
+        "Let them count (`reward.masking`, `grpo.mask_truncated_completions`).",
+    ),
     Alarm(
         "inflation",
         "The scorer gives more than `monitor.inflation_gap` points more than at the start, for the same text.",
@@ -495,11 +511,15 @@ ALARMS: tuple[Alarm, ...] = (
     ),
     Alarm(
         "needless",
-        "The share of needless chunks scored 4 or 5 rose by 0.15 (built-in task).",
-        "As for inflation.",
+        "The share of needless chunks scored 4 or 5 rose by 0.15, so they are no longer paid for (built-in task).",
+        "Set `reward.preset` to guarded.",
     ),
     Alarm("merging", "Chunks merge until a score means little.", "Raise `agents.min_chunks`."),
-    Alarm("valid", "A helper's readable answers fell 0.10 below their best.", "Use constrained decoding."),
+    Alarm(
+        "valid",
+        "A helper's readable answers fell 0.10 below their best: its chunks or scores count for less.",
+        "Raise `reward.format_penalty`, or decode it under the constraint (`agents.decoding`).",
+    ),
     Alarm(
         "cancels",
         "Most groups are all right under `grpo.scale_rewards=group`, where alpha cancels.",
