@@ -6,12 +6,15 @@ others by name.
 """
 
 import html
+import re
 import sys
 from pathlib import Path
 
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
+LONGEST_FIGURE = 32
+"""Characters of a cell in a table of figures."""
 sys.path.insert(0, str(ROOT))  # this checkout's, whatever is installed
 
 from jaxreason.config import describe  # noqa: E402
@@ -34,6 +37,17 @@ def on_files(files, config):
     return files
 
 
+def on_page_content(content, **_):
+    """Tables of figures, whose cells are all short, break no line in a cell; those of words are wider on a phone."""
+    return re.sub(r"<table>.*?</table>", _kind, content, flags=re.DOTALL)
+
+
+def _kind(table: re.Match[str]) -> str:
+    cells = [re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<t[dh]\b.*?</t[dh]>", table[0], re.DOTALL)]
+    kind = "figures" if max(map(len, cells)) <= LONGEST_FIGURE else "words"
+    return f'<div class="{kind}">{table[0]}</div>'
+
+
 def on_page_markdown(markdown, page, **_):
     """Put the table of methods where a page asks for it."""
     return markdown.replace("<!-- table of methods -->", methods())
@@ -45,7 +59,8 @@ def methods() -> str:
     rows = ["| `reward.preset` | what it is | price | helpers | source |", "|---|---|---|---|---|"]
     for name, method in METHODS.items():
         price = "alpha" if method.priced else "–"
-        rows.append(f"| `{name}` | {method.summary} | {price} | {helpers[method.helpers]} | {method.source} |")
+        source = "this project" if method.source == "ours" else method.source
+        rows.append(f"| `{name}` | {method.summary} | {price} | {helpers[method.helpers]} | {source} |")
     return "\n".join(rows)
 
 
@@ -76,7 +91,7 @@ def configuration() -> str:
             choices = "" if not field.choices else " One of " + ", ".join(f"`{c}`" for c in field.choices) + "."
             page += [
                 f'<span id="{field.name}"></span>`{field.name}` <span class="default">default {default}</span>',
-                f":   {_prose(field.meaning)}.{choices}",
+                f":   {_prose(field.meaning[:1].upper() + field.meaning[1:])}.{choices}",
                 "",
             ]
     return "\n".join(page)
@@ -95,7 +110,8 @@ def metrics() -> str:
         for row in group.rows:
             whose = "The reasoner's is read" if "{role}" in row.name else "Read"
             alarm = f" **{whose} by alarm {row.alarm}.**" if row.alarm else ""
-            name = f'<code id="{html.escape(row.name)}">{html.escape(row.name)}</code>'
+            shown = html.escape(row.name).replace("/", "/<wbr>")
+            name = f'<code id="{html.escape(row.name)}">{shown}</code>'
             page.append(f"| {name} | {row.unit} | {_cell(row.meaning)}{alarm} | {_cell(row.absent)} |")
         page.append("")
     page += ["## Alarms", "", metric_table.ABOUT_ALARMS, "", "| alarm | sign | what to do |", "|---|---|---|"]

@@ -135,8 +135,8 @@ GROUPS: tuple[Group, ...] = (
             Row(
                 "reason/reward/positive_share",
                 "share",
-                "Completions that earn something before the price of length, such as right ones; under `truncation` right"
-                " ones within the target. Over the rows that the advantage counts.",
+                "Completions that earn something before the price of length, such as right ones; under `truncation`"
+                " right ones within the target. Over the rows that the advantage counts.",
                 "no row counts",
                 "A, B",
             ),
