@@ -65,6 +65,11 @@ def render_reason(questions: Sequence[str], config: AgentsConfig, tokenizer: Tok
     return [ask(_REASON.format(question=readable(q)), config, tokenizer) for q in questions]
 
 
+def reason_messages(question: str) -> list[dict[str, str]]:
+    """The conversation in which a model with a chat template is asked a question."""
+    return [{"role": "user", "content": _REASON.format(question=readable(question))}]
+
+
 def render_segment(ys: Sequence[str], config: AgentsConfig, tokenizer: Tokenizer) -> list[str]:
     """Ask for a split of each text y."""
     if config.prompts == "marks":

@@ -124,9 +124,10 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument("--seed", type=int, help="built-in task: seed of the generator; default: 0")
 
     convert = add(data, "convert", problems.convert, "turn a released data set's file into JSONL problems")
-    convert.add_argument("file", metavar="FILE", type=Path, help="GSM8K's columns, or problem and answer")
+    convert.add_argument("file", metavar="FILE", type=Path, help="JSON, JSONL, CSV or Parquet, as released")
     convert.add_argument("--to", metavar="FILE", type=Path, required=True, help="JSONL to write")
     convert.add_argument("--source", help="where the problems come from; default: the file's name")
+    convert.add_argument("--seed", type=int, help="of the order of choices, for GPQA; default: 0")
 
     split = add(data, "split", problems.split, "hold problems out for testing, no question on both sides")
     split.add_argument("file", metavar="FILE", type=Path, help="JSONL problems; writes FILE-train and FILE-test")

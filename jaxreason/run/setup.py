@@ -39,6 +39,7 @@ class Experiment:
     dropped: int  # problems whose prompt was too long
     base: BaseModel | None  # the released checkpoint that the run starts from
     helper_base: BaseModel | None = None  # the one that the helpers start from, where they are a policy of their own
+    columns: tuple[str, ...] = ()  # of the training problems, see `data.problems.columns`
 
     @property
     def for_helpers(self) -> "Experiment":
@@ -102,7 +103,7 @@ def prepare(
         raise ValueError("data.test: no held-out problem left; raise data.max_prompt_length")
     built = dataset.prepare(train, folder / "data")
     stream = dataset.open_stream(built, seed=config.run.seed, batch_size=config.data.prompts_per_step)
-    return Experiment(config, tok, stream, test_kept, dropped, base, helper_base)
+    return Experiment(config, tok, stream, test_kept, dropped, base, helper_base, problems.columns(train))
 
 
 def fits(problem: Problem, config: Config, tok: Tokenizer) -> bool:
