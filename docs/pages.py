@@ -2,7 +2,7 @@
 
 `configuration.md` comes from the dataclasses, `metrics.md` from the table of metrics, the table in `methods.md` from
 the methods, `tpu/` from the guides beside the scripts. A folder in `nav` stands for its pages, `index.md` first and the
-others by name.
+others by name; a page that `nav` does not name comes last in the guide.
 """
 
 import html
@@ -23,8 +23,12 @@ from jaxreason.run import metric_table  # noqa: E402
 
 
 def on_config(config):
-    """Folders of `nav` become lists of their pages."""
+    """Folders of `nav` become lists of their pages, and pages that it does not name join the guide."""
     config.nav = [_expand(entry) for entry in config.nav]
+    named = set(_named(config.nav))
+    (guide,) = [entry["Guide"] for entry in config.nav if "Guide" in entry]
+    pages = sorted(str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md"))
+    guide += [page for page in pages if page not in named]
     return config
 
 
@@ -140,3 +144,9 @@ def _expand(entry):
         names = sorted((ROOT / "docs" / value).glob("*.md"), key=lambda page: (page.name != "index.md", page.name))
         return {title: [f"{value}{page.name}" for page in names]}
     return entry
+
+
+def _named(entry) -> list[str]:
+    if isinstance(entry, str):
+        return [entry]
+    return [page for part in (entry.values() if isinstance(entry, dict) else entry) for page in _named(part)]
