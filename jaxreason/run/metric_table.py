@@ -96,22 +96,22 @@ GROUPS: tuple[Group, ...] = (
             Row("num_tokens", "tokens", "Tokens sampled in this step by all roles."),
             Row("tokens_per_second", "tokens / s", "`num_tokens` / `step_time`."),
             Row("step_time", "s", "Sum of the phases below `time/`."),
-            Row("warnings", "text", "What the alarms said in this step; a list, empty when nothing was wrong."),
+            Row("warnings", "text", "The lines of the alarms in this step; a list, empty when nothing was wrong."),
         ),
     ),
     Group(
         "Completions",
-        "Over the completions of a role that was asked; a helper is not asked about a chain that was cut at the limit,"
+        "Over the role's completions. A helper is not sampled for a chain that was cut at the limit,"
         " could not be graded, or is empty.",
         (
-            Row("{role}/completions/mean_length", "tokens", "Mean length.", "nobody was asked", "merging"),
-            Row("{role}/completions/min_length", "tokens", "Shortest.", "nobody was asked"),
-            Row("{role}/completions/max_length", "tokens", "Longest.", "nobody was asked"),
+            Row("{role}/completions/mean_length", "tokens", "Mean length.", "the role was not sampled", "merging"),
+            Row("{role}/completions/min_length", "tokens", "Shortest.", "the role was not sampled"),
+            Row("{role}/completions/max_length", "tokens", "Longest.", "the role was not sampled"),
             Row(
                 "{role}/completions/clipped_ratio",
                 "share",
                 "Completions cut at the role's token limit.",
-                "nobody was asked",
+                "the role was not sampled",
             ),
             Row(
                 "{role}/completions/mean_terminated_length",
@@ -238,7 +238,7 @@ GROUPS: tuple[Group, ...] = (
     ),
     Group(
         "The segmenter",
-        "Shares are of the answers to segmenters that were asked. Under `agents.helpers=one` they are about the split"
+        "Shares are of the segmenter's answers. Under `agents.helpers=one` they are about the split"
         " in the single helper's answer.",
         (
             Row("segment/valid", "share", "Splits that can be read and are lossless.", _NO_HELPERS, "valid"),
@@ -447,7 +447,7 @@ EVALUATION = Group(
     " answers, and the same of the greedy ones below `greedy`. `by_source` holds them for each source (a level, a data"
     " set). The problem is the unit of chance: errors are clustered by problem.",
     (
-        Row("problems", "problems", "Held-out problems that were asked."),
+        Row("problems", "problems", "Held-out problems."),
         Row("samples", "samples", "Answers a problem."),
         Row("accuracy", "share", "Mean@k: mean over problems of the share of right answers."),
         Row("accuracy_stderr", "share", "Its standard error.", "one problem"),

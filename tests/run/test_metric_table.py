@@ -61,10 +61,12 @@ def names(folders):
     }
 
 
+@pytest.mark.slow
 def test_every_name_that_a_run_writes_is_described(names):
     assert not sorted(name for name in names if metric_table.find(name) is None)
 
 
+@pytest.mark.slow
 def test_no_described_name_is_dead(names):
     dead = [
         row.name
@@ -75,6 +77,7 @@ def test_no_described_name_is_dead(names):
     assert not dead
 
 
+@pytest.mark.slow
 def test_a_name_that_is_never_absent_is_in_every_row(folders):
     """`absent` is a promise to whoever reads metrics.jsonl."""
     for folder in folders.values():
@@ -89,6 +92,7 @@ def test_a_name_that_is_never_absent_is_in_every_row(folders):
             assert not missing, folder
 
 
+@pytest.mark.slow
 def test_every_figure_of_an_evaluation_is_described(folders):
     groups = (metric_table.EVALUATION,)
     for folder in folders.values():
