@@ -148,7 +148,8 @@ def test_answers_that_cannot_be_graded_are_named_by_their_lines(tmp_path, capsys
     file.write_text("\n" + file.read_text())
     assert cli.main(["data", "prepare", str(file), "--to", str(tmp_path / "mine")]) == 0
     told = capsys.readouterr().out
-    assert "warning: 1 of 3 answers cannot be graded against themselves, first line 3 (" in told
+    assert f"warning: 1 of 3 answers of {file} cannot be graded" in told
+    assert "line 3 (b): does not verify against itself" in told
 
 
 @pytest.mark.parametrize(

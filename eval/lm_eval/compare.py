@@ -30,17 +30,19 @@ def main() -> int:
     if not ours or ours.keys() != theirs.keys():
         print(f"error: other problems: {len(ours)} here, {len(theirs)} there", file=sys.stderr)
         return 2
-    texts = grades = shown = 0
+    texts = grades = ended = shown = 0
     for name, row in ours.items():
         here, there = SPECIAL.sub("", row["resps"][0][0]), theirs[name]["resps"][0][0]
         same = here.strip() == there.strip()
         texts += same
-        grades += row["exact_match"] == theirs[name]["exact_match"]
+        if row["finish_reason"] == "stop":  # lm-eval grades by its text what was cut, here it is wrong
+            ended += 1
+            grades += row["exact_match"] == theirs[name]["exact_match"]
         if not same and shown < SHOWN:
             shown += 1
             print(f"{name}:\n  here  {here!r}\n  there {there!r}")
-    print(f"{texts} of {len(ours)} answers the same to the letter, {grades} of {len(ours)} grades")
-    return 0 if texts == grades == len(ours) else 1
+    print(f"{texts} of {len(ours)} answers the same to the letter, {grades} of {ended} grades of answers that ended")
+    return 0 if texts == len(ours) and grades == ended else 1
 
 
 if __name__ == "__main__":

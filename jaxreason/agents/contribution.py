@@ -2,8 +2,8 @@
 
 A chunk is needed where what follows cannot be foreseen without it: a result that later lines go on from, a check whose
 correction they use. Whoever reads on is the policy as it was at the start, which training cannot move. Looking at the
-answer alone does not do: a chain states its last result shortly before the answer, whatever led there (README, A
-scorer that is trained).
+answer alone does not do: a chain states its last result shortly before the answer, whatever led there
+(docs/results/scorer.md).
 """
 
 from collections.abc import Callable, Sequence

@@ -16,18 +16,32 @@ from jaxreason.grading.pool import Grades
 from jaxreason.types import Rollout
 
 
+def counted_right(rollout: Rollout, grades: Grades, *, require_eos: bool) -> np.ndarray:
+    """Bool [P G]: which completions count as right, in tables, rows and rewards alike.
+
+    Args:
+      require_eos: a completion that was cut at the limit is wrong, whatever stands in it.
+    """
+    finished_PG = np.asarray(rollout.finished)
+    return grades.correct.reshape(finished_PG.shape) & (finished_PG | (not require_eos))
+
+
 def completion_rows(
     problems: Sequence[Problem],
     rollout: Rollout,
     reasonings: Sequence[Reasoning],
     grades: Grades,
     tokenizer: Tokenizer,
+    *,
+    require_eos: bool,
 ) -> list[dict[str, Any]]:
     """A row for every completion of the first problems of a batch, in the order P, G.
 
     Args:
       problems: those to write down; the others may hold those of the whole batch.
+      require_eos: as in `counted_right`, which decides `exact_match`.
     """
+    right_PG = counted_right(rollout, grades, require_eos=require_eos)
     length_PG, finished_PG = np.asarray(rollout.length), np.asarray(rollout.finished)
     G = length_PG.shape[1]
     texts = tokenizer.decode_batch(completion_ids(rollout)[: len(problems) * G])
@@ -43,7 +57,7 @@ def completion_rows(
             "sample_index": n % G,
             "resps": [[text]],
             "filtered_resps": [None if (answer := reasonings[n].answer) is None else readable(answer)],
-            "exact_match": int(grades.correct[n]),
+            "exact_match": int(right_PG[n // G, n % G]),
             "grader_status": grades.status[n],
             "n_tokens": int(length_PG[n // G, n % G]),
             "finish_reason": "stop" if finished_PG[n // G, n % G] else "length",

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,23 +29,16 @@ def _fields_help(sections: Sequence[str]) -> str:
     """A line for each field of the sections: its override, default and meaning."""
     if not sections:
         return ""
-    import docstring_parser
-
-    from jaxreason.config import Config
+    from jaxreason.config import describe
 
     lines = []
-    for section in dataclasses.fields(Config):
-        if section.name not in sections or not dataclasses.is_dataclass(section.default):
+    for section in describe.sections():
+        if section.name not in sections:
             continue
-        lines.append(f"\n{section.name}: {(section.type.__doc__ or '').splitlines()[0]}")
-        kinds = {field.name: field.type for field in dataclasses.fields(section.default)}
-        for field in docstring_parser.parse_from_object(section.type).params:
-            default = getattr(section.default, field.arg_name)
-            shown = str(list(default) if isinstance(default, tuple) else default).replace(" ", "")
-            meaning = " ".join((field.description or "").split())
-            if typing.get_origin(kinds[field.arg_name]) is typing.Literal:
-                meaning += f" ({', '.join(typing.get_args(kinds[field.arg_name]))})"
-            lines.append(f"{f'  --{section.name}.{field.arg_name}={shown}':48}  {meaning}")
+        lines.append(f"\n{section.name}: {section.about}")
+        for field in section.fields:
+            choices = f" ({', '.join(field.choices)})" if field.choices else ""
+            lines.append(f"{f'  --{field.name}={field.default}':48}  {field.meaning}{choices}")
     return "\nsettings, with their defaults:\n" + "\n".join(lines) + "\n"
 
 
@@ -132,9 +124,10 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument("--seed", type=int, help="built-in task: seed of the generator; default: 0")
 
     convert = add(data, "convert", problems.convert, "turn a released data set's file into JSONL problems")
-    convert.add_argument("file", metavar="FILE", type=Path, help="GSM8K's columns, or problem and answer")
+    convert.add_argument("file", metavar="FILE", type=Path, help="JSON, JSONL, CSV or Parquet, as released")
     convert.add_argument("--to", metavar="FILE", type=Path, required=True, help="JSONL to write")
     convert.add_argument("--source", help="where the problems come from; default: the file's name")
+    convert.add_argument("--seed", type=int, help="of the order of choices, for GPQA; default: 0")
 
     split = add(data, "split", problems.split, "hold problems out for testing, no question on both sides")
     split.add_argument("file", metavar="FILE", type=Path, help="JSONL problems; writes FILE-train and FILE-test")

@@ -5,8 +5,12 @@ import collections
 from collections.abc import Sequence
 from pathlib import Path
 
-AUDIT_SHOWN = 5
-"""Lines named whose answers cannot be graded."""
+from jaxreason.data.problems import Problem
+
+AUDIT_SHOWN = 20
+"""Answers named by `convert` that cannot be graded; `prepare` names all."""
+ANSWER_SHOWN = 80
+"""Characters shown of such an answer."""
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -25,7 +29,7 @@ def prepare(args: argparse.Namespace) -> None:
     folder = dataset.prepare(found, args.to)
     sources = collections.Counter(problem.source or "no source" for problem in found)
     print(f"{len(found)} problems ({', '.join(f'{n} of {source}' for source, n in sources.items())}) in {folder}")
-    _audit([problem.answer for problem in found], problems.line_numbers(args.file))
+    _audit(found, args.file)
 
 
 def _write_builtin(args: argparse.Namespace) -> None:
@@ -51,12 +55,18 @@ def convert(args: argparse.Namespace) -> None:
 
     _refuse_existing(args.to)
     source = args.source or args.file.stem
-    found = released.convert(args.file, source)
+    if args.seed is not None and args.seed < 0:
+        raise ValueError(f"--seed: expected at least 0, got {args.seed}")
+    found = released.convert(args.file, source, args.seed or 0)
+    if args.seed is not None and not found.shuffled:
+        raise ValueError(f"--seed: expected with choices to shuffle only, got it for {found.format}; leave it out")
     problems.write_jsonl(found.problems, args.to)
-    print(f"{len(found.problems)} problems of {source} written to {args.to}")
+    print(f"{len(found.problems)} problems of {source} written to {args.to}, read as {found.format}")
+    if found.shuffled:
+        print(f"choices are in an order of --seed={args.seed or 0}")
     if found.empty:
         print(f"warning: {len(found.empty)} rows have no question or no answer, first row {found.empty[0]}; left out")
-    _audit([problem.answer for problem in found.problems], problems.line_numbers(args.to))
+    _audit(found.problems, args.to, most=AUDIT_SHOWN)
 
 
 def split(args: argparse.Namespace) -> None:
@@ -73,19 +83,29 @@ def split(args: argparse.Namespace) -> None:
         print(f"{len(part)} problems written to {file}")
 
 
-def _audit(golds: Sequence[str], lines: Sequence[int]) -> None:
-    """Say which right answers would not be recognised as right."""
+def _audit(found: Sequence[Problem], file: Path, most: int | None = None) -> None:
+    """Say which right answers would not be recognised as right: line, id, reason and answer of each, and how many.
+
+    Args:
+      file: where these problems stand.
+      most: how many to name; None for all.
+    """
+    from jaxreason.data.problems import line_numbers
     from jaxreason.grading import answers
     from jaxreason.grading.pool import Pool
 
     with Pool() as pool:
-        bad = answers.audit(golds, pool.verify)
-    if bad:
-        first = ", ".join(f"line {lines[i]} ({reason})" for i, reason in list(bad.items())[:AUDIT_SHOWN])
-        print(
-            f"warning: {len(bad)} of {len(golds)} answers cannot be graded against themselves, first {first}; "
-            "mend or remove them"
-        )
+        bad = answers.audit([problem.answer for problem in found], pool.verify)
+    if not bad:
+        print(f"all {len(found)} answers verify against themselves")
+        return
+    lines = line_numbers(file)
+    print(f"warning: {len(bad)} of {len(found)} answers of {file} cannot be graded; mend or remove them:")
+    for i, reason in list(bad.items())[:most]:
+        answer = found[i].answer if len(found[i].answer) <= ANSWER_SHOWN else f"{found[i].answer[:ANSWER_SHOWN]}..."
+        print(f"  line {lines[i]} ({found[i].id}): {reason}: {answer!r}")
+    if most is not None and len(bad) > most:
+        print(f"  and {len(bad) - most} more; `jaxreason data prepare {file} --to DIR` names all")
 
 
 def _refuse_existing(file: Path) -> None:

@@ -103,6 +103,7 @@ def evaluate(args: argparse.Namespace) -> None:
     place = hosts.together(opened)
     file, found = stored.evaluate(place, data=args.data, step=args.step, output=args.output, display=display)
     show.evaluation(found["table"], display.console)
+    show.graders(found["graders"], display.console)
     display.say(f"written to {file}")
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 CANARY = "Wait, 3+5=1; 12345\n\n  so\tnow \\boxed{4}\n<think>数学的答案</think> naïve 😀👍🏽 end \n"
 """What `load` tries a tokenizer on."""
+ASKED = "canary-7f3a: is 3+5 equal to 8?"
+"""What `load` tries a chat template on: a question that no template holds by itself."""
 
 _SPACE = "\u2581"  # what sentencepiece writes for a space
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
@@ -99,17 +101,20 @@ class Tokenizer:
                 list(messages), tokenize=False, add_generation_prompt=True, **template_kwargs
             )
         except Exception as error:  # a template is a program and may raise anything
-            name = "chat_template.jinja" if Path(self.path, "chat_template.jinja").exists() else "tokenizer_config.json"
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise ValueError(f"{Path(self.path, name)}: the chat template failed on these messages: {reason}") from None
+            raise ValueError(f"{self._template_file()}: the chat template failed on these messages: {reason}") from None
+
+    def _template_file(self) -> Path:
+        name = "chat_template.jinja" if Path(self.path, "chat_template.jinja").exists() else "tokenizer_config.json"
+        return Path(self.path, name)
 
 
 def load(path: str | Path) -> Tokenizer:
     """Load a tokenizer from a folder with a tokenizer.json, or else a sentencepiece tokenizer.model.
 
     Raises:
-      ValueError: no such files, an unknown kind of tokenizer, no end-of-sequence token, or one that doesn't give a text
-        back exactly.
+      ValueError: no such files, an unknown kind of tokenizer, no end-of-sequence token, one that doesn't give a text
+        back exactly, or a chat template that leaves the question out.
     """
     folder = Path(path)
     if (folder / "tokenizer.json").is_file():
@@ -142,6 +147,7 @@ def load(path: str | Path) -> Tokenizer:
         _bytes=table,
     )
     _try_canary(tokenizer, reference(CANARY))
+    _try_template(tokenizer)
     return tokenizer
 
 
@@ -152,7 +158,7 @@ def train_sentencepiece(
 
     The same texts in the same order give the same model. Every digit is a token of its own. Spaces belong to the word
     before them, so that a line's first word takes its space along (`wait 1*4=4`) while a digit stays the same token
-    wherever it stands.
+    wherever it stands. Texts without any space, such as Chinese ones, still give a token for the space.
 
     Args:
       texts: what it is trained on; anything else can still be encoded, by bytes if need be.
@@ -171,6 +177,8 @@ def train_sentencepiece(
     texts = [text for text in texts if text]
     if not texts:
         raise ValueError("texts: expected some text to train the tokenizer on, got none")
+    # Of letters as rare as this sentencepiece makes bytes, and its bytes of a space come back as U+2581.
+    rare = 100 * sum(text.count(" ") for text in texts) < sum(map(len, texts))
     written = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -186,6 +194,7 @@ def train_sentencepiece(
             treat_whitespace_as_suffix=True,
             split_digits=True,
             user_defined_symbols=list(dict.fromkeys(symbols)),
+            required_chars=_SPACE if rare else "",
             max_sentence_length=2**30,  # longer texts would be left out without a word
             pad_id=3,
             num_threads=1,
@@ -326,3 +335,22 @@ def _try_canary(tokenizer: Tokenizer, reference: list[int]) -> None:
     (text,) = tokenizer.decode_batch([ids])
     if text != CANARY:
         raise ValueError(f"{tokenizer.path}: expected tokens that give the text back exactly, got {text!r}")
+
+
+def _try_template(tokenizer: Tokenizer) -> None:
+    """Refuse a template that loses a question, such as one that takes its content for a list of parts.
+
+    One that fails is told when it is used: a run with other prompts needs none.
+    """
+    if not tokenizer.has_template:
+        return
+    try:
+        prompt = tokenizer.render_chat([{"role": "user", "content": ASKED}])
+    except ValueError:
+        return
+    if ASKED not in prompt:
+        raise ValueError(
+            f"{tokenizer._template_file()}: expected a chat template that writes a user's content as it stands, got a "
+            f"prompt without it: {prompt[:200]!r}; let it read content as text instead of a list of parts, or remove "
+            "the template and set agents.prompts=plain"
+        )

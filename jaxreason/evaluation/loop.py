@@ -12,11 +12,11 @@ import numpy as np
 
 from jaxreason.agents import episode
 from jaxreason.agents.alignment import completion_ids
-from jaxreason.agents.rows import completion_rows
+from jaxreason.agents.rows import completion_rows, counted_right
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.evaluation import metrics
+from jaxreason.evaluation import graders, metrics
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel.rules import whole_batch
 from jaxreason.sampling.methods import Method
@@ -47,6 +47,7 @@ def answer_all(
     temperature: float,
     num_samples: int,
     labelled: bool,
+    compared: bool = False,
     pool: Pool | None = None,
     advance: Callable[[int], None] = lambda problems: None,
     wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
@@ -56,6 +57,7 @@ def answer_all(
     Args:
       temperature: 0 for greedy decoding.
       labelled: whether the problems are the built-in task's.
+      compared: whether simpler graders judge every answer as well (`graders.judge`).
       advance: is told how many problems were finished.
       wait: as in `episode.run`.
     """
@@ -82,11 +84,17 @@ def answer_all(
         if labelled:
             for n, row in enumerate(ids):
                 needless[n] = sum(kind in NEEDLESS for kind in labels.kinds(some[n // k], row, tokenizer))
-        rows = completion_rows(some, rollout, found, grades, tokenizer)
+        require_eos = config.reward.require_eos
+        rows = completion_rows(some, rollout, found, grades, tokenizer, require_eos=require_eos)
+        if compared:
+            golds = [problem.answer for problem in some for _ in range(k)]
+            counted = (rollout.finished | (not require_eos)).reshape(-1)
+            others = graders.judge([reasoning.answer for reasoning in found], golds, counted, pool)
+            rows = [row | other for row, other in zip(rows, others, strict=True)]
         shape = rollout.length.shape
         parts.append(
             Answers(
-                correct=grades.correct.reshape(shape) & (rollout.finished | (not config.reward.require_eos)),
+                correct=counted_right(rollout, grades, require_eos=require_eos),
                 gradable=grades.gradable.reshape(shape),
                 length=rollout.length,
                 finished=rollout.finished,
@@ -108,6 +116,7 @@ def evaluate(
     tokenizer: Tokenizer,
     *,
     labelled: bool,
+    compared: bool = False,
     pool: Pool | None = None,
     advance: Callable[[int], None] = lambda problems: None,
     wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
@@ -115,6 +124,9 @@ def evaluate(
     """The sampled evaluation, and the greedy one if it is asked for: mode -> answers.
 
     Evaluations with the same key draw alike, so that two policies are compared under the same luck.
+
+    Args:
+      labelled, compared, advance, wait: as in `answer_all`.
 
     Raises:
       ValueError: more answers could not be graded than grading.max_failure_rate allows; fewer count as wrong.
@@ -132,6 +144,7 @@ def evaluate(
             temperature=temperature,
             num_samples=k,
             labelled=labelled,
+            compared=compared,
             pool=pool,
             advance=advance,
             wait=wait,

@@ -69,6 +69,24 @@ def evaluation(found: dict, console: Console) -> None:
     console.print("accuracy in %, with its 95 % interval; cut: at the token limit", style="dim", markup=False)
 
 
+def graders(found: dict, console: Console) -> None:
+    """How far simpler graders judge the same answers otherwise, a line a mode.
+
+    Args:
+      found: mode -> counts as `evaluation.graders.disagreement` makes them.
+    """
+    names = {"exact_match_string": "string comparison", "exact_match_math_verify": "math-verify alone"}
+    for mode, counts in found.items():
+        ours = counts["exact_match"]
+        words = [
+            f"{label} {counts[name]['right']} ({counts[name]['differs']} judged differently)"
+            for name, label in names.items()
+            if name in counts
+        ]
+        told = f"{mode}: {ours['right']} of {ours['answers']} answers right"
+        console.print("; by ".join([told, *words]), markup=False)
+
+
 def places(folder: Path, report: Path | None, console: Console) -> None:
     """Where a finished run left what; a report that is not there can be written later."""
     rows = {

@@ -14,7 +14,7 @@ from jaxreason.config import Config, given, load
 from jaxreason.data import tokenizer
 from jaxreason.data.problems import fingerprint
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.evaluation import loop
+from jaxreason.evaluation import graders, loop
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
@@ -121,6 +121,7 @@ def evaluate(
 ) -> tuple[Path, dict]:
     """Evaluate a stored policy, draw for draw as its training did.
 
+    Every answer is judged by simpler graders as well, so that readers see how much of the accuracy the grader decides.
     Of several processes each reads and grades its own rows, and process 0 writes.
 
     Args:
@@ -166,6 +167,7 @@ def evaluate(
                 config,
                 tok,
                 labelled=not data and config.data.test == setup.BUILTIN,
+                compared=True,
                 pool=pool,
                 advance=advance,
             )
@@ -180,6 +182,7 @@ def evaluate(
         "dropped_problems": len(asked) - len(problems),
         "settings": dataclasses.asdict(config.evaluation),
         "table": loop.table(answers, problems, config),
+        "graders": {mode: graders.disagreement(a.samples) for mode, a in answers.items()},
         "answers": {m: {"correct": a.correct.tolist(), "length": a.length.tolist()} for m, a in answers.items()},
     }
     if not hosts.first():

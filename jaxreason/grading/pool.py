@@ -92,8 +92,12 @@ class Pool:
         self.timeout_s = timeout_s
         self.workers: list[_Worker] = []
 
-    def verify(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
-        """Grade (prediction, gold) pairs by math-verify, in order; every pair gets a verdict in bounded time."""
+    def verify(self, pairs: Sequence[tuple[str, str]], judge: str = "symbolic") -> list[Verdict]:
+        """Grade (prediction, gold) pairs by math-verify, in order; every pair gets a verdict in bounded time.
+
+        Args:
+          judge: a name of `worker.JUDGES`.
+        """
         if pairs and self.num_workers == 0:
             raise ValueError("grading.num_workers: expected at least 1 for answers that need algebra, got 0")
         verdicts: list[Verdict | None] = [None] * len(pairs)
@@ -101,7 +105,7 @@ class Pool:
         failures = [0] * len(pairs)
         failed_starts = 0
         while waiting or any(w.task is not None for w in self.workers):
-            self._hand_out(waiting, pairs)
+            self._hand_out(waiting, pairs, judge)
             for worker in self._wait():
                 task, message = worker.task, worker.read()
                 if message == "starting":
@@ -141,13 +145,14 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _hand_out(self, waiting: collections.deque[int], pairs: Sequence[tuple[str, str]]) -> None:
+    def _hand_out(self, waiting: collections.deque[int], pairs: Sequence[tuple[str, str]], judge: str) -> None:
         busy = sum(not w.idle for w in self.workers)
         while len(self.workers) < min(self.num_workers, busy + len(waiting)):
             self.workers.append(_Worker())
         for worker in self.workers:
             if waiting and worker.idle:
                 task = waiting.popleft()
+                worker.judge = judge
                 worker.send(task, *pairs[task], self.timeout_s)
 
     def _wait(self) -> list["_Worker"]:
@@ -184,6 +189,7 @@ class _Worker:
         self.ready = self.done = False
         self.tasks = 0
         self.task: int | None = None
+        self.judge = "symbolic"
         self.deadline = time.monotonic() + START_TIMEOUT_S
 
     @property
@@ -194,7 +200,7 @@ class _Worker:
         self.task = task
         self.tasks += 1
         self.deadline = time.monotonic() + timeout_s
-        line = json.dumps([prediction, gold, timeout_s]) + "\n"
+        line = json.dumps([prediction, gold, timeout_s, self.judge]) + "\n"
         try:
             self.input.write(line.encode())
         except BrokenPipeError:

@@ -10,12 +10,15 @@ import resource
 import signal
 import sys
 
-from jaxreason.grading import answers
+from jaxreason.grading import answers, baselines
 
 MEMORY_BYTES = 2 * 2**30
 RECURSION_LIMIT = 3000
 ALARM_GRACE_S = 5.0
 """How long after the parent's own time limit the alarm ends this process: only if the parent no longer can."""
+
+JUDGES = {"symbolic": answers, "math_verify_alone": baselines}
+"""Function that may be asked for -> its module."""
 
 
 def main() -> None:
@@ -31,9 +34,9 @@ def main() -> None:
     answers.symbolic("\\frac{1}{2}", "0.5")  # sympy's first answer costs 0.1 to 0.3 s: paid before a clock runs
     _send(replies, {"ready": True, "jax": "jax" in sys.modules})
     for line in sys.stdin:
-        prediction, gold, timeout_s = json.loads(line)
+        prediction, gold, timeout_s, judge = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, timeout_s + ALARM_GRACE_S)
-        verdict = answers.symbolic(prediction, gold)
+        verdict = getattr(JUDGES[judge], judge)(prediction, gold)
         signal.setitimer(signal.ITIMER_REAL, 0)
         _send(replies, {"outcome": verdict.outcome, "grader": verdict.grader, "status": verdict.status})
 

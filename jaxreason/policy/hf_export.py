@@ -57,9 +57,10 @@ def export(
       to: folder to make.
       tokenizer: folder whose tokenizer files are copied byte for byte.
       source: folder of the checkpoint that training began from, whose config.json is kept but for what the model is,
-        and whose generation_config.json is copied; None where there was none.
+        and whose generation_config.json goes along with the end tokens of `special` added; None where there was none.
       dtype: of the tensors; a wider one is rounded to nearest.
-      special: bos_token_id and the like, for a model without a source.
+      special: pad_token_id and the like; of eos_token_id (a list) every token ends a completion for readers of the
+        checkpoint as well, beside those that the source names.
       advance: told how many more tensors are written; `hf_names.num_tensors(config)` in all.
 
     Raises:
@@ -71,10 +72,15 @@ def export(
     copied = [tokenizer / name for name in TOKENIZER if (tokenizer / name).is_file()]
     if not copied:
         raise ValueError(f"{tokenizer}: expected the files of a tokenizer, got none")
-    if source is not None and (Path(source) / GENERATION).is_file():
-        copied.append(Path(source) / GENERATION)
     original = None if source is None else hf_config.read_json(Path(source) / "config.json")
-    described = hf_config.to_json(config, original, dtype, str(to / "config.json")) | (special or {})
+    generation = None if source is None else Path(source) / GENERATION
+    if generation is not None and not generation.is_file():
+        generation = None
+    if generation is not None and not special:
+        copied.append(generation)
+    settings = _generation(generation, special) if special else {}
+    ends = {name: value for name, value in settings.items() if name == "eos_token_id"}
+    described = hf_config.to_json(config, original, dtype, str(to / "config.json")) | (special or {}) | ends
     writes = jax.process_index() == 0
     part = to.with_name(f".{to.name}.{os.getpid()}.part")
     try:
@@ -85,12 +91,27 @@ def export(
             for file in copied:
                 shutil.copyfile(file, part / file.name)
             _write_json(part / "config.json", described)
-            if special and not (part / GENERATION).exists():
-                _write_json(part / GENERATION, special)
+            if settings:
+                _write_json(part / GENERATION, settings)
             part.rename(to)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return to
+
+
+def _generation(file: Path | None, special: dict[str, Any]) -> dict[str, Any]:
+    """generation_config.json: the source's, where it has one, with the end tokens of `special` added to its own.
+
+    transformers and vLLM stop at these tokens only; if one were missing that the policy was trained to end with, every
+    answer would run on to the limit.
+    """
+    own = {} if file is None else hf_config.read_json(file)
+    ends = [i for settings in (special, own) for i in _as_list(settings.get("eos_token_id"))]
+    return special | own | ({"eos_token_id": list(dict.fromkeys(ends))} if ends else {})
+
+
+def _as_list(value: Any) -> list[int]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def refuse_target(to: Path) -> None:

@@ -175,11 +175,14 @@ def label_row(episode: Episode, exp: Experiment) -> Row:
     return divide(sums)
 
 
-def samples(episode: Episode, rewards: Rewards, tokenizer: Tokenizer, num_problems: int) -> list[dict]:
+def samples(
+    episode: Episode, rewards: Rewards, tokenizer: Tokenizer, num_problems: int, *, require_eos: bool
+) -> list[dict]:
     """The completions of the first problems, a row a rollout, with chunks and scores."""
     G = episode.shape[1]
     few = episode.problems[:num_problems]
-    found = rows.completion_rows(few, episode.rollouts[REASON.name], episode.reasonings, episode.grades, tokenizer)
+    rollout, read = episode.rollouts[REASON.name], episode.reasonings
+    found = rows.completion_rows(few, rollout, read, episode.grades, tokenizer, require_eos=require_eos)
     helpers = {
         role: tokenizer.decode_batch(alignment.completion_ids(rollout)[: len(found)])
         for role, rollout in episode.rollouts.items()

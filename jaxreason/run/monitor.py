@@ -49,7 +49,8 @@ WATCHED = (
 
 POSITIVE_FALL = 0.08  # A, below its best
 POSITIVE_AT_START = 0.3  # B
-ENTROPY_LOW = 0.65  # C, of its start; healthy runs bottom out at 0.73 and above
+ENTROPY_LOW = 0.65  # C, of its start; healthy published runs bottom out at 0.73 and above
+SOLVED = 0.9  # C, share of rewarded completions: where nearly all are right, answers that vary little are no sign
 ENTROPY_HIGH, ENTROPY_VERY_HIGH = 1.5, 2.0  # D, of its start
 RIGHT_LENGTH_RISE = 1.15  # E, of its least
 CAP_SHARE = 0.95  # F, of the token limit
@@ -136,7 +137,8 @@ def observe(
 
 def _not_finite(row: Mapping[str, Any]) -> dict[str, str]:
     bad = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
-    return {"finite": f"not a finite number: {', '.join(sorted(bad))}"} if bad else {}
+    text = f"not a finite number: {', '.join(sorted(bad))}; if it stays, lower optimizer.learning_rate"
+    return {"finite": text} if bad else {}
 
 
 def _collapse(mean, first, least, most, *, limit: int, target: int) -> dict[str, str]:
@@ -146,29 +148,47 @@ def _collapse(mean, first, least, most, *, limit: int, target: int) -> dict[str,
     if share is not None:
         best = most[POSITIVE_SHARE]
         if best - share > POSITIVE_FALL:
-            signs["A"] = f"A: the share of rewarded completions fell to {share:.2f} from {best:.2f}; roll back"
+            signs["A"] = (
+                f"A: the share of rewarded completions fell to {share:.2f} from {best:.2f}, so the policy is getting "
+                "worse; stop, and go on from an earlier checkpoint with a lower reward.alpha or optimizer.learning_rate"
+            )
         if first[POSITIVE_SHARE] < POSITIVE_AT_START:
             signs["B"] = (
-                f"B: only {first[POSITIVE_SHARE]:.2f} of the first completions were rewarded; "
-                "take easier problems, more generations or a longer limit"
+                f"B: only {first[POSITIVE_SHARE]:.2f} of the first completions were rewarded, too few to learn from "
+                "safely; take easier problems, more generations or a longer limit"
             )
     if ENTROPY in mean and first[ENTROPY] > 0:
         ratio = mean[ENTROPY] / first[ENTROPY]
-        if ratio < ENTROPY_LOW:
-            signs["C"] = f"C: entropy is {ratio:.2f} of its start; short may be becoming the same as right"
+        # A policy that learns to be right varies less as well; it is a sign where rewards have stopped rising.
+        rising = share is not None and (share >= most[POSITIVE_SHARE] or share > SOLVED)
+        if ratio < ENTROPY_LOW and not rising:
+            signs["C"] = (
+                f"C: entropy is {ratio:.2f} of its start and rewards no longer rise: the policy may be learning to be "
+                "short rather than right; look at held-out accuracy, and lower reward.alpha if it falls"
+            )
         if ratio > ENTROPY_HIGH:
-            signs["D"] = f"D: entropy is {ratio:.2f} of its start; watch the answers"
+            signs["D"] = (
+                f"D: entropy is {ratio:.2f} of its start: answers are becoming more random; read some in samples/, and "
+                "lower optimizer.learning_rate if they are worse"
+            )
         if ratio > ENTROPY_VERY_HIGH:
-            signs["D2"] = f"D: entropy is {ratio:.2f} of its start; fewer updates a batch, or stop"
+            signs["D2"] = (
+                f"D: entropy is {ratio:.2f} of its start: the policy is falling apart; take fewer updates a batch "
+                "(grpo.num_mini_batches), or stop"
+            )
     if LENGTH_RIGHT in mean and mean[LENGTH_RIGHT] > RIGHT_LENGTH_RISE * least[LENGTH_RIGHT]:
         signs["E"] = (
-            f"E: right answers grew to {mean[LENGTH_RIGHT]:.0f} tokens from {least[LENGTH_RIGHT]:.0f}, their shortest"
+            f"E: right answers grew to {mean[LENGTH_RIGHT]:.0f} tokens from {least[LENGTH_RIGHT]:.0f}, their shortest: "
+            "what was saved is being lost; an earlier checkpoint is the better policy"
         )
     # Only a rise to the limit is a sign: where the target is the limit, wrong answers lie there from the start.
     if LENGTH_WRONG in mean and target < limit:
         cap = CAP_SHARE * limit
         if mean[LENGTH_WRONG] > cap >= first[LENGTH_WRONG]:
-            signs["F"] = f"F: wrong answers run to the limit ({mean[LENGTH_WRONG]:.0f} of {limit} tokens)"
+            signs["F"] = (
+                f"F: wrong answers run to the limit ({mean[LENGTH_WRONG]:.0f} of {limit} tokens): they are not held "
+                "against the policy; let them count (reward.masking, grpo.mask_truncated_completions)"
+            )
     return signs
 
 
@@ -200,7 +220,7 @@ def _helpers(mean, first, most, config: MonitorConfig) -> dict[str, str]:
     if left and NEEDLESS_HIGH in mean and mean[NEEDLESS_HIGH] - first[NEEDLESS_HIGH] > NEEDLESS_RISE:
         signs["needless"] = (
             f"score inflation: {mean[NEEDLESS_HIGH]:.2f} of the needless chunks are scored 4 or 5, "
-            f"{first[NEEDLESS_HIGH]:.2f} at the start"
+            f"{first[NEEDLESS_HIGH]:.2f} at the start, so they are no longer paid for; set reward.preset to guarded"
         )
     if CHUNKS in mean and first[CHUNKS] >= 2:
         grown = mean.get("tokens_per_chunk", 0.0) / max(first.get("tokens_per_chunk", 1.0), 1e-9)
@@ -212,5 +232,8 @@ def _helpers(mean, first, most, config: MonitorConfig) -> dict[str, str]:
     for name in (SEGMENT_VALID, SCORE_VALID):
         if name in mean and most[name] - mean[name] > VALID_FALL:
             role = name.split("/", maxsplit=1)[0]
-            signs[name] = f"valid answers of the {role} role fell to {mean[name]:.2f} from {most[name]:.2f}"
+            signs[name] = (
+                f"valid answers of the {role} role fell to {mean[name]:.2f} from {most[name]:.2f}: its chunks or "
+                "scores count for less; raise reward.format_penalty, or decode it under the constraint"
+            )
     return signs

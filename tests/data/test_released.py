@@ -57,7 +57,7 @@ def test_the_command_writes_what_a_run_reads(tmp_path, capsys):
 
 BAD = [
     ("x.jsonl", json.dumps({"question": "1+1?", "answer": "2"}), "expected it to end in `####`"),
-    ("x.jsonl", json.dumps({"prompt": "1+1?", "answer": "2"}), "row 1: expected the columns"),
+    ("x.jsonl", json.dumps({"prompt": "1+1?", "answer": "2"}), ":1: expected the columns of GPQA"),
     ("x.jsonl", "[1]", "row 1: expected an object of columns, got int"),
     ("x.jsonl", "{", "syntax error"),
     ("x.jsonl", "", "expected at least one problem"),

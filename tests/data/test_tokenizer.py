@@ -204,6 +204,46 @@ def test_training_refusals(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["小明有3个苹果,又买了5个,一共有多少个?", "一箱有12瓶,100箱有多少瓶?"],
+        ["3⊕4⊗2", "⊖7⊕1"],
+        ["x"],
+        [*["数学的答案是" * 200] * 20, "one space"],  # so rare that sentencepiece would leave it out
+    ],
+)
+def test_texts_without_spaces_can_be_trained_on(tmp_path, texts):
+    """A space that is no piece comes back from its bytes as U+2581, and the run was refused before its first step."""
+    tokenizer = train_sentencepiece(texts, tmp_path, vocab_size=400, symbols=["<|reason|>"])
+    asked = [f"<|reason|>{texts[0]} so 1 2\n", *texts]
+    ids = tokenizer.encode_batch(asked)
+    assert tokenizer.decode_batch(ids) == asked
+    assert len(tokenizer.encode_batch([" "])[0]) == 1
+
+
+LIST_ONLY = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content %}{% if part.type == 'text' %}"
+    "{{ part.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+)
+
+
+def test_a_template_that_loses_the_question_is_refused(tmp_path):
+    """Templates of models that see images may take content for a list: every prompt came out without its question."""
+    write_byte_level(tmp_path, config={"chat_template": LIST_ONLY})
+    with pytest.raises(ValueError, match="expected a chat template that writes a user's content") as caught:
+        load(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / 'tokenizer_config.json'}: ")
+    assert "agents.prompts=plain" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content | upper }}")
+    with pytest.raises(ValueError, match=r"chat_template.jinja: expected a chat template"):
+        load(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text("{{ raise_exception('never') }}")
+    with pytest.raises(ValueError, match="the chat template failed"):  # told when it is used
+        load(tmp_path).render_chat([{"role": "user", "content": "1+1?"}])
+
+
 def test_chat_template(byte_level, small):
     """Would catch a rendered prompt without its opening for the answer, or an option that isn't passed on."""
     messages = [{"role": "user", "content": "1+1?"}]

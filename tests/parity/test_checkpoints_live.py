@@ -45,3 +45,26 @@ def test_transformers_saves_we_load_and_back(tmp_path, kind, change):
     with torch.no_grad():
         again = back.eval()(torch.tensor(tokens_BS)).logits.numpy()
     np.testing.assert_array_equal(again, expected)
+
+
+def test_transformers_stops_at_an_end_token_that_only_training_knew(tmp_path):
+    """With the source's generation_config.json alone it would write all twelve tokens."""
+    torch = pytest.importorskip("torch")
+    import transformers
+
+    raw = checkpoints.CONFIGS["qwen3"]
+    source = checkpoints.write(tmp_path / "source", raw, checkpoints.random(raw, "float32"))
+    config = huggingface.model_config(source)
+    params = huggingface.load(source, config)
+    prompt_S = torch.tensor([[7, 8, 9, 10]])
+
+    def written(name: str, special: dict) -> list[int]:
+        to = tmp_path / name
+        huggingface.export(params, config, to, tokenizer=source, source=source, dtype="float32", special=special)
+        model = transformers.AutoModelForCausalLM.from_pretrained(to, dtype=torch.float32).eval()
+        return model.generate(prompt_S, do_sample=False, max_new_tokens=12)[0, 4:].tolist()
+
+    free = written("free", {"pad_token_id": 0})
+    assert len(free) == 12, "none of these twelve is an end token of the source"
+    end = free[5]
+    assert written("to", {"eos_token_id": [end], "pad_token_id": 0}) == free[: free.index(end) + 1]

@@ -127,6 +127,27 @@ def test_types_are_converted_to_nearest(tmp_path):
     assert described["dtype"] == described["torch_dtype"] == "bfloat16"
 
 
+def test_the_end_tokens_trained_with_are_written_beside_the_sources(tmp_path):
+    """The source's generation_config.json was copied as it was: readers ran past the token that training ended with."""
+    raw = checkpoints.CONFIGS["qwen3"]
+    source = checkpoints.write(tmp_path / "source", raw, checkpoints.random(raw, "float32"))
+    config = hf_config.model_config(source)
+    special = {"eos_token_id": [5, 3], "pad_token_id": 1}
+    to = hf_export.export(
+        hf_load.load(source, config), config, tmp_path / "to", tokenizer=source, source=source, special=special
+    )
+    written = json.loads((to / "generation_config.json").read_text())
+    assert written == {"eos_token_id": [5, 3, 2], "pad_token_id": 1, "temperature": 0.6}
+    assert json.loads((to / "config.json").read_text())["eos_token_id"] == [5, 3, 2]
+
+    (source / "generation_config.json").write_text('{"eos_token_id": 7, "pad_token_id": 0}')
+    assert hf_export._generation(source / "generation_config.json", special) == {
+        "eos_token_id": [5, 3, 7],
+        "pad_token_id": 0,
+    }
+    assert hf_export._generation(None, special) == special
+
+
 def test_every_tensor_is_told(tmp_path):
     """A progress bar that stops short, or goes over, would look like a hang."""
     for kind in KINDS:
