@@ -33,7 +33,7 @@ def _doing_first(statement: str) -> str:
     return BRIEF.replace(first, f"        {statement}\n{first}")
 
 
-CHEAP = ("--reward.preset=grpo", "--evaluation.greedy=false", "--run.keep_best=false")
+CHEAP = ("--reward.preset=grpo", "--run.keep_best=false")
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_two_processes_learn_what_one_learns_and_end_alike(folder, warm, tmp_pat
     door = f"--reward.reward_funcs={folder.parent}/mine.py:brief"
     ended = runs.end(
         *(
-            runs.process(folder, door, *CHEAP, "--run.max_steps=2", "--mesh.fsdp=2", *flags, devices=1)
+            runs.process(folder, door, *CHEAP, "--run.max_steps=2", "--mesh.fsdp=2", *flags, JAX_NUM_CPU_DEVICES="1")
             for flags in runs.flags_of_two()
         )
     )
