@@ -88,6 +88,8 @@ def parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--to", metavar="DIR", type=Path, help="folder of all runs; default: the file's output_dir")
 
+    add(commands, "methods", runs.methods, "list the methods that reward.preset can name, with their own fields")
+
     report = add(commands, "report", runs.report, "write a page with the figures and curves of runs")
     report.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
     report.add_argument("--output", metavar="FILE", type=Path, help="HTML file to write; default: in the first run")

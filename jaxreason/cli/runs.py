@@ -154,6 +154,15 @@ def plan(args: argparse.Namespace) -> None:
     print("\n".join((show.search_lines if args.search else show.lines)(found)))
 
 
+def methods(args: argparse.Namespace) -> None:
+    """Print the table of methods, a line each."""
+    from jaxreason.rewards.methods import METHODS, own_fields
+
+    for name, method in METHODS.items():
+        own = "".join(f"  reward.options.{field}={default}" for field, default in own_fields(method).items())
+        print(f"{name:14}{method.summary} ({method.source}){own}")
+
+
 def report(args: argparse.Namespace) -> None:
     """Write the page of runs; see `jaxreason.report`."""
     from jaxreason.report import write_report

@@ -15,7 +15,7 @@ class RewardConfig:
     """What is rewarded: R = R_acc - alpha * f(sum phi(w_i) |s_i|), and the other length rewards on the same footing."""
 
     preset: str = "guarded"
-    """the method: a row of the table in `jaxreason/rewards/methods.py`, or a function of your own as
+    """the method, such as scma, guarded, lp or truncation (`jaxreason methods` lists all), or a function of your own as
     `package.module:name` or `file.py:name`"""
     options: dict[str, bool | int | float | str] = dataclasses.field(default_factory=dict, hash=False)
     """the method's own fields, such as {weight: 0.4} of kimi"""
