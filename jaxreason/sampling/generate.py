@@ -150,8 +150,8 @@ def advance(
         step_key = jax.random.fold_in(key, state.step)
         h_ND = state.hidden.reshape(P * G, -1)
         if constraint is None:
-            logits_NV = methods.scale(logprob.head_logits(h_ND, head_VD), temperature)
-            token_N, logp_N = methods.draw(step_key, methods.filter_logits(method, logits_NV), temperature)
+            logits_NV = logprob.head_logits(h_ND, head_VD)
+            token_N, logp_N = methods.sample(step_key, logits_NV, temperature, method)
             return token_N.reshape(P, G), logp_N.reshape(P, G), state.machine, None
         row_N, at_N = jnp.arange(P * G), state.machine.reshape(-1)
         few_NA = constraint.token[row_N, at_N]
