@@ -32,7 +32,7 @@ def milliseconds(step, logits_SNV: jax.Array, temperature: float, repeats: int =
     """Median time of a step inside a compiled loop, as decoding has it: memory is there, and no step can be left out.
 
     Args:
-      step: (key, logits, temperature) -> (token, logp).
+      step: (random numbers, logits, temperature) -> (token, logp).
       logits_SNV: the logits of some steps, taken in turn.
     """
 
@@ -40,7 +40,9 @@ def milliseconds(step, logits_SNV: jax.Array, temperature: float, repeats: int =
     def loop(logits_SNV, temperature):
         def body(i, total):
             logits_NV = jax.lax.dynamic_index_in_dim(logits_SNV, i % logits_SNV.shape[0], keepdims=False)
-            token_N, logp_N = step(jax.random.key(i), logits_NV, temperature)
+            token_N, logp_N = step(
+                jax.random.uniform(jax.random.key(i), (logits_NV.shape[0], 2)), logits_NV, temperature
+            )
             return total + token_N + logp_N
 
         return jax.lax.fori_loop(0, STEPS, body, jnp.zeros(logits_SNV.shape[1]))
@@ -55,13 +57,13 @@ def milliseconds(step, logits_SNV: jax.Array, temperature: float, repeats: int =
     return 1000 * sorted(taken)[repeats // 2] / STEPS
 
 
-def by_sorting(top_p: float, key, logits_NV, temperature):
+def by_sorting(top_p: float, uniform_N2, logits_NV, temperature):
     """Top-p by a sort and its inverse, and the same draw."""
     order_NV = jnp.argsort(-logits_NV, axis=-1)
     p_NV = jax.nn.softmax(jnp.take_along_axis(logits_NV, order_NV, axis=-1), axis=-1)
     stays_NV = jnp.cumsum(p_NV, axis=-1) - p_NV < top_p
     stays_NV = jnp.take_along_axis(stays_NV, jnp.argsort(order_NV, axis=-1), axis=-1)
-    return methods.draw(key, jnp.where(stays_NV, logits_NV, -jnp.inf), temperature)
+    return methods.draw(uniform_N2, jnp.where(stays_NV, logits_NV, -jnp.inf), temperature)
 
 
 def main() -> None:
@@ -83,8 +85,8 @@ def main() -> None:
     show("reading the logits", lambda k, x, t: (jnp.int32(0), x.max(1) * t), logits_SNV, 1.0)
     for name, method in METHODS.items():
 
-        def step(key, logits_NV, temperature, method=method):
-            return methods.sample(key, logits_NV, temperature, method)
+        def step(uniform_N2, logits_NV, temperature, method=method):
+            return methods.sample(uniform_N2, logits_NV, temperature, method)
 
         show(name, step, logits_SNV, 1.0)
         if name in ("no filter", "top_p 0.95"):

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 LONG = 4096
 """Values of a row from which looking at a part of it first is worthwhile."""
 COLUMN, BEST = 16, 3
-"""A long row is dealt out into columns of COLUMN values, and the BEST largest of each are looked at. The likeliest tokens,
-some hundred of them anywhere in the vocabulary, seldom put a fourth one into a column."""
+"""A long row is dealt out into columns of COLUMN values, and the BEST largest of each are looked at. The likeliest
+tokens, some hundred of them anywhere in the vocabulary, seldom put a fourth one into a column."""
 BLOCK = 128
 """Values that are counted together before one of them is looked for."""
 

@@ -39,7 +39,7 @@ def scale(logits: jax.Array, temperature: jax.Array | float) -> jax.Array:
 
 
 def sample(
-    key: jax.Array, logits_NV: jax.Array, temperature: jax.Array, method: Method = Method()
+    uniform_N2: jax.Array, logits_NV: jax.Array, temperature: jax.Array, method: Method = Method()
 ) -> tuple[jax.Array, jax.Array]:
     """Draw a token a row from unscaled logits: temperature, filters, `draw`. At temperature 0 no filter is computed,
     since none can take away the largest logit.
@@ -51,7 +51,7 @@ def sample(
     if method != Method():
         found = jax.lax.cond(temperature > 0, functools.partial(kept, method), _all, logits_NV)
         logits_NV = jnp.where(_stays(found, logits_NV), logits_NV, -jnp.inf)
-    return draw(key, logits_NV, temperature)
+    return draw(uniform_N2, logits_NV, temperature)
 
 
 def filter_logits(method: Method, logits_NV: jax.Array, kept_N: jax.Array | None = None) -> jax.Array:
@@ -148,14 +148,20 @@ def _stays(found: Kept, logits_NV: jax.Array) -> jax.Array:
     return (logits_NV > found.border_N1) | ((logits_NV == found.border_N1) & first_NV)
 
 
-def draw(key: jax.Array, logits_NA: jax.Array, temperature: jax.Array) -> tuple[jax.Array, jax.Array]:
+def uniforms(key: jax.Array) -> jax.Array:
+    """The random numbers in [0, 1) that one draw takes, float32 [2]."""
+    return jax.random.uniform(key, (2,))
+
+
+def draw(uniform_N2: jax.Array, logits_NA: jax.Array, temperature: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Draw one index a row and its log-probability: first a block of BLOCK columns, then a column of it.
 
     Two random numbers a row where Gumbel noise takes one a column, and running sums short enough to stay exact. At
-    temperature 0 the largest logit is taken (the first of equals), the key is ignored, and the log-probability is that
-    of the unscaled distribution.
+    temperature 0 the largest logit is taken (the first of equals), whatever the random numbers, and the log-probability
+    is that of the unscaled distribution.
 
     Args:
+      uniform_N2: of `uniforms`, a key for each row.
       logits_NA: at least one above -inf in each row; one of -inf is never drawn.
 
     Returns:
@@ -166,15 +172,15 @@ def draw(key: jax.Array, logits_NA: jax.Array, temperature: jax.Array) -> tuple[
     top_N11 = logits_NA.max(1)[:, None, None]
     greedy = temperature <= 0
     # Among the largest logits alone, a number of 0 takes the first: the greedy choice is a draw too.
-    uniform_2N = jnp.where(greedy, 0.0, jax.random.uniform(key, (2, N)))
+    uniform_N2 = jnp.where(greedy, 0.0, uniform_N2)
     logits_NKB = jnp.pad(logits_NA, ((0, 0), (0, -A % size)), constant_values=-jnp.inf).reshape(N, -1, size)
     weight_NK = jnp.exp(logits_NKB - top_N11).sum(2)
     top_NK = (logits_NKB.max(2) == top_N11[:, 0]).astype(jnp.float32)
-    block_N = _first_past(uniform_2N[0], jnp.where(greedy, top_NK, weight_NK))
+    block_N = _first_past(uniform_N2[:, 0], jnp.where(greedy, top_NK, weight_NK))
     logits_NB = jnp.take_along_axis(logits_NKB, block_N[:, None, None], axis=1)[:, 0]
     weight_NB = jnp.exp(logits_NB - top_N11[:, 0])
     column_N = _first_past(
-        uniform_2N[1], jnp.where(greedy, (logits_NB == top_N11[:, 0]).astype(jnp.float32), weight_NB)
+        uniform_N2[:, 1], jnp.where(greedy, (logits_NB == top_N11[:, 0]).astype(jnp.float32), weight_NB)
     )
     logit_N1 = jnp.take_along_axis(logits_NB, column_N[:, None], axis=1) - top_N11[:, 0]
     return block_N * size + column_N, logit_N1[:, 0] - jnp.log(weight_NK.sum(1))

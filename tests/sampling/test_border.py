@@ -135,7 +135,7 @@ def test_greedy_looks_at_no_filter():
     """The logits are such that a filter would change the log-probability. Catches a search that greedy decoding pays
     for, seen in what it would do."""
     logits = jnp.asarray(np.random.default_rng(2).standard_normal((4, 60)).astype(np.float32))
-    token, logp = methods.sample(jax.random.key(0), logits, jnp.float32(0.0), Method(top_p=0.3, top_k=2))
+    token, logp = methods.sample(jnp.full((4, 2), 0.9), logits, jnp.float32(0.0), Method(top_p=0.3, top_k=2))
     np.testing.assert_array_equal(token, logits.argmax(1))
     np.testing.assert_allclose(logp, jax.nn.log_softmax(logits).max(1), rtol=1e-6)
 
@@ -144,7 +144,9 @@ def test_sampled_tokens_and_their_log_probabilities_are_of_the_kept_set():
     """Catches a draw from unscaled or unfiltered logits."""
     logits = jnp.asarray(np.random.default_rng(3).standard_normal((300, 40)).astype(np.float32))
     method, temperature = Method(top_p=0.7, top_k=9), 0.5
-    token, logp = methods.sample(jax.random.key(1), logits, jnp.float32(temperature), method)
+    token, logp = methods.sample(
+        jax.random.uniform(jax.random.key(1), (300, 2)), logits, jnp.float32(temperature), method
+    )
     want = jax.nn.log_softmax(methods.filter_logits(method, logits / temperature))
     np.testing.assert_allclose(logp, want[jnp.arange(300), token], atol=1e-5)
 
@@ -156,10 +158,9 @@ def test_the_program_for_a_tpu_sorts_nothing():
     with tpu_mesh("v5e:2x2", (1, 1, 1)) as mesh:
         place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
         logits = jax.ShapeDtypeStruct((8, 16_384), jnp.float32, sharding=place)
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=place)
+        uniform = jax.ShapeDtypeStruct((8, 2), jnp.float32, sharding=place)
         one = jax.ShapeDtypeStruct((), jnp.float32, sharding=place)
-        text = jax.jit(methods.sample, static_argnums=3).lower(key, logits, one, method).compile().as_text()
+        text = jax.jit(methods.sample, static_argnums=3).lower(uniform, logits, one, method).compile().as_text()
     assert text is not None
     assert " conditional(" in text
     for operation in (" sort(", "TopK", "ApproxTopK", "PartialReduce"):
