@@ -29,10 +29,12 @@ PLACEHOLDERS: dict[str, tuple[str, ...]] = {
         "range",
     ),
     "k": ("1", "2", "4", "...", "num_samples"),
+    "function": ("your function's name",),
+    "logged": ("what a function passes to log_metric",),
 }
 """What a placeholder of a name stands for."""
 
-_PATTERNS = {"k": r"\d+"}
+_PATTERNS = {"k": r"\d+", "function": r"[\w.]+", "logged": r"[^/]+"}
 """Placeholders that stand for more than their list."""
 
 
@@ -83,6 +85,7 @@ ABOUT_ALARMS = (
 
 _NO_HELPERS = "no helpers are sampled"
 _NOT_UPDATED = "the role is not updated, or no token of it had an advantage"
+_NO_FUNCTIONS = "`reward.reward_funcs` is empty"
 _TASK = "problems are not the built-in task's"
 
 GROUPS: tuple[Group, ...] = (
@@ -233,6 +236,37 @@ GROUPS: tuple[Group, ...] = (
                 "reward",
                 "The same gap to what the chunks measurably contribute.",
                 "the method is not `contribution`",
+            ),
+            Row(
+                "reason/rewards/functions/mean",
+                "reward",
+                "Weighted sum of the reward functions that apply, 0 where none does.",
+                _NO_FUNCTIONS,
+            ),
+        ),
+    ),
+    Group(
+        "Your reward functions",
+        "Of `reward.reward_funcs`, before their weights, under TRL's names. A function is named by its own name; two of"
+        " one name have that of their file in front.",
+        (
+            Row(
+                "rewards/{function}/mean",
+                "reward",
+                "Mean over the completions that it applies to.",
+                f"{_NO_FUNCTIONS}, or it applies to none",
+            ),
+            Row(
+                "rewards/{function}/std",
+                "reward",
+                "Standard deviation over the same (n - 1).",
+                f"{_NO_FUNCTIONS}, or it applies to fewer than two",
+            ),
+            Row(
+                "rewards/{logged}",
+                "your own",
+                "Mean of what the functions passed to `log_metric` under this name in the step.",
+                "none logs it",
             ),
         ),
     ),
@@ -433,6 +467,7 @@ GROUPS: tuple[Group, ...] = (
             Row("time/annotate", "s", "Sampling the single helper.", "`agents.helpers` is `two`"),
             Row("time/parse", "s", "Reading the helpers' answers onto the reasoner's tokens.", _NO_HELPERS),
             Row("time/frozen_scorer", "s", "The frozen scorer on the same chunks."),
+            Row("time/reward_functions", "s", "Your reward functions.", _NO_FUNCTIONS),
             Row("time/contribution", "s", "Measuring contributions.", "the method is not `contribution`"),
             Row("time/reward", "s", "Rewards, advantages, packing, reference log-probabilities."),
             Row("time/update", "s", "The update."),
