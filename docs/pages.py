@@ -1,16 +1,20 @@
 """MkDocs hook: the pages that are made from something else, so that they cannot disagree with it.
 
 `configuration.md` comes from the dataclasses, `metrics.md` from the table of metrics, the table in `methods.md` from
-the methods, `tpu/` from the guides beside the scripts. A folder in `nav` stands for its pages, `index.md` first and the others by name.
+the methods, `tpu/` from the guides beside the scripts. A folder in `nav` stands for its pages, `index.md` first and the
+others by name; a page that `nav` does not name comes last in the guide.
 """
 
 import html
+import re
 import sys
 from pathlib import Path
 
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
+LONGEST_FIGURE = 32
+"""Characters of a cell in a table of figures."""
 sys.path.insert(0, str(ROOT))  # this checkout's, whatever is installed
 
 from jaxreason.config import describe  # noqa: E402
@@ -19,8 +23,12 @@ from jaxreason.run import metric_table  # noqa: E402
 
 
 def on_config(config):
-    """Folders of `nav` become lists of their pages."""
+    """Folders of `nav` become lists of their pages, and pages that it does not name join the guide."""
     config.nav = [_expand(entry) for entry in config.nav]
+    named = set(_named(config.nav))
+    (guide,) = [entry["Guide"] for entry in config.nav if "Guide" in entry]
+    pages = sorted(str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md"))
+    guide += [page for page in pages if page not in named]
     return config
 
 
@@ -31,6 +39,17 @@ def on_files(files, config):
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))
     return files
+
+
+def on_page_content(content, **_):
+    """Tables of figures, whose cells are all short, break no line in a cell; those of words are wider on a phone."""
+    return re.sub(r"<table>.*?</table>", _kind, content, flags=re.DOTALL)
+
+
+def _kind(table: re.Match[str]) -> str:
+    cells = [re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<t[dh]\b.*?</t[dh]>", table[0], re.DOTALL)]
+    kind = "figures" if max(map(len, cells)) <= LONGEST_FIGURE else "words"
+    return f'<div class="{kind}">{table[0]}</div>'
 
 
 def on_page_markdown(markdown, page, **_):
@@ -44,7 +63,8 @@ def methods() -> str:
     rows = ["| `reward.preset` | what it is | price | helpers | source |", "|---|---|---|---|---|"]
     for name, method in METHODS.items():
         price = "alpha" if method.priced else "–"
-        rows.append(f"| `{name}` | {method.summary} | {price} | {helpers[method.helpers]} | {method.source} |")
+        source = "this project" if method.source == "ours" else method.source
+        rows.append(f"| `{name}` | {method.summary} | {price} | {helpers[method.helpers]} | {source} |")
     return "\n".join(rows)
 
 
@@ -75,7 +95,7 @@ def configuration() -> str:
             choices = "" if not field.choices else " One of " + ", ".join(f"`{c}`" for c in field.choices) + "."
             page += [
                 f'<span id="{field.name}"></span>`{field.name}` <span class="default">default {default}</span>',
-                f":   {_prose(field.meaning)}.{choices}",
+                f":   {_prose(field.meaning[:1].upper() + field.meaning[1:])}.{choices}",
                 "",
             ]
     return "\n".join(page)
@@ -94,7 +114,8 @@ def metrics() -> str:
         for row in group.rows:
             whose = "The reasoner's is read" if "{role}" in row.name else "Read"
             alarm = f" **{whose} by alarm {row.alarm}.**" if row.alarm else ""
-            name = f'<code id="{html.escape(row.name)}">{html.escape(row.name)}</code>'
+            shown = html.escape(row.name).replace("/", "/<wbr>")
+            name = f'<code id="{html.escape(row.name)}">{shown}</code>'
             page.append(f"| {name} | {row.unit} | {_cell(row.meaning)}{alarm} | {_cell(row.absent)} |")
         page.append("")
     page += ["## Alarms", "", metric_table.ABOUT_ALARMS, "", "| alarm | sign | what to do |", "|---|---|---|"]
@@ -123,3 +144,9 @@ def _expand(entry):
         names = sorted((ROOT / "docs" / value).glob("*.md"), key=lambda page: (page.name != "index.md", page.name))
         return {title: [f"{value}{page.name}" for page in names]}
     return entry
+
+
+def _named(entry) -> list[str]:
+    if isinstance(entry, str):
+        return [entry]
+    return [page for part in (entry.values() if isinstance(entry, dict) else entry) for page in _named(part)]

@@ -124,15 +124,11 @@ def step(
     row = step_metrics.step_row(played, rewards, advantages, seen, config.reward) | step_metrics.divide(total)
     row |= step_metrics.label_row(played, exp.task) | step_metrics.time_row(played, clock.seconds)
     after = run_state.after_step(state, train, helper, ratio, row, number, config)
-    row |= (
-        given.metrics
-        | {"alpha": alpha, "learning_rate": learning_rate}
-        | budget.metrics(after.budget, alpha, config, number)
-    )
+    row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
     samples = step_metrics.samples(
         played, rewards, exp.tokenizer, config.run.log_completions, require_eos=config.reward.require_eos
     )
-    return after, row, given.noted(samples), [packed for some in batches for packed in some]
+    return after, row | given.metrics, given.noted(samples), [packed for some in batches for packed in some]
 
 
 def train(config: Config, *, display: Display | None = None) -> dict:

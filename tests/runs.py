@@ -58,13 +58,13 @@ def train(folder: Path, *arguments: str) -> int:
 
 
 def process(
-    folder: Path, *arguments: str, module: Sequence[str] = ("jaxreason",), devices: int | None = None
+    folder: Path, *arguments: str, module: Sequence[str] = ("jaxreason",), **environment: str
 ) -> subprocess.Popen:
     """The same as a process and process group of its own.
 
     Args:
       module: what is run, with words before `train`.
-      devices: of the process; None for the tests' own number.
+      environment: variables of the process beside the tests' own.
     """
     return subprocess.Popen(
         [
@@ -83,7 +83,7 @@ def process(
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=os.environ if devices is None else {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)},
+        env={**os.environ, **environment},
         start_new_session=True,
     )
 

@@ -162,7 +162,7 @@ def test_one_helper_trains_under_every_preset(single, tmp_path, preset, decoding
             assert row["segment/not_lossless"] == row["score/range"] == row["score/count"] == 0
         assert ("score/worth_mean" in row) == (preset == "contribution")
         if preset == "guarded":
-            assert {"score/frozen_mean", "annotate/kl" if "kl" in row else "annotate/entropy"} <= set(row)
+            assert {"score/frozen_mean", "annotate/entropy"} <= set(row)
     samples = [json.loads(line) for line in (folder / "samples" / "step_000002.jsonl").read_text().splitlines()]
     assert len(_shown(folder, 2)) == 32, "both modes of 16 answers"
     assert all("annotate" in row and "segment" not in row and "scores" in row for row in samples)

@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 
     sections = [section.name for section in dataclasses.fields(Config)]
     train = add(commands, "train", runs.train, "run an experiment, evaluated before and after", sections)
-    train.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
+    train.add_argument("config", metavar="CONFIG", help="YAML file, or the name of one that ships, such as quickstart")
     train.add_argument("--resume", action="store_true", help="go on where the run stopped; without it too")
 
     evaluate = add(
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--explain", action="store_true", help="then show its chunks and how important it finds each")
 
     compare = add(commands, "compare", runs.compare, "run methods, alphas and seeds side by side", sections)
-    compare.add_argument("grid", metavar="GRID", help="YAML file, such as configs/compare_arithmetic.yaml")
+    compare.add_argument("grid", metavar="GRID", help="YAML file, or the name of one that ships: compare_long")
     compare.add_argument(
         "--only", metavar="CELLS", action="append", default=[], help="run a part, such as method=lp,alpha=2"
     )
@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     plan = add(
         commands, "plan", runs.plan, "compile a step for TPUs that are not here: memory, FLOPs, bounds", sections
     )
-    plan.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
+    plan.add_argument("config", metavar="CONFIG", help="YAML file, or the name of one that ships, such as quickstart")
     plan.add_argument("--topology", metavar="NAME", required=True, help="v5p:2x2x4, or a product such as v5litepod-16")
     plan.add_argument("--slices", type=int, default=1, help="slices of this topology; default: 1")
     plan.add_argument("--search", action="store_true", help="try mesh.tensor, micro-batches and remat until one fits")

@@ -167,7 +167,7 @@ def _load_file(file: Path, name: str, field: str) -> _Source:
     sys.modules[unique] = module  # dataclasses and pickle look classes up here
     _search_last(file.parent)
     try:
-        spec.loader.exec_module(module)
+        exec(compile(content, file, "exec"), vars(module))  # what was read: bytecode kept on disk could be another's
     except Exception as error:
         del sys.modules[unique]
         raise _import_raised(error, file, name, field) from None

@@ -160,6 +160,12 @@ def _blocks(config: ModelConfig) -> list[Any]:
     return [Block(config, run.sparse, run.window) for run in config.layer_runs for _ in range(run.count)]
 
 
+def _angles(config: ModelConfig, positions_BS: jax.Array, limit: int) -> list[tuple[jax.Array, jax.Array] | None]:
+    """The rotary embedding's angles for each layer; None for one without."""
+    angles = rotation(positions_BS, limit, config)
+    return [None if y in config.no_rope_layers else angles for y in range(config.num_hidden_layers)]
+
+
 def _final_norm(params, x, config) -> Any:
     norm = RMSNorm(config.rms_norm_eps, config.dtype, config.param_dtype)
     return norm.apply({"params": params["norm"]}, x)
@@ -185,10 +191,10 @@ def prefill(
     offset_PL = jnp.arange(L)[None] - (L - length_P)[:, None]
     positions_PL, segments_PL = jnp.maximum(offset_PL, 0), (offset_PL >= 0).astype(jnp.int32)
     x_PLD = shard(params["embed_tokens"].astype(config.dtype)[tokens_PL], "batch", None, None)
-    angles = rotation(positions_PL, L, config)
     layers = []
-    for block, p in zip(_blocks(config), params["layers"], strict=True):
-        q, k, v = block.apply({"params": p}, x_PLD, angles, method=Block.qkv)
+    angles = _angles(config, positions_PL, L)
+    for block, p, angle in zip(_blocks(config), params["layers"], angles, strict=True):
+        q, k, v = block.apply({"params": p}, x_PLD, angle, method=Block.qkv)
         layers.append(after_prompt(k, v, G, T))
         attended = attention.causal(
             q, k, v, segments_PL, window=block.window, implementation=config.attention_implementation
@@ -213,11 +219,11 @@ def decode(
     """
     P, G = token_PG.shape
     positions_PG = jnp.broadcast_to((cache.prefix_length + step)[:, None], (P, G))
-    angles = rotation(positions_PG, cache.num_places, config)
+    angles = _angles(config, positions_PG, cache.num_places)
     x_PGD = shard(params["embed_tokens"].astype(config.dtype)[token_PG], "batch", None, None)
     layers = []
-    for block, p, layer in zip(_blocks(config), params["layers"], cache.layers, strict=True):
-        q, k, v = block.apply({"params": p}, x_PGD, angles, method=Block.qkv)
+    for block, p, angle, layer in zip(_blocks(config), params["layers"], angles, cache.layers, strict=True):
+        q, k, v = block.apply({"params": p}, x_PGD, angle, method=Block.qkv)
         layer = write(layer, k, v, step)
         layers.append(layer)
         attended = attention.with_prefix(

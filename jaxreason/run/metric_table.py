@@ -29,10 +29,12 @@ PLACEHOLDERS: dict[str, tuple[str, ...]] = {
         "range",
     ),
     "k": ("1", "2", "4", "...", "num_samples"),
+    "function": ("your function's name",),
+    "logged": ("what a function passes to log_metric",),
 }
 """What a placeholder of a name stands for."""
 
-_PATTERNS = {"k": r"\d+"}
+_PATTERNS = {"k": r"\d+", "function": r"[\w.]+", "logged": r"[^/]+"}
 """Placeholders that stand for more than their list."""
 
 
@@ -83,6 +85,7 @@ ABOUT_ALARMS = (
 
 _NO_HELPERS = "no helpers are sampled"
 _NOT_UPDATED = "the role is not updated, or no token of it had an advantage"
+_NO_FUNCTIONS = "`reward.reward_funcs` is empty"
 _TASK = "problems are not the built-in task's"
 
 GROUPS: tuple[Group, ...] = (
@@ -96,22 +99,22 @@ GROUPS: tuple[Group, ...] = (
             Row("num_tokens", "tokens", "Tokens sampled in this step by all roles."),
             Row("tokens_per_second", "tokens / s", "`num_tokens` / `step_time`."),
             Row("step_time", "s", "Sum of the phases below `time/`."),
-            Row("warnings", "text", "What the alarms said in this step; a list, empty when nothing was wrong."),
+            Row("warnings", "text", "The lines of the alarms in this step; a list, empty when nothing was wrong."),
         ),
     ),
     Group(
         "Completions",
-        "Over the completions of a role that was asked; a helper is not asked about a chain that was cut at the limit,"
+        "Over the role's completions. A helper is not sampled for a chain that was cut at the limit,"
         " could not be graded, or is empty.",
         (
-            Row("{role}/completions/mean_length", "tokens", "Mean length.", "nobody was asked", "merging"),
-            Row("{role}/completions/min_length", "tokens", "Shortest.", "nobody was asked"),
-            Row("{role}/completions/max_length", "tokens", "Longest.", "nobody was asked"),
+            Row("{role}/completions/mean_length", "tokens", "Mean length.", "the role was not sampled", "merging"),
+            Row("{role}/completions/min_length", "tokens", "Shortest.", "the role was not sampled"),
+            Row("{role}/completions/max_length", "tokens", "Longest.", "the role was not sampled"),
             Row(
                 "{role}/completions/clipped_ratio",
                 "share",
                 "Completions cut at the role's token limit.",
-                "nobody was asked",
+                "the role was not sampled",
             ),
             Row(
                 "{role}/completions/mean_terminated_length",
@@ -135,8 +138,8 @@ GROUPS: tuple[Group, ...] = (
             Row(
                 "reason/reward/positive_share",
                 "share",
-                "Completions whose outcome earns something: right ones, under `truncation` right and within the target."
-                " Over the rows that the advantage counts.",
+                "Completions that earn something before the price of length, such as right ones; under `truncation`"
+                " right ones within the target. Over the rows that the advantage counts.",
                 "no row counts",
                 "A, B",
             ),
@@ -204,10 +207,10 @@ GROUPS: tuple[Group, ...] = (
                 "the method charges nothing for length",
             ),
             Row(
-                "reason/rewards/within_target/mean",
-                "share",
-                "Right and at most `reward.target_length` tokens.",
-                "the method is not `truncation`",
+                "reason/rewards/outcome/mean",
+                "reward",
+                "What the length method rewards before any price: right answers for most; right within the target for"
+                " `truncation`; with their bonus for `kimi`, `laser`, `laser_d` and `dapo_overlong`.",
             ),
             Row(
                 "reason/rewards/format_segment/mean",
@@ -234,11 +237,42 @@ GROUPS: tuple[Group, ...] = (
                 "The same gap to what the chunks measurably contribute.",
                 "the method is not `contribution`",
             ),
+            Row(
+                "reason/rewards/functions/mean",
+                "reward",
+                "Weighted sum of the reward functions that apply, 0 where none does.",
+                _NO_FUNCTIONS,
+            ),
+        ),
+    ),
+    Group(
+        "Your reward functions",
+        "Of `reward.reward_funcs`, before their weights, under TRL's names. A function is named by its own name; two of"
+        " one name have that of their file in front.",
+        (
+            Row(
+                "rewards/{function}/mean",
+                "reward",
+                "Mean over the completions that it applies to.",
+                f"{_NO_FUNCTIONS}, or it applies to none",
+            ),
+            Row(
+                "rewards/{function}/std",
+                "reward",
+                "Standard deviation over the same (n - 1).",
+                f"{_NO_FUNCTIONS}, or it applies to fewer than two",
+            ),
+            Row(
+                "rewards/{logged}",
+                "your own",
+                "Mean of what the functions passed to `log_metric` under this name in the step.",
+                "none logs it",
+            ),
         ),
     ),
     Group(
         "The segmenter",
-        "Shares are of the answers to segmenters that were asked. Under `agents.helpers=one` they are about the split"
+        "Shares are of the segmenter's answers. Under `agents.helpers=one` they are about the split"
         " in the single helper's answer.",
         (
             Row("segment/valid", "share", "Splits that can be read and are lossless.", _NO_HELPERS, "valid"),
@@ -433,6 +467,7 @@ GROUPS: tuple[Group, ...] = (
             Row("time/annotate", "s", "Sampling the single helper.", "`agents.helpers` is `two`"),
             Row("time/parse", "s", "Reading the helpers' answers onto the reasoner's tokens.", _NO_HELPERS),
             Row("time/frozen_scorer", "s", "The frozen scorer on the same chunks."),
+            Row("time/reward_functions", "s", "Your reward functions.", _NO_FUNCTIONS),
             Row("time/contribution", "s", "Measuring contributions.", "the method is not `contribution`"),
             Row("time/reward", "s", "Rewards, advantages, packing, reference log-probabilities."),
             Row("time/update", "s", "The update."),
@@ -447,7 +482,7 @@ EVALUATION = Group(
     " answers, and the same of the greedy ones below `greedy`. `by_source` holds them for each source (a level, a data"
     " set). The problem is the unit of chance: errors are clustered by problem.",
     (
-        Row("problems", "problems", "Held-out problems that were asked."),
+        Row("problems", "problems", "Held-out problems."),
         Row("samples", "samples", "Answers a problem."),
         Row("accuracy", "share", "Mean@k: mean over problems of the share of right answers."),
         Row("accuracy_stderr", "share", "Its standard error.", "one problem"),
@@ -473,21 +508,37 @@ EVALUATION = Group(
 """What an evaluation's table holds."""
 
 ALARMS: tuple[Alarm, ...] = (
-    Alarm("A", "The share of rewarded completions fell 0.08 below its best.", "Go back to an earlier checkpoint."),
+    Alarm(
+        "A",
+        "The share of rewarded completions fell 0.08 below its best: the policy is getting worse.",
+        "Stop; go on from an earlier checkpoint with a lower `reward.alpha` or `optimizer.learning_rate`.",
+    ),
     Alarm(
         "B",
-        "Fewer than 0.3 of the first completions were rewarded.",
+        "Fewer than 0.3 of the first completions were rewarded: too few to learn from safely.",
         "Take easier problems, more generations or a longer limit.",
     ),
     Alarm(
         "C",
-        "Entropy fell below 0.65 of its start.",
-        "Look at the accuracy: where it rises, the policy is becoming sure; where it falls, raise `grpo.beta` or lower"
-        " the learning rate.",
+        "Entropy fell below 0.65 of its start and rewards no longer rise: the policy may be learning to be short rather"
+        " than right.",
+        "Look at held-out accuracy; lower `reward.alpha` if it falls.",
     ),
-    Alarm("D", "Entropy rose above 1.5 times its start.", "Read the samples; fewer updates a batch, or stop."),
-    Alarm("E", "Right answers grew 15 % above their shortest.", "Raise alpha, or stop here."),
-    Alarm("F", "Wrong answers grew to the token limit.", "Read the samples; loosen the target."),
+    Alarm(
+        "D",
+        "Entropy rose above 1.5 times its start (again at 2): answers are becoming random.",
+        "Read some in `samples/`; lower `optimizer.learning_rate`, or take fewer updates a batch.",
+    ),
+    Alarm(
+        "E",
+        "Right answers grew 15 % above their shortest: what was saved is being lost.",
+        "Take the policy of an earlier checkpoint.",
+    ),
+    Alarm(
+        "F",
+        "Wrong answers grew to the token limit: they are not held against the policy.",
+        "Let them count (`reward.masking`, `grpo.mask_truncated_completions`).",
+    ),
     Alarm(
         "inflation",
         "The scorer gives more than `monitor.inflation_gap` points more than at the start, for the same text.",
@@ -495,11 +546,15 @@ ALARMS: tuple[Alarm, ...] = (
     ),
     Alarm(
         "needless",
-        "The share of needless chunks scored 4 or 5 rose by 0.15 (built-in task).",
-        "As for inflation.",
+        "The share of needless chunks scored 4 or 5 rose by 0.15, so they are no longer paid for (built-in task).",
+        "Set `reward.preset` to guarded.",
     ),
     Alarm("merging", "Chunks merge until a score means little.", "Raise `agents.min_chunks`."),
-    Alarm("valid", "A helper's readable answers fell 0.10 below their best.", "Use constrained decoding."),
+    Alarm(
+        "valid",
+        "A helper's readable answers fell 0.10 below their best: its chunks or scores count for less.",
+        "Raise `reward.format_penalty`, or decode it under the constraint (`agents.decoding`).",
+    ),
     Alarm(
         "cancels",
         "Most groups are all right under `grpo.scale_rewards=group`, where alpha cancels.",

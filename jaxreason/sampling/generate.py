@@ -148,15 +148,16 @@ def advance(
     def emit(state: State) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
         """Draw the next token of every row: (token, logp, next machine state, what it was drawn among), [P G ...]."""
         step_key = jax.random.fold_in(key, state.step)
+        uniform_N2 = jax.random.uniform(step_key, (P * G, 2))
         h_ND = state.hidden.reshape(P * G, -1)
         if constraint is None:
-            logits_NV = methods.scale(logprob.head_logits(h_ND, head_VD), temperature)
-            token_N, logp_N = methods.draw(step_key, methods.filter_logits(method, logits_NV), temperature)
+            logits_NV = logprob.head_logits(h_ND, head_VD)
+            token_N, logp_N = methods.sample(uniform_N2, logits_NV, temperature, method)
             return token_N.reshape(P, G), logp_N.reshape(P, G), state.machine, None
         row_N, at_N = jnp.arange(P * G), state.machine.reshape(-1)
         few_NA = constraint.token[row_N, at_N]
         logits_NA = methods.scale(logprob.candidate_logits(h_ND, head_VD, few_NA), temperature)
-        choice_N, logp_N = methods.draw(step_key, logits_NA, temperature)
+        choice_N, logp_N = methods.draw(uniform_N2, logits_NA, temperature)
         token_N = few_NA[row_N, choice_N]
         next_N = constraint.next[row_N, at_N, choice_N]
         return token_N.reshape(P, G), logp_N.reshape(P, G), next_N.reshape(P, G), few_NA.reshape(P, G, -1)

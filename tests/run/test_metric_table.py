@@ -42,9 +42,16 @@ FROM_ITS_OWN = [
 def folders(tmp_path_factory):
     """Finished runs of two steps, which together take every way through a step."""
     found, place = {}, tmp_path_factory.mktemp("metrics")
+    own = place / "own_reward.py"
+    own.write_text(
+        "def brief(completion_ids, log_metric, **columns):\n"
+        "    log_metric('share', 0.5)\n"
+        "    return [-len(ids) / 48 for ids in completion_ids]\n"
+    )
+    functions = {"truncation": [f"--reward.reward_funcs={own}:brief"]}
     for number, (name, settings) in enumerate(FROM_THE_WARM_START.items()):
         folder = runs.begin(runs.warm(tmp_path_factory), place / str(number))
-        assert runs.train(folder, "--run.max_steps=2", *settings) == 0
+        assert runs.train(folder, "--run.max_steps=2", *settings, *functions.get(name, [])) == 0
         found[name] = folder
     assert runs.train(place / "own", "--run.max_steps=2", *FROM_ITS_OWN) == 0
     return found | {"helpers and experts": place / "own"}
@@ -61,10 +68,12 @@ def names(folders):
     }
 
 
+@pytest.mark.slow
 def test_every_name_that_a_run_writes_is_described(names):
     assert not sorted(name for name in names if metric_table.find(name) is None)
 
 
+@pytest.mark.slow
 def test_no_described_name_is_dead(names):
     dead = [
         row.name
@@ -75,6 +84,7 @@ def test_no_described_name_is_dead(names):
     assert not dead
 
 
+@pytest.mark.slow
 def test_a_name_that_is_never_absent_is_in_every_row(folders):
     """`absent` is a promise to whoever reads metrics.jsonl."""
     for folder in folders.values():
@@ -89,6 +99,7 @@ def test_a_name_that_is_never_absent_is_in_every_row(folders):
             assert not missing, folder
 
 
+@pytest.mark.slow
 def test_every_figure_of_an_evaluation_is_described(folders):
     groups = (metric_table.EVALUATION,)
     for folder in folders.values():
