@@ -61,7 +61,7 @@ def show(place: stored.Place, question: str, *, seed: int, step: int | None, exp
       Stopped: interrupted; what was written stands.
     """
     config, tok, console = place.config, place.tokenizer, display.console
-    if explained and config.agents.helper_policy == "separate":
+    if explained and config.agents.separate:
         raise ValueError(
             "--explain: expected a policy that plays its own helpers, got one trained beside helpers of their own "
             "(agents.helper_policy=separate); leave it out"

@@ -95,6 +95,11 @@ class AgentsConfig:
         require(self.min_chunks_above >= 0, "agents.min_chunks_above", "at least 0", self.min_chunks_above)
 
     @property
+    def separate(self) -> bool:
+        """Whether the helpers are a policy of their own."""
+        return self.helper_policy == "separate"
+
+    @property
     def helper_roles(self) -> tuple[str, ...]:
         """The roles beside the reasoner's."""
         return ("segment", "score") if self.helpers == "two" else ("annotate",)

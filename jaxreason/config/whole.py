@@ -75,6 +75,6 @@ class Config:
     @property
     def for_helpers(self) -> "Config":
         """The same experiment with the model that plays the helpers as its model; itself where that is the policy."""
-        if self.agents.helper_policy == "shared":
+        if not self.agents.separate:
             return self
         return dataclasses.replace(self, model=self.helper_model)

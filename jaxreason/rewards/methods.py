@@ -210,7 +210,7 @@ def _check(method: Method, config: Config) -> None:
             "reward.preset: expected one that penalises length by alpha, since a target is set, got "
             f"{reward.preset!r}; leave out the target, or take lp"
         )
-    if config.agents.helper_policy == "separate" and method.helpers == "none":
+    if config.agents.separate and method.helpers == "none":
         raise ValueError(
             f"agents.helper_policy: expected shared with reward.preset={reward.preset}, which asks no helper, "
             "got separate; change either"

@@ -86,7 +86,7 @@ ABOUT_ALARMS = (
 _NO_HELPERS = "no helpers are sampled"
 _NOT_UPDATED = "the role is not updated, or no token of it had an advantage"
 _NO_FUNCTIONS = "`reward.reward_funcs` is empty"
-_TASK = "problems are not the built-in task's"
+_TASK = "the task has no labels, or the problems are not its own (the calculator has labels)"
 
 GROUPS: tuple[Group, ...] = (
     Group(

@@ -44,7 +44,7 @@ class Experiment:
     @property
     def for_helpers(self) -> "Experiment":
         """The experiment with the policy that plays the helpers as its policy; see `Config.for_helpers`."""
-        if self.config.agents.helper_policy == "shared":
+        if not self.config.agents.separate:
             return self
         return dataclasses.replace(self, config=self.config.for_helpers, base=self.helper_base)
 
@@ -217,19 +217,19 @@ def asked_helpers(config: Config) -> tuple[str, ...]:
 
 def played_by_policy(config: Config) -> tuple[str, ...]:
     """The roles that the policy itself plays."""
-    return ROLES[:1] if config.agents.helper_policy == "separate" else (ROLES[0], *asked_helpers(config))
+    return ROLES[:1] if config.agents.separate else (ROLES[0], *asked_helpers(config))
 
 
 def demonstrated(config: Config) -> tuple[str, ...]:
     """The roles that the policy is shown in its supervised start, whatever the preset asks for."""
-    return ROLES[:1] if config.agents.helper_policy == "separate" else (ROLES[0], *config.agents.helper_roles)
+    return ROLES[:1] if config.agents.separate else (ROLES[0], *config.agents.helper_roles)
 
 
 def with_vocabulary(config: Config, tok: Tokenizer) -> Config:
     """Fill in model.vocab_size, and that of the helpers' own model, or check it: an id outside the embedding would
     silently be another token."""
     config = dataclasses.replace(config, model=_with_vocabulary(config.model, tok, "model"))
-    if config.agents.helper_policy == "shared":
+    if not config.agents.separate:
         return config
     return dataclasses.replace(config, helper_model=_with_vocabulary(config.helper_model, tok, "helper_model"))
 
