@@ -60,6 +60,7 @@ from jaxreason.run.interrupt import Abandoned, Interrupt
 from jaxreason.run.programs import Programs, make_programs
 from jaxreason.run.progress import Display
 from jaxreason.run.state import EVALUATION, STEP, RunState
+from jaxreason.tasks.grading import try_grading
 from jaxreason.types import Params
 
 
@@ -121,7 +122,7 @@ def step(
     clock.lap("update")
 
     row = step_metrics.step_row(played, rewards, advantages, seen, config.reward) | step_metrics.divide(total)
-    row |= step_metrics.label_row(played, exp) | step_metrics.time_row(played, clock.seconds)
+    row |= step_metrics.label_row(played, exp.task) | step_metrics.time_row(played, clock.seconds)
     after = run_state.after_step(state, train, helper, ratio, row, number, config)
     row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
     samples = step_metrics.samples(
@@ -171,6 +172,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         exp = setup.prepare(config, own, display.say, released, helper_released)
         hosts.refuse_difference(run_state.identity(exp))
         refuse_vocabulary(exp.config)
+        hosts.together(lambda: try_grading(exp.task, exp.test, pool))
         programs = make_programs(exp, pool, functions.load(config.reward, exp.columns))
         evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
         run_state.require_space(exp, checkpoints)
@@ -188,7 +190,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         def evaluation(params: Params, number: int) -> dict:
             found = heldout.evaluate_once(
                 params, number, exp.test, evaluation_key, exp.config, exp.tokenizer, pool, folder, display,
-                labelled=config.data.test == setup.BUILTIN, wait=interrupt.wait,
+                wait=interrupt.wait,
                 helpers=(start if helper_start is None else helper_start) if asks else None,
             )  # fmt: skip
             if config.run.keep_best:

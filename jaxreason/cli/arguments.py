@@ -120,10 +120,11 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--to", metavar="PLACE", type=Path, required=True, help="folder to build in, or JSONL to write"
     )
-    prepare.add_argument("--builtin", metavar="N", type=int, help="write N problems of the built-in task instead")
-    prepare.add_argument("--split", choices=("train", "test"), help="built-in task: which questions; default: train")
-    prepare.add_argument("--levels", type=int, nargs="+", help="built-in task: which levels; default: 1 2 3")
-    prepare.add_argument("--seed", type=int, help="built-in task: seed of the generator; default: 0")
+    prepare.add_argument("--builtin", metavar="N", type=int, help="write N of a task's own problems instead")
+    prepare.add_argument("--task", help="with --builtin: which task, as data.task names it; default: calculator")
+    prepare.add_argument("--split", choices=("train", "test"), help="with --builtin: which questions; default: train")
+    prepare.add_argument("--levels", type=int, nargs="+", help="with --builtin: which levels; default: 1 2 3")
+    prepare.add_argument("--seed", type=int, help="with --builtin: seed of the generator; default: 0")
 
     convert = add(data, "convert", problems.convert, "turn a released data set's file into JSONL problems")
     convert.add_argument("file", metavar="FILE", type=Path, help="JSON, JSONL, CSV or Parquet, as released")

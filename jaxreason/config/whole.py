@@ -11,7 +11,7 @@ from jaxreason.config.model import HelperModelConfig, ModelConfig, TokenizerConf
 from jaxreason.config.require import require
 from jaxreason.config.run import MonitorConfig, RunConfig
 
-DOORS = ("reward.reward_funcs", "reward.preset")
+DOORS = ("reward.reward_funcs", "reward.preset", "data.task", "agents.prompts")
 """Fields that name a user's own code, one or several, see `config.doors`; a name without a colon is built in."""
 
 

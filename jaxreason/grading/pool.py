@@ -17,11 +17,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxreason.grading.answers import Verdict, quick
+from jaxreason.grading.worker import JUDGES
 
 MAX_TASKS = 2000
 START_TIMEOUT_S = 60.0
@@ -92,11 +93,12 @@ class Pool:
         self.timeout_s = timeout_s
         self.workers: list[_Worker] = []
 
-    def verify(self, pairs: Sequence[tuple[str, str]], judge: str = "symbolic") -> list[Verdict]:
+    def verify(self, pairs: Sequence[tuple[str | None, Any]], judge: str = "symbolic") -> list[Verdict]:
         """Grade (prediction, gold) pairs by math-verify, in order; every pair gets a verdict in bounded time.
 
         Args:
-          judge: a name of `worker.JUDGES`.
+          pairs: what JSON can hold.
+          judge: a name of `worker.JUDGES`, or another judge as spelled there, whose gold may be anything.
         """
         if pairs and self.num_workers == 0:
             raise ValueError("grading.num_workers: expected at least 1 for answers that need algebra, got 0")
@@ -121,8 +123,8 @@ class Pool:
                 else:
                     failures[task] += 1
                     error = message if isinstance(message, Verdict) else Verdict("error", "math_verify", "crash")
-                    # A gold that cannot be read will not become readable.
-                    if failures[task] == 2 or error.status == "bad_gold":
+                    # A gold that cannot be read will not become readable, nor a task's own code right.
+                    if failures[task] == 2 or error.status == "bad_gold" or error.grader == "none":
                         verdicts[task] = error
                     else:
                         waiting.append(task)
@@ -145,12 +147,15 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _hand_out(self, waiting: collections.deque[int], pairs: Sequence[tuple[str, str]], judge: str) -> None:
+    def _hand_out(self, waiting: collections.deque[int], pairs: Sequence[tuple[str | None, Any]], judge: str) -> None:
         busy = sum(not w.idle for w in self.workers)
         while len(self.workers) < min(self.num_workers, busy + len(waiting)):
             self.workers.append(_Worker())
         for worker in self.workers:
             if waiting and worker.idle:
+                if judge not in worker.judges:
+                    worker.prepare(judge)
+                    continue
                 task = waiting.popleft()
                 worker.judge = judge
                 worker.send(task, *pairs[task], self.timeout_s)
@@ -178,7 +183,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            bufsize=0,  # a line is shorter than what a pipe takes at once; nothing is left to flush into a dead one
+            bufsize=0,  # nothing is left to flush into a dead one
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
@@ -190,19 +195,31 @@ class _Worker:
         self.tasks = 0
         self.task: int | None = None
         self.judge = "symbolic"
+        self.judges = set(JUDGES)  # those it has made
         self.deadline = time.monotonic() + START_TIMEOUT_S
 
     @property
     def idle(self) -> bool:
         return self.ready and self.task is None and not self.done
 
-    def send(self, task: int, prediction: str, gold: str, timeout_s: float) -> None:
+    def send(self, task: int, prediction: str | None, gold: Any, timeout_s: float) -> None:
         self.task = task
         self.tasks += 1
         self.deadline = time.monotonic() + timeout_s
-        line = json.dumps([prediction, gold, timeout_s, self.judge]) + "\n"
+        self._write([prediction, gold, timeout_s, self.judge])
+
+    def prepare(self, judge: str) -> None:
+        """Let it make a judge: what that takes, such as imports, is paid for by no answer."""
+        self.judges.add(judge)
+        self.ready = False
+        self.deadline = time.monotonic() + START_TIMEOUT_S
+        self._write([None, None, START_TIMEOUT_S, judge])
+
+    def _write(self, message: list) -> None:
+        line = memoryview((json.dumps(message) + "\n").encode())
         try:
-            self.input.write(line.encode())
+            while line:
+                line = line[self.input.write(line) or 0 :]
         except BrokenPipeError:
             pass  # it died while idle; its closed output says so in `read`
 

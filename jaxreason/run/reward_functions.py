@@ -11,6 +11,7 @@ import jax
 
 from jaxreason.agents import prompts
 from jaxreason.agents.episode import Clock, Episode
+from jaxreason.agents.families import family
 from jaxreason.agents.roles import REASON
 from jaxreason.config import AgentsConfig
 from jaxreason.config.doors import DoorFailed
@@ -23,6 +24,8 @@ from jaxreason.rewards.functions import Batch, Text, TrainerState, Values
 from jaxreason.rewards.outcome import Outcome
 from jaxreason.run.files import plain
 from jaxreason.run.programs import Programs
+from jaxreason.tasks.asking import turns_of
+from jaxreason.tasks.base import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +83,7 @@ def of_step(
     state = TrainerState(global_step=number, max_steps=config.run.max_steps, epoch=epoch)
     outcome: Any = None
     if hosts.first():
-        batch = batch_of(played, config.agents, exp.tokenizer, exp.columns)
+        batch = batch_of(played, exp.task, config.agents, exp.tokenizer, exp.columns)
         timeout_s = config.reward.reward_timeout_s
         try:
             found = functions.call(loaded, batch, state, timeout_s=timeout_s, wait=lambda: wait(()))
@@ -95,18 +98,19 @@ def of_step(
     return Given(names, config.reward.reward_weights, outcome)
 
 
-def batch_of(played: Episode, config: AgentsConfig, tokenizer: Tokenizer, columns: tuple[str, ...]) -> Batch:
+def batch_of(
+    played: Episode, task: Task, config: AgentsConfig, tokenizer: Tokenizer, columns: tuple[str, ...]
+) -> Batch:
     """What the functions are given of an episode: conversations where the model is asked in one, else plain texts."""
     G = played.shape[1]
-    rollout = jax.device_get(played.rollouts[REASON.name])
+    rollout = played.rollouts[REASON.name]
     T = rollout.tokens.shape[-1]
     ids = [
         row[:length].tolist()
         for row, length in zip(rollout.tokens.reshape(-1, T), rollout.length.reshape(-1), strict=True)
     ]
-    ended = rollout.finished.reshape(-1)
-    texts = tokenizer.decode_batch([row[: len(row) - int(end)] for row, end in zip(ids, ended, strict=True)])
-    asked = prompts_of(played.problems, config, tokenizer)
+    texts = tokenizer.decode_batch(rollout.completion_ids)
+    asked = prompts_of(played.problems, task, config, tokenizer)
     repeated = [(problem, prompt) for problem, prompt in zip(played.problems, asked, strict=True) for _ in range(G)]
     return Batch(
         prompts=[prompt for _, prompt in repeated],
@@ -119,8 +123,8 @@ def batch_of(played: Episode, config: AgentsConfig, tokenizer: Tokenizer, column
     )
 
 
-def prompts_of(problems: list[Problem], config: AgentsConfig, tokenizer: Tokenizer) -> list[Text]:
+def prompts_of(problems: list[Problem], task: Task, config: AgentsConfig, tokenizer: Tokenizer) -> list[Text]:
     """How each problem is asked: as messages for a chat template, else as the model reads it."""
-    if config.prompts == "chat":
-        return [prompts.reason_messages(problem.question) for problem in problems]
-    return list(prompts.render_reason([problem.question for problem in problems], config, tokenizer))
+    if family(config.prompts).conversational:
+        return [[dict(turn) for turn in turns_of(task, problem)] for problem in problems]
+    return list(prompts.render_reason(problems, task, config, tokenizer))
