@@ -9,6 +9,7 @@ import re
 from typing import NamedTuple
 
 from jaxreason.agents.prompts import CLOSE, DIGITS, END_THINK, OPEN, SCORE_CLOSE, SCORE_OPEN, THINK
+from jaxreason.grading.boxes import last_box
 
 LEAD_IN = 40
 """Characters that may stand before the box on a line that still counts as the answer line, if none is a digit."""
@@ -28,7 +29,6 @@ SEGMENT_CAUSES = (
 SCORE_CAUSES = ("ok", "truncated", "no_tags", "text_outside", "count", "order", "range")
 
 _SPACE = re.compile(r"[ \t\n\r\f\v]+")
-_BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 _SCORE_BEHIND = re.compile(rf"\s*{re.escape(SCORE_OPEN)}([^<]*){re.escape(SCORE_CLOSE)}")
 _TAG = re.compile(f"{re.escape(OPEN)}|{re.escape(CLOSE)}")
 
@@ -79,28 +79,13 @@ def answer_span(text: str) -> Span:
 
 def _before_answer(text: str, start: int) -> tuple[int, str | None]:
     """Where the answer line begins after `start`, and the answer; the end of the text where there is none."""
-    box = _last_box(text, start)
+    box = last_box(text, start)
     if box is None:
         return len(text), None
     at, answer = box
     line = max(text.rfind("\n", 0, at) + 1, start)
     lead = text[line:at]
     return line if len(lead) <= LEAD_IN and not any(c.isdigit() for c in lead) else at, answer
-
-
-def _last_box(text: str, start: int) -> tuple[int, str] | None:
-    """The last `\\boxed{` that is closed: (where it begins, its content). One pass; escaped braces don't count."""
-    open_braces: list[re.Match] = []
-    last: tuple[int, str] | None = None
-    for match in _BRACES.finditer(text, start):
-        symbol = match.group()
-        if symbol == "{" or symbol.startswith("\\boxed"):
-            open_braces.append(match)
-        elif symbol == "}" and open_braces:
-            opener = open_braces.pop()
-            if opener.group() != "{" and (last is None or opener.start() > last[0]):
-                last = (opener.start(), text[opener.end() : match.start()].strip())
-    return last
 
 
 def parse_segments(
