@@ -13,6 +13,7 @@ from tests import runs
 
 SEPARATE = (
     "--agents.helper_policy=separate",
+    "--sampling.num_generations=8",
     "--helper_model.hidden_size=16",
     "--helper_model.intermediate_size=32",
     "--helper_model.num_hidden_layers=1",
@@ -22,7 +23,8 @@ SEPARATE = (
     "--warmup.max_steps=250",
     "--warmup.drill_steps=100",
 )
-"""Half the size of the policy, and a start that is quick to make and good enough to be sampled from."""
+"""Half the size of the policy, and a start that is quick to make and good enough to be sampled from: few answers end
+within the limit, so that groups are large enough for two of them that can be scored, whatever is drawn."""
 SINGLE = ("--agents.helpers=one", *SEPARATE[-2:])
 
 

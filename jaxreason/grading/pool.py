@@ -1,4 +1,4 @@
-"""Grading a batch: exact comparison here, math-verify in worker processes that are killed when they take too long.
+"""Grading a batch: rules here, math-verify in worker processes that are killed when they take too long.
 
 Workers are fresh interpreters (no fork, so nothing of JAX's threads or devices is inherited), start when the first
 answer needs one, and are replaced after MAX_TASKS answers, since sympy's caches only grow. Who pays for what:
@@ -21,12 +21,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxreason.grading.answers import Verdict, quick
+from jaxreason.grading.verdicts import Verdict, quick
 from jaxreason.grading.worker import JUDGES
 
 MAX_TASKS = 2000
 START_TIMEOUT_S = 60.0
 TIMEOUT = Verdict("wrong", "math_verify", "timeout")
+
+Task = tuple[str | None, Any] | tuple[str | None, Any, str]
+"""Prediction, gold and, where it is known, the question."""
 
 
 class Grades(NamedTuple):
@@ -37,34 +40,47 @@ class Grades(NamedTuple):
     status: list[str]  # N short reasons, "ok" where nothing was odd
 
 
-def grade_batch(predictions: Sequence[str | None], golds: Sequence[str], *, pool: "Pool | None" = None) -> Grades:
-    """Grade N answers; equal pairs are graded once.
+def grade_batch(
+    predictions: Sequence[str | None],
+    golds: Sequence[str],
+    *,
+    questions: Sequence[str] | None = None,
+    pool: "Pool | None" = None,
+) -> Grades:
+    """Grade N answers; equal ones are graded once.
 
     Args:
       predictions: extracted answers, None where there was none.
       golds: right answers, as long as predictions.
-      pool: for answers that need algebra. None, or a pool of no workers: such answers are wrong unless the strings or
-        integers agree, status "exact_only".
+      questions: what was asked, as long as predictions; a few rules look at it (`verdicts.grade`).
+      pool: for answers that need algebra beyond the rules. None, or a pool of no workers: such answers are wrong,
+        status "exact_only".
 
     Raises:
-      ValueError: predictions and golds differ in length.
+      ValueError: predictions, golds and questions differ in length.
     """
     if len(predictions) != len(golds):
         raise ValueError(f"golds: expected one for each of the {len(predictions)} predictions, got {len(golds)}")
-    pairs = list(zip(predictions, golds, strict=True))
-    verdicts: dict[tuple[str | None, str], Verdict] = {}
-    unsure: list[tuple[str, str]] = []
-    for prediction, gold in dict.fromkeys(pairs):
-        verdict = quick(prediction, gold)
+    if questions is None:
+        questions = [""] * len(golds)
+    if len(predictions) != len(questions):
+        raise ValueError(
+            f"questions: expected one for each of the {len(predictions)} predictions, got {len(questions)}"
+        )
+    tasks = list(zip(predictions, golds, questions, strict=True))
+    verdicts: dict[tuple[str | None, str, str], Verdict] = {}
+    unsure: list[tuple[str, str, str]] = []
+    for prediction, gold, question in dict.fromkeys(tasks):
+        verdict = quick(prediction, gold, question)
         if verdict is not None:
-            verdicts[prediction, gold] = verdict
+            verdicts[prediction, gold, question] = verdict
         elif prediction is not None:
-            unsure.append((prediction, gold))
+            unsure.append((prediction, gold, question))
     if pool is None or pool.num_workers == 0:
-        verdicts.update({pair: Verdict("wrong", "string", "exact_only") for pair in unsure})
+        verdicts.update({task: Verdict("wrong", "rules", "exact_only") for task in unsure})
     else:
         verdicts.update(zip(unsure, pool.verify(unsure), strict=True))
-    found = [verdicts[pair] for pair in pairs]
+    found = [verdicts[task] for task in tasks]
     return Grades(
         correct=np.array([v.outcome == "right" for v in found], dtype=bool),
         gradable=np.array([v.outcome != "error" for v in found], dtype=bool),
@@ -93,8 +109,8 @@ class Pool:
         self.timeout_s = timeout_s
         self.workers: list[_Worker] = []
 
-    def verify(self, pairs: Sequence[tuple[str | None, Any]], judge: str = "symbolic") -> list[Verdict]:
-        """Grade (prediction, gold) pairs by math-verify, in order; every pair gets a verdict in bounded time.
+    def verify(self, pairs: Sequence[Task], judge: str = "symbolic") -> list[Verdict]:
+        """Grade in workers, in order; every one gets a verdict in bounded time.
 
         Args:
           pairs: what JSON can hold.
@@ -147,7 +163,7 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _hand_out(self, waiting: collections.deque[int], pairs: Sequence[tuple[str | None, Any]], judge: str) -> None:
+    def _hand_out(self, waiting: collections.deque[int], pairs: Sequence[Task], judge: str) -> None:
         busy = sum(not w.idle for w in self.workers)
         while len(self.workers) < min(self.num_workers, busy + len(waiting)):
             self.workers.append(_Worker())
@@ -158,7 +174,7 @@ class Pool:
                     continue
                 task = waiting.popleft()
                 worker.judge = judge
-                worker.send(task, *pairs[task], self.timeout_s)
+                worker.send(task, pairs[task], self.timeout_s)
 
     def _wait(self) -> list["_Worker"]:
         """Workers that have something to say or have run out of time."""
@@ -202,18 +218,18 @@ class _Worker:
     def idle(self) -> bool:
         return self.ready and self.task is None and not self.done
 
-    def send(self, task: int, prediction: str | None, gold: Any, timeout_s: float) -> None:
+    def send(self, task: int, pair: Task, timeout_s: float) -> None:
         self.task = task
         self.tasks += 1
         self.deadline = time.monotonic() + timeout_s
-        self._write([prediction, gold, timeout_s, self.judge])
+        self._write([timeout_s, self.judge, *pair])
 
     def prepare(self, judge: str) -> None:
         """Let it make a judge: what that takes, such as imports, is paid for by no answer."""
         self.judges.add(judge)
         self.ready = False
         self.deadline = time.monotonic() + START_TIMEOUT_S
-        self._write([None, None, START_TIMEOUT_S, judge])
+        self._write([START_TIMEOUT_S, judge, None, None])
 
     def _write(self, message: list) -> None:
         line = memoryview((json.dumps(message) + "\n").encode())

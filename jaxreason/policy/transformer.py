@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxreason.config import ModelConfig
-from jaxreason.ops import attention
+from jaxreason.ops import attention, product
 from jaxreason.parallel.rules import shard
 from jaxreason.policy import moe
 from jaxreason.policy.rope import only_where, rotate, rotation
@@ -72,6 +72,7 @@ class Block(nn.Module):
             dtype=self.config.dtype,
             param_dtype=self.config.param_dtype,
             kernel_init=nn.initializers.normal(self.config.initializer_range),
+            dot_general=product.dense,
         )
 
     def qkv(self, x_BSD, angles):

@@ -15,12 +15,14 @@ from jaxreason.agents.roles import REASON
 from jaxreason.config import RewardConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grpo.advantage import zero_spread
+from jaxreason.parallel.rules import everywhere
 from jaxreason.rewards import format as form
 from jaxreason.rewards.outcome import Outcome
 from jaxreason.tasks import labels
 from jaxreason.tasks.base import Task
 from jaxreason.types import Advantages, Rewards
 
+_whole = jax.jit(everywhere)
 Row = dict[str, float | None]
 """Metric name -> number; None where nothing was counted."""
 
@@ -48,13 +50,11 @@ def step_row(
     """Everything about rollouts, rewards and helpers; the update's own metrics are `divide`d apart.
 
     Args:
-      frozen_PGK: the frozen scorer's expected scores, see `agents.frozen`.
-      contribution_PGK: nats, see `agents.contribution`.
+      seen: its frozen scores and contributions, which are split over the mesh, are read too.
       config: its phi, to say what the frozen scorer would have charged, and its scale of contributions.
     """
-    rewards, advantages, frozen_PGK, contribution_PGK = jax.device_get(
-        (rewards, advantages, seen.frozen_value, seen.contribution)
-    )
+    frozen_PGK, contribution_PGK = jax.device_get(_whole((seen.frozen_value, seen.contribution)))
+    rewards, advantages = jax.device_get((rewards, advantages))
     row: Row = {}
     for role, rollout in episode.rollouts.items():
         row |= _completions(role, rollout.length, rollout.finished)

@@ -8,6 +8,7 @@ import re
 from jaxreason.data.problems import Problem
 from jaxreason.grading import answers
 from jaxreason.grading.answers import Verdict
+from jaxreason.grading.boxes import last_box
 from jaxreason.tasks.reading import Span
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
@@ -18,8 +19,6 @@ SYMBOLS = ("\n", BOX, "}", "+", "-", "*", "=", *map(str, range(10)))
 LEAD_IN = 40
 """Characters that may stand before the box on a line that still counts as the answer line, if none is a digit."""
 
-_BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
-
 
 def messages(problem: Problem) -> list[dict[str, str]]:
     """One user's turn: the question and the instruction."""
@@ -28,7 +27,7 @@ def messages(problem: Problem) -> list[dict[str, str]]:
 
 def grade(answer: str, problem: Problem) -> Verdict:
     """Whether an answer is the problem's by value, see `grading.answers`."""
-    return answers.grade(answer, problem.answer)
+    return answers.grade(answer, problem.answer, problem.question)
 
 
 def read(text: str) -> Span:
@@ -67,25 +66,10 @@ def read(text: str) -> Span:
 
 def _before_answer(text: str, start: int) -> tuple[int, str | None]:
     """Where the answer line begins after `start`, and the answer; the end of the text where there is none."""
-    box = _last_box(text, start)
+    box = last_box(text, start)
     if box is None:
         return len(text), None
     at, answer = box
     line = max(text.rfind("\n", 0, at) + 1, start)
     lead = text[line:at]
     return line if len(lead) <= LEAD_IN and not any(c.isdigit() for c in lead) else at, answer
-
-
-def _last_box(text: str, start: int) -> tuple[int, str] | None:
-    """The last `\\boxed{` that is closed: (where it begins, its content). One pass; escaped braces don't count."""
-    open_braces: list[re.Match] = []
-    last: tuple[int, str] | None = None
-    for match in _BRACES.finditer(text, start):
-        symbol = match.group()
-        if symbol == "{" or symbol.startswith("\\boxed"):
-            open_braces.append(match)
-        elif symbol == "}" and open_braces:
-            opener = open_braces.pop()
-            if opener.group() != "{" and (last is None or opener.start() > last[0]):
-                last = (opener.start(), text[opener.end() : match.start()].strip())
-    return last

@@ -34,7 +34,12 @@ def grade_answers(
         assert pool is not None  # `refuse_without_workers`
         grades = _by_its_own(task, answers, problems, pool)
     else:
-        grades = grade_batch(answers, [problem.answer for problem in problems], pool=pool)
+        grades = grade_batch(
+            answers,
+            [problem.answer for problem in problems],
+            questions=[problem.question for problem in problems],
+            pool=pool,
+        )
     unread_N = np.array([bool(found.trouble) for found in reasonings], bool)
     if not unread_N.any():
         return grades

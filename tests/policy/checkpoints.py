@@ -61,6 +61,7 @@ CONFIGS = {
         "max_window_layers": 28,
         "mlp_bias": False,
         "model_type": "smollm3",
+        "pad_token_id": 3,
         "no_rope_layer_interval": 4,
         "no_rope_layers": [1, 1, 1, 0],
         "num_attention_heads": 4,
