@@ -83,9 +83,9 @@ def of_step(
     state = TrainerState(global_step=number, max_steps=config.run.max_steps, epoch=epoch)
     outcome: Any = None
     if hosts.first():
-        batch = batch_of(played, exp.task, config.agents, exp.tokenizer, exp.columns)
         timeout_s = config.reward.reward_timeout_s
         try:
+            batch = batch_of(played, exp.task, config.agents, exp.tokenizer, exp.columns)
             found = functions.call(loaded, batch, state, timeout_s=timeout_s, wait=lambda: wait(()))
             outcome = dataclasses.replace(found, extras=plain(found.extras))  # what a function logs may be anything
         except DoorFailed as failed:

@@ -4,7 +4,6 @@ import dataclasses
 import sys
 import types
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,13 +16,15 @@ from jaxreason.data.problems import Problem
 from jaxreason.grading.pool import Grades
 from jaxreason.rewards import functions
 from jaxreason.run import reward_functions
-from jaxreason.types import Rollout
+from jaxreason.tasks.opening import open_task
+from jaxreason.types import HostRollout
 from tests.agents.stand_in import StandIn
 
 ASKED = [
     Problem("a", "2+2?", "4", "mine", {"kind": "sum", "level": 1}),
     Problem("b", "3*3?", "9", "mine", {"kind": "product", "id": "hidden by the problem's own"}),
 ]
+MATHS = open_task("boxed_math")
 ANSWERS = ["<think>2+2</think>4", "4", "<think>3*3=9</think>9", "café 9"]
 """Two of each problem; the last is cut at the limit."""
 CONVERSATIONAL = '''
@@ -52,11 +53,11 @@ def played(tokenizer):
     finished = np.array([True, True, True, False])
     rows = [row + [tokenizer.eos_id] * int(ended) for row, ended in zip(rows, finished, strict=True)]
     tokens = np.array([row + [tokenizer.pad_id] * (T + 1 - len(row)) for row in rows], np.int32)
-    rollout = Rollout(
-        tokens=jnp.asarray(tokens.reshape(2, 2, T + 1)),
-        length=jnp.asarray(np.array([len(row) for row in rows], np.int32).reshape(2, 2)),
-        logp=jnp.zeros((2, 2, T + 1), jnp.float32),
-        finished=jnp.asarray(finished.reshape(2, 2)),
+    rollout = HostRollout(
+        tokens=tokens.reshape(2, 2, T + 1),
+        length=np.array([len(row) for row in rows], np.int32).reshape(2, 2),
+        logp=np.zeros((2, 2, T + 1), np.float32),
+        finished=finished.reshape(2, 2),
     )
     none: dict = {}
     right = np.ones(4, bool)
@@ -72,9 +73,9 @@ def test_columns_are_the_problems_fields_and_every_key_of_meta():
 
 
 def test_a_chat_model_s_step_is_conversations(played, tokenizer):
-    batch = reward_functions.batch_of(played, AgentsConfig(prompts="chat"), tokenizer, problems.columns(ASKED))
-    assert batch.prompts[0] == batch.prompts[1] == prompts.reason_messages("2+2?")
-    assert batch.prompts[2] == batch.prompts[3] == prompts.reason_messages("3*3?")
+    batch = reward_functions.batch_of(played, MATHS, AgentsConfig(prompts="chat"), tokenizer, problems.columns(ASKED))
+    assert batch.prompts[0] == batch.prompts[1] == MATHS.messages(ASKED[0])
+    assert batch.prompts[2] == batch.prompts[3] == MATHS.messages(ASKED[1])
     assert batch.completions == [[{"role": "assistant", "content": text}] for text in ANSWERS]
     assert batch.columns["kind"] == ["sum", "sum", "product", "product"]
     assert batch.columns["id"] == ["a", "a", "b", "b"]
@@ -83,15 +84,15 @@ def test_a_chat_model_s_step_is_conversations(played, tokenizer):
 @pytest.mark.parametrize("form", ["marks", "plain"])
 def test_another_model_s_step_is_plain_text(played, tokenizer, form):
     config = AgentsConfig(prompts=form)
-    batch = reward_functions.batch_of(played, config, tokenizer, ("id",))
-    asked = prompts.render_reason(["2+2?", "3*3?"], config, tokenizer)
+    batch = reward_functions.batch_of(played, MATHS, config, tokenizer, ("id",))
+    asked = prompts.render_reason(ASKED, MATHS, config, tokenizer)
     assert batch.prompts == [asked[0], asked[0], asked[1], asked[1]]
     assert batch.completions == ANSWERS
 
 
 def test_ids_have_the_end_token_and_no_padding(played, tokenizer):
     """As TRL's; texts have neither."""
-    batch = reward_functions.batch_of(played, AgentsConfig(), tokenizer, ())
+    batch = reward_functions.batch_of(played, MATHS, AgentsConfig(), tokenizer, ())
     for n, (ids, text) in enumerate(zip(batch.completion_ids, ANSWERS, strict=True)):
         assert ids == tokenizer.encode_bytes(text.encode()) + [tokenizer.eos_id] * (n < 3)
         assert all(type(token) is int for token in ids)
@@ -107,7 +108,11 @@ def test_a_function_written_for_trl_runs_unchanged_and_its_numbers_go_to_their_r
     config = dataclasses.replace(Config(), reward=reward, agents=AgentsConfig(prompts="chat"))
     columns = problems.columns(ASKED)
     exp = types.SimpleNamespace(
-        config=config, tokenizer=tokenizer, columns=columns, stream=types.SimpleNamespace(batch_size=2, num_problems=8)
+        config=config,
+        task=MATHS,
+        tokenizer=tokenizer,
+        columns=columns,
+        stream=types.SimpleNamespace(batch_size=2, num_problems=8),
     )
     programs = types.SimpleNamespace(exp=exp, reward_functions=functions.load(reward, columns))
     clock = Clock()
