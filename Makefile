@@ -1,4 +1,4 @@
-# make demo | test | test-parity | lint | notebooks | clean    PYTHON=python3.12 chooses the interpreter, VENV=... where the packages go
+# make demo | test | test-parity | lint | docs | notebooks | clean    PYTHON=python3.12 chooses the interpreter, VENV=... where the packages go
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
@@ -7,13 +7,14 @@ INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-parity lint notebooks clean
+.PHONY: help demo test test-parity lint docs notebooks clean
 
 help:
 	@echo 'make demo   train the built-in task from nothing and show what changed (configs/quickstart.yaml)'
 	@echo 'make test   run the tests in $(JOBS) processes (JOBS=4 for more)'
 	@echo 'make test-parity   compare the policy with transformers in torch, live'
 	@echo 'make lint   ruff and pyright'
+	@echo 'make docs   build the documentation into build/site, every internal link checked'
 	@echo 'make notebooks  write notebooks/*.ipynb from their .py files, and run the one that is shown with its figures'
 	@echo 'make clean  remove caches; runs/ and $(VENV)/ stay'
 
@@ -31,6 +32,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Strict: a broken link or anchor, or a page that nav does not name, is an error. Nothing is fetched.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 notebooks: $(INSTALLED)
 	$(BIN)/jupytext --update --to ipynb notebooks/*.py

@@ -1,6 +1,6 @@
 """How runs with a token budget met it: a table, and a picture of tokens and alpha over the steps.
 
-    python benchmarks/budgets.py runs/compare_budgets --to benchmarks/images/budgets.png
+    python benchmarks/budgets.py runs/compare_budgets --to docs/images/budgets.png
 
 A row a finished run below the folder. Missed by: the mean tokens of the last 20 steps, and those of the held-out
 answers (sampled), against the budget. Overshoot: how far the moving average fell below the budget at its lowest.

@@ -1,4 +1,4 @@
-"""Run one configuration with several seeds and print the tables that the README quotes.
+"""Run one configuration with several seeds and print the tables that docs/results quotes.
 
     python benchmarks/seeds.py configs/quickstart.yaml --seeds 0 1 2 3 4 --to runs/seeds
 

@@ -18,10 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.agents import prompts
+from jaxreason.data.problems import Problem
 from jaxreason.evaluation import stored
 from jaxreason.parallel.mesh import on_mesh
 from jaxreason.policy import api
 from jaxreason.tasks.calculator.demonstrations import NEEDLESS, label
+from jaxreason.tasks.opening import task_of
 
 BATCH = 64
 
@@ -67,7 +69,8 @@ def measure(params, place, rows) -> tuple[list[str], dict[str, np.ndarray], list
         if not row.get("scores") or row["finish_reason"] != "stop" or not text.startswith(y):
             continue
         question = row["doc"]["question"]
-        (prompt,) = tok.encode_batch(prompts.render_reason([question], config.agents, tok))
+        asked = Problem(row["doc_id"], question, row["target"])
+        (prompt,) = tok.encode_batch(prompts.render_reason([asked], task_of(config.data), config.agents, tok))
         ids = tok.encode_batch([*parts, text[len(y) :]])
         tail = [*ids.pop(), tok.eos_id]
         found.append((len(texts), len(prompt), [len(i) for i in ids], len(tail), kinds_of(question, text, parts), row))

@@ -12,13 +12,14 @@ from jaxreason.agents import explain as helpers
 from jaxreason.agents import helper_sampling, prompts
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
-from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.data.tokenizer import Tokenizer, readable
 from jaxreason.evaluation import stored
 from jaxreason.policy import api
 from jaxreason.run.interrupt import Interrupt, Stopped
 from jaxreason.run.progress import Display
 from jaxreason.sampling.methods import Method
 from jaxreason.sampling.stream import stream
+from jaxreason.tasks.opening import task_of
 from jaxreason.types import Params
 
 PROMPT_STEP = 64
@@ -60,7 +61,7 @@ def show(place: stored.Place, question: str, *, seed: int, step: int | None, exp
       Stopped: interrupted; what was written stands.
     """
     config, tok, console = place.config, place.tokenizer, display.console
-    if explained and config.agents.helper_policy == "separate":
+    if explained and config.agents.separate:
         raise ValueError(
             "--explain: expected a policy that plays its own helpers, got one trained beside helpers of their own "
             "(agents.helper_policy=separate); leave it out"
@@ -87,7 +88,7 @@ def _print(found: "Explanation", display: Display) -> None:
     display.say("")
     for chunk, score, tokens in zip(found.chunks, found.scores or [0] * len(found.chunks), found.tokens, strict=True):
         line = Text(f"[{score or '?'}] {tokens:4d}  ")
-        line.append(prompts.readable(chunk).strip(), style=IMPORTANCE.get(score, ""))
+        line.append(readable(chunk).strip(), style=IMPORTANCE.get(score, ""))
         display.console.print(line)
     if found.scores:
         total = sum(found.tokens)
@@ -121,7 +122,8 @@ def answer(
     Raises:
       ValueError: prompt and completion can be longer than the model is made for.
     """
-    (text,) = prompts.render_reason([question], config.agents, tokenizer)
+    asked = Problem("question", question, "unknown")
+    (text,) = prompts.render_reason([asked], task_of(config.data), config.agents, tokenizer)
     (ids,) = tokenizer.encode_batch([text])
     limit, most = config.sampling.max_completion_length, config.model.max_position_embeddings
     if most and len(ids) + limit > most:

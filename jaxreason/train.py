@@ -5,6 +5,7 @@
  3. grade         the answers are found, and graded in worker processes                    tasks/, grading/
  4. help          the same policy splits each chain into chunks, and scores them           agents/episode.py
  5. yardsticks    what the scores are held against: the frozen scorer, contributions       run/yardsticks.py
+                  the user's own reward functions, where there are some                    run/reward_functions.py
  6. reward        R = R_acc - alpha f(sum phi(w_i) |s_i|), a row of a table of methods     rewards/methods.py
  7. advantage     against the group, over tokens or chunks                                 grpo/signal.py
  8. update        rows of all roles packed, the clipped loss, AdamW                        grpo/learner.py
@@ -40,6 +41,7 @@ import numpy as np
 
 from jaxreason.agents import episode
 from jaxreason.config import Config
+from jaxreason.config.doors import DoorFailed
 from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import learner, optimizer
@@ -47,9 +49,9 @@ from jaxreason.grpo.learner import Answers
 from jaxreason.grpo.signal import signal
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
-from jaxreason.rewards import budget
+from jaxreason.rewards import budget, functions
 from jaxreason.rewards.methods import chosen, target_of
-from jaxreason.run import base_model, monitor, provenance, setup, yardsticks
+from jaxreason.run import base_model, doors, monitor, provenance, reward_functions, setup, yardsticks
 from jaxreason.run import folder as run_folder
 from jaxreason.run import metrics as step_metrics
 from jaxreason.run import state as run_state
@@ -58,6 +60,7 @@ from jaxreason.run.interrupt import Abandoned, Interrupt
 from jaxreason.run.programs import Programs, make_programs
 from jaxreason.run.progress import Display
 from jaxreason.run.state import EVALUATION, STEP, RunState
+from jaxreason.tasks.grading import try_grading
 from jaxreason.types import Params
 
 
@@ -93,7 +96,9 @@ def step(
         state.train.params, helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait
     )  # 2, 3, 4
     clock.lap("episode")
+    given = reward_functions.of_step(played, number, programs, clock, wait)
     seen, lessons = yardsticks.measure(played, method, start, helper_start, helpers, programs, clock)  # 5
+    seen = given.added_to(seen)
     alpha = budget.alpha_of(state.budget, config.reward, number)
     rewards, advantages, ratio = signal(
         seen,
@@ -117,13 +122,13 @@ def step(
     clock.lap("update")
 
     row = step_metrics.step_row(played, rewards, advantages, seen, config.reward) | step_metrics.divide(total)
-    row |= step_metrics.label_row(played, exp) | step_metrics.time_row(played, clock.seconds)
+    row |= step_metrics.label_row(played, exp.task) | step_metrics.time_row(played, clock.seconds)
     after = run_state.after_step(state, train, helper, ratio, row, number, config)
     row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
     samples = step_metrics.samples(
         played, rewards, exp.tokenizer, config.run.log_completions, require_eos=config.reward.require_eos
     )
-    return after, row, samples, [packed for some in batches for packed in some]
+    return after, row | given.metrics, given.noted(samples), [packed for some in batches for packed in some]
 
 
 def train(config: Config, *, display: Display | None = None) -> dict:
@@ -140,8 +145,10 @@ def train(config: Config, *, display: Display | None = None) -> dict:
       ValueError: a mistake in the configuration, the data or the folder.
       FloatingPointError: the loss became not a number; the last good state and the batch are kept.
       Stopped: interrupted and saved.
+      DoorFailed: the user's own code failed in mid-run; saved like an interrupted run.
     """
     display = display or Display(every=config.run.logging_steps)
+    own_code = doors.load(config)
     chosen(config)  # a setting that its method cannot work with is refused before anything is fetched
     config, released = base_model.find(config)
     config, helper_released = base_model.find_helpers(config)
@@ -160,11 +167,13 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         open_checkpoints(folder.path / run_folder.BEST, 1) as bests,
     ):
         begun = run_folder.begun(folder.path)
+        doors.refuse_changed(folder, own_code, config, display.warn)
         own = folder.path if hosts.first() else folder.path / "hosts" / str(jax.process_index())
         exp = setup.prepare(config, own, display.say, released, helper_released)
         hosts.refuse_difference(run_state.identity(exp))
         refuse_vocabulary(exp.config)
-        programs = make_programs(exp, pool)
+        hosts.together(lambda: try_grading(exp.task, exp.test, pool))
+        programs = make_programs(exp, pool, functions.load(config.reward, exp.columns))
         evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
         run_state.require_space(exp, checkpoints)
         helper_start = run_state.starting_helpers(exp, folder.path, display, interrupt)
@@ -172,6 +181,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
             exp, starts, folder.path, display, interrupt, roles=setup.demonstrated(config)
         )
         state, number, memory = run_state.open_state(exp, start, helper_start, checkpoints, folder)
+        doors.record(folder, own_code, number)
         if begun:
             display.say(f"{folder.path}: going on after step {number} of {config.run.max_steps}")
 
@@ -180,7 +190,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         def evaluation(params: Params, number: int) -> dict:
             found = heldout.evaluate_once(
                 params, number, exp.test, evaluation_key, exp.config, exp.tokenizer, pool, folder, display,
-                labelled=config.data.test == setup.BUILTIN, wait=interrupt.wait,
+                wait=interrupt.wait,
                 helpers=(start if helper_start is None else helper_start) if asks else None,
             )  # fmt: skip
             if config.run.keep_best:
@@ -230,6 +240,11 @@ def train(config: Config, *, display: Display | None = None) -> dict:
             if number > first:
                 run_state.save_last(checkpoints, number, state, memory, exp, folder)
             raise interrupt.stopped(f"after step {number}" if number else "before the first step") from None
+        except DoorFailed as failed:
+            if number > first:
+                run_state.save_last(checkpoints, number, state, memory, exp, folder)
+            doors.note_failure(folder, failed)
+            raise doors.stopped(failed, number) from None
         results = {
             "base": base["table"],
             "trained": trained["table"],

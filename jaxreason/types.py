@@ -14,12 +14,17 @@ This module must not know what a policy, a role or a reward is.
 """
 
 import dataclasses
-from typing import Any, dataclass_transform
+import functools
+from typing import Any, TypeVar, dataclass_transform
 
 import jax
+import numpy as np
 
 Params = Any
 """A nested dict of arrays."""
+
+Array = jax.Array | np.ndarray
+"""NumPy on the host, where text is read and rows are packed; JAX from where a jitted function is entered."""
 
 Metrics = dict[str, tuple[jax.Array, jax.Array]]
 """Metric name -> (sum, count). Divided once, on the host, so that sharding and micro-batches change nothing."""
@@ -37,6 +42,14 @@ def pytree(cls):
 def static() -> Any:
     """A field of a `pytree` class that a program is compiled for: hashable, and no array."""
     return dataclasses.field(metadata={"static": True})
+
+
+Tree = TypeVar("Tree")
+
+
+def on_host(kind: type[Tree], **arrays: np.ndarray) -> Tree:
+    """A pytree class over NumPy arrays: made on the host, read in jitted functions, where they are JAX's."""
+    return kind(**arrays)
 
 
 @pytree
@@ -62,13 +75,36 @@ class Constraint:
 
 @pytree
 class Rollout:
-    """Sampled completions. Past `length`, tokens are the pad id and logp is 0."""
+    """Sampled completions on the device, as the engine returns them. Past `length`: the pad id, and logp 0."""
 
     tokens: jax.Array  # int32 [P G T]
     length: jax.Array  # int32 [P G], tokens before the pad, the end-of-sequence token included
     logp: jax.Array  # float32 [P G T], nats, of the distribution really sampled from
     finished: jax.Array  # bool [P G], True when an end-of-sequence token was sampled
     candidates: jax.Array | None = None  # int32 [P G T A]: what a constraint allowed; None when decoding was free
+
+
+@pytree
+class HostRollout:
+    """The same in NumPy: what text is read from and rows are packed from."""
+
+    tokens: np.ndarray  # int32 [P G T]
+    length: np.ndarray  # int32 [P G]
+    logp: np.ndarray  # float32 [P G T]
+    finished: np.ndarray  # bool [P G]
+    candidates: np.ndarray | None = None  # int32 [P G T A]
+
+    @classmethod
+    def of(cls, rollout: Rollout) -> "HostRollout":
+        """A rollout fetched from the device; waits until it is made."""
+        return cls(**jax.device_get(vars(rollout)))
+
+    @functools.cached_property
+    def completion_ids(self) -> list[list[int]]:
+        """Each row's tokens without the end token and the padding; rows in the order P, G. Found once."""
+        rows_NT = self.tokens.reshape(-1, self.tokens.shape[-1])
+        ends_N = (self.length - self.finished).reshape(-1)
+        return [row[:end].tolist() for row, end in zip(rows_NT, ends_N, strict=True)]
 
 
 @pytree

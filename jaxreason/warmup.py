@@ -13,16 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxreason.agents.examples import role_examples
-from jaxreason.agents.prompts import SCORE_OPEN
+from jaxreason.agents.examples import label_values, role_examples
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT
+from jaxreason.agents.tags import SCORE_OPEN
 from jaxreason.config import ROLES, Config, WarmupConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grpo.batch import PackItem, Shape, pack
 from jaxreason.parallel.rules import place, shardings
 from jaxreason.policy import api
-from jaxreason.run.setup import demonstrations, helper_demonstrations
-from jaxreason.tasks.calculator.problems import drill
+from jaxreason.tasks.base import Demonstrated, Drilled
+from jaxreason.tasks.opening import task_of
 from jaxreason.types import Params
 
 Rows = dict[str, np.ndarray]
@@ -39,14 +39,24 @@ STEPS_A_CALL = 10
 def demonstration_rows(config: Config, tokenizer: Tokenizer, roles: Sequence[str] = ROLES) -> Rows:
     """Packed rows of all demonstrations of these roles. Examples longer than a row are left out."""
 
+    task = task_of(config.data)
+    if not isinstance(task, Demonstrated):
+        raise ValueError(
+            f"warmup.max_steps: expected 0 with data.task={task.name}, which has no demonstrations, got "
+            f"{config.warmup.max_steps}; set it to 0, or data.task to one with demonstrations, such as calculator"
+        )
+    importance = task.importance
     guess = np.random.default_rng(config.data.seed) if config.warmup.score_labels == "random" else None
 
     def examples_of(shown, wanted):
-        found = [role_examples(problem.question, pieces, config.agents, tokenizer, guess) for problem, pieces in shown]
+        found = [
+            role_examples(problem, pieces, task, config.agents, tokenizer, label_values(pieces, importance, guess))
+            for problem, pieces in shown
+        ]
         return [e for some in found for e in some if e.role in wanted and e.role.name in roles]
 
-    examples = examples_of(demonstrations(config.data), {REASON})
-    shown = helper_demonstrations(config.data)
+    examples = examples_of(task.demonstrations(config.data), {REASON})
+    shown = task.helper_demonstrations(config.data)
     examples += examples_of(shown, {SCORE, ANNOTATE}) + examples_of(shown[::SEGMENT_EVERY], {SEGMENT})
     asked = tokenizer.encode_batch([e.prompt for e in examples])
     written = tokenizer.encode_batch([e.completion for e in examples])
@@ -64,10 +74,16 @@ def demonstration_rows(config: Config, tokenizer: Tokenizer, roles: Sequence[str
 
 def drill_rows(config: Config, tokenizer: Tokenizer) -> Rows:
     """One row an equation sheet, enough for every drill step; only results are learnt, the rest is chance."""
+    task = task_of(config.data)
+    if not isinstance(task, Drilled):
+        raise ValueError(
+            f"warmup.drill_steps: expected 0 with data.task={task.name}, which has no drill, got "
+            f"{config.warmup.drill_steps}; set it to 0"
+        )
     rng = random.Random(f"{config.run.seed}/drill")
     sheets = config.warmup.drill_steps * config.warmup.rows_per_step
-    (line,) = tokenizer.encode_batch([drill(rng, 1)])
-    texts = [drill(rng, config.warmup.row_length // len(line)) for _ in range(sheets)]
+    (line,) = tokenizer.encode_batch([task.drill(rng, 1)])
+    texts = [task.drill(rng, config.warmup.row_length // len(line)) for _ in range(sheets)]
     items = [_item(ids[:1], ids[1:], REASON.id, config, tokenizer) for ids in tokenizer.encode_batch(texts)]
     rows = _pack(items, config.warmup.row_length)
     return rows | {"weight": (rows["weight"] == config.warmup.result_weight).astype(np.float32)}
@@ -136,7 +152,7 @@ def run(
     *,
     roles: Sequence[str] = ROLES,
 ) -> Params:
-    """Train on the demonstrations, of the reasoner behind bare equations.
+    """Train on the task's demonstrations, of the reasoner behind bare equations.
 
     Args:
       params: start; donated.

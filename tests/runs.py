@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from jaxreason.cli import main
 
 ROOT = Path(__file__).parents[1]
 TINY = str(ROOT / "configs" / "tiny.yaml")
+TIMEOUT_S = 500
 NO_CACHE = "--run.compilation_cache_dir="
 """Leaves the cache to conftest.py, which sets one for the tests."""
 ONE_DEVICE = "--mesh.fsdp=1"
@@ -55,8 +57,15 @@ def train(folder: Path, *arguments: str) -> int:
     return main(["train", TINY, NO_CACHE, ONE_DEVICE, f"--run.output_dir={folder}", *arguments])
 
 
-def process(folder: Path, *arguments: str, module: Sequence[str] = ("jaxreason",)) -> subprocess.Popen:
-    """The same as a process and process group of its own; `module` is what is run, with words before `train`."""
+def process(
+    folder: Path, *arguments: str, module: Sequence[str] = ("jaxreason",), **environment: str
+) -> subprocess.Popen:
+    """The same as a process and process group of its own.
+
+    Args:
+      module: what is run, with words before `train`.
+      environment: variables of the process beside the tests' own.
+    """
     return subprocess.Popen(
         [
             sys.executable,
@@ -74,8 +83,27 @@ def process(folder: Path, *arguments: str, module: Sequence[str] = ("jaxreason",
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        env={**os.environ, **environment},
         start_new_session=True,
     )
+
+
+def flags_of_two() -> list[list[str]]:
+    """What tells each of two processes of the other."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    shared = [f"--distributed.coordinator_address={address}", "--distributed.num_processes=2"]
+    return [[*shared, f"--distributed.process_id={n}"] for n in (0, 1)]
+
+
+def end(*processes: subprocess.Popen) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of each, once all have ended; none is left behind."""
+    try:
+        return [(p.returncode, *told) for p in processes for told in [p.communicate(timeout=TIMEOUT_S)]]
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def rows(folder: Path) -> list[dict]:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -38,7 +39,7 @@ def _one_line(capsys) -> str:
         ("--grpo.epsilon=2", "grpo.epsilon: expected in [0, 1), got 2.0"),
         (
             ["--reward.preset=oracle", "--data.train=mine.jsonl"],
-            "reward.preset: oracle reads the labels of the built-in task, expected data.train to be builtin, got mine.",
+            "reward.preset: oracle reads a task's labels, expected data.task to have some, as calculator has",
         ),
         ("--reward.preset=scam", "reward.preset: expected one of scma, guarded"),
         ("--data.prompts_per_step=100000", "data.prompts_per_step: expected 1..64, the problems there are"),
@@ -108,7 +109,9 @@ def test_prompts_above_the_limit_are_dropped_counted_and_told(warm, tmp_path, ca
     asked = [Problem(str(i), f"{i};+1;*2;", str((i + 1) * 2 % 7)) for i in range(6)]
     problems.write_jsonl([*asked, Problem("long", "1;" + "+1;" * 20, "0")], tmp_path / "mine.jsonl")
     folder = runs.begin(warm, tmp_path / "run")
-    arguments = [f"--data.train={tmp_path / 'mine.jsonl'}", "--reward.preset=grpo", "--run.max_steps=1"]
+    shutil.rmtree(folder / "evaluation")  # of other problems
+    arguments = [f"--data.{part}={tmp_path / 'mine.jsonl'}" for part in ("train", "test")]
+    arguments += ["--reward.preset=grpo", "--run.max_steps=1"]
     assert runs.train(folder, *arguments) == 0
     assert "warning: dropped 1 of 7 training problems: prompts above 12 tokens" in capsys.readouterr().out
     assert json.loads((folder / "results.json").read_text())["dropped_problems"] == 1

@@ -13,6 +13,7 @@ from jaxreason import cli, config
 from jaxreason.data import problems
 from jaxreason.data.problems import Problem
 from jaxreason.data.split import split
+from jaxreason.rewards.methods import METHODS
 from jaxreason.run import setup
 from jaxreason.run.interrupt import Stopped
 from tests import runs
@@ -45,6 +46,14 @@ def test_every_setting_has_one_line_in_the_help(capsys):
     (preset,) = [line for line in lines if line.strip().startswith("--reward.preset=")]
     assert "guarded" in preset
     assert "scma" in preset
+
+
+def test_the_methods_are_listed_with_their_own_fields(capsys):
+    assert cli.main(["methods"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in METHODS)
+    (kimi,) = [line for line in out.splitlines() if line.startswith("kimi")]
+    assert "weight=0.4" in kimi
 
 
 def test_the_version_is_the_package_s(capsys):

@@ -13,6 +13,7 @@ from tests import runs
 
 SEPARATE = (
     "--agents.helper_policy=separate",
+    "--sampling.num_generations=8",
     "--helper_model.hidden_size=16",
     "--helper_model.intermediate_size=32",
     "--helper_model.num_hidden_layers=1",
@@ -22,7 +23,8 @@ SEPARATE = (
     "--warmup.max_steps=250",
     "--warmup.drill_steps=100",
 )
-"""Half the size of the policy, and a start that is quick to make and good enough to be sampled from."""
+"""Half the size of the policy, and a start that is quick to make and good enough to be sampled from: few answers end
+within the limit, so that groups are large enough for two of them that can be scored, whatever is drawn."""
 SINGLE = ("--agents.helpers=one", *SEPARATE[-2:])
 
 
@@ -162,7 +164,7 @@ def test_one_helper_trains_under_every_preset(single, tmp_path, preset, decoding
             assert row["segment/not_lossless"] == row["score/range"] == row["score/count"] == 0
         assert ("score/worth_mean" in row) == (preset == "contribution")
         if preset == "guarded":
-            assert {"score/frozen_mean", "annotate/kl" if "kl" in row else "annotate/entropy"} <= set(row)
+            assert {"score/frozen_mean", "annotate/entropy"} <= set(row)
     samples = [json.loads(line) for line in (folder / "samples" / "step_000002.jsonl").read_text().splitlines()]
     assert len(_shown(folder, 2)) == 32, "both modes of 16 answers"
     assert all("annotate" in row and "segment" not in row and "scores" in row for row in samples)

@@ -72,6 +72,26 @@ def test_two_launches_are_one_run(warm, straight, tmp_path):
     assert sum(row["grad_norm"] > 0 for row in runs.rows(straight)) > STEPS / 2, "little was learnt, so little compared"
 
 
+@pytest.mark.slow
+def test_two_launches_are_one_run_as_a_user_compiles_it(warm, tmp_path):
+    """The same under XLA's ordinary optimisations, which the other tests leave out: its fused programs must not depend
+    on what was run before either, and a restored array must not be rounded or laid out in another way."""
+
+    def launch(folder, steps):
+        process = runs.process(folder, f"--run.max_steps={steps}", JAX_DISABLE_MOST_OPTIMIZATIONS="0")
+        _, said = process.communicate(timeout=400)
+        assert process.returncode == 0, said
+
+    straight, folder = (runs.begin(warm, tmp_path / name) for name in ("straight", "run"))
+    launch(straight, 4)
+    launch(folder, 2)
+    launch(folder, 4)
+    assert runs.rows(folder) == runs.rows(straight)
+    assert runs.results(folder) == runs.results(straight)
+    chex.assert_trees_all_equal(_policy(folder, 4), _policy(straight, 4))
+    assert sum(row["grad_norm"] > 0 for row in runs.rows(straight)) > 2, "little was learnt, so little compared"
+
+
 @pytest.mark.parametrize(
     ("number", "exit_code"),
     [(signal.SIGTERM, 143), (signal.SIGINT, 130)],

@@ -1,4 +1,4 @@
-"""From texts to arrays: y and its chunks on the reasoner's own tokens, so that the lengths of the chunks sum to |y|.
+"""From texts to arrays: chunks on the reasoner's own tokens of y, so that their lengths sum to |y|.
 
 Everything is compared in bytes, through `Tokenizer.token_bytes`: characters may be cut by token borders, and a copy may
 tokenise otherwise than its source. White space is ASCII's. Host code, one row at a time, vectorised inside a row.
@@ -7,7 +7,7 @@ This module must not know what a chunk is worth.
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import numpy as np
@@ -15,22 +15,14 @@ import numpy as np
 from jaxreason.agents import parsing
 from jaxreason.config import AgentsConfig
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.types import Chunks, Rollout, Scores
+from jaxreason.tasks.reading import Reasoning
+from jaxreason.types import Chunks, Scores, on_host
 
 IS_SPACE = np.isin(np.arange(256), list(b" \t\n\r\f\v"))
 """Whether each byte is white space."""
 
 NOT_ASKED = ""
 """Cause of a row whose helper was not asked (no text, no chunks); it counts in no rate."""
-
-
-class Reasoning(NamedTuple):
-    """What one completion holds: y as its own tokens, and the answer."""
-
-    text: str  # y; equal to text_of(ids)
-    ids: list[int]  # y's tokens
-    places: list[int]  # where each stands in the completion; in order, with a gap where a thought is closed
-    answer: str | None
 
 
 class Segmentation(NamedTuple):
@@ -47,50 +39,6 @@ class Scoring(NamedTuple):
 
     scores: Scores
     causes: list[str]  # of parsing.SCORE_CAUSES, or NOT_ASKED
-
-
-def completion_ids(rollout: Rollout) -> list[list[int]]:
-    """Each row's tokens without the end token and the padding; rows in the order P, G."""
-    chex.assert_rank([rollout.tokens, rollout.length, rollout.finished], [3, 2, 2])
-    tokens_PGT = np.asarray(rollout.tokens)
-    ends_PG = np.asarray(rollout.length) - np.asarray(rollout.finished)
-    rows = tokens_PGT.reshape(-1, tokens_PGT.shape[-1])
-    return [row[:end].tolist() for row, end in zip(rows, ends_PG.reshape(-1), strict=True)]
-
-
-def text_of(ids: Sequence[int], tokenizer: Tokenizer) -> str:
-    """Decode without loss: a byte that belongs to no character becomes a surrogate (PEP 383), not a replacement.
-
-    So pieces of a text still add up to it when a border cuts an emoji; `prompts.readable` makes it encodable again.
-    """
-    return b"".join(map(tokenizer.token_bytes, ids)).decode("utf-8", "surrogateescape")
-
-
-def find_reasoning(ids: Sequence[int], tokenizer: Tokenizer) -> Reasoning:
-    """Find y among a completion's tokens (`parsing.answer_span` says what y is).
-
-    A token that reaches over an end of y, or holds a part of the tag that closes the thought, is not y's. A y of white
-    space only is empty.
-
-    Args:
-      ids: a completion without its end token.
-    """
-    pieces = [tokenizer.token_bytes(i) for i in ids]
-    text = b"".join(pieces).decode("utf-8", "surrogateescape")
-    span = parsing.answer_span(text)
-    borders_T = np.cumsum([0, *map(len, pieces)])
-
-    def byte(at: int) -> int:
-        return len(text[:at].encode("utf-8", "surrogateescape"))
-
-    inside_T = (borders_T[:-1] >= byte(span.start)) & (borders_T[1:] <= byte(span.end))
-    if span.mark:
-        inside_T &= (borders_T[1:] <= byte(span.mark[0])) | (borders_T[:-1] >= byte(span.mark[1]))
-    places = np.flatnonzero(inside_T).tolist()
-    y = b"".join(pieces[at] for at in places)
-    if not y.strip():
-        return Reasoning("", [], [], span.answer)
-    return Reasoning(y.decode("utf-8", "surrogateescape"), [ids[at] for at in places], places, span.answer)
 
 
 def align(
@@ -150,7 +98,7 @@ def build_chunks(
 
     Args:
       reasonings: P*G rows, in the order P, G; so are the other lists.
-      texts: `text_of` the segmenter's completion without its end token; None where it was not asked.
+      texts: `tokenizer.text_of` the segmenter's completion without its end token; None where it was not asked.
       finished: whether that completion ended by itself.
       shape: P, G and T of the reasoner's rollout.
 
@@ -190,9 +138,9 @@ def build_annotations(
         causes.append(cause if split == "ok" else NOT_ASKED)
         if split == "ok" and values is not None:
             value_NK[n, : len(values)] = values
-    valid: Any = np.array([cause == "ok" for cause in causes]).reshape(shape[:2])
-    value: Any = value_NK.reshape(*shape[:2], -1)
-    return segmentation, Scoring(Scores(value=value, valid=valid), causes)
+    valid = np.array([cause == "ok" for cause in causes]).reshape(shape[:2])
+    value = value_NK.reshape(*shape[:2], -1)
+    return segmentation, Scoring(on_host(Scores, value=value, valid=valid), causes)
 
 
 def _place_chunks(
@@ -226,14 +174,15 @@ def _place_chunks(
                 mask_NK[n, : len(chunks)] = True
         causes.append(cause)
         result.append(chunks or [])
-    arrays: dict[str, Any] = {  # NumPy, which becomes JAX arrays where a jitted function is entered
-        "chunk_id": chunk_id_NT.reshape(P, G, T),
-        "length": length_NK.reshape(P, G, K),
-        "characters": characters_NK.reshape(P, G, K),
-        "mask": mask_NK.reshape(P, G, K),
-        "valid": mask_NK.any(-1).reshape(P, G),
-    }
-    return Segmentation(Chunks(**arrays), result, causes, exact)
+    found = on_host(
+        Chunks,
+        chunk_id=chunk_id_NT.reshape(P, G, T),
+        length=length_NK.reshape(P, G, K),
+        characters=characters_NK.reshape(P, G, K),
+        mask=mask_NK.reshape(P, G, K),
+        valid=mask_NK.any(-1).reshape(P, G),
+    )
+    return Segmentation(found, result, causes, exact)
 
 
 def _characters(pieces: list[bytes]) -> np.ndarray:
@@ -263,9 +212,9 @@ def build_scores(chunks: Chunks, texts: Sequence[str | None], finished: Sequence
         if values is not None:
             value_NK[n, :count] = values
         causes.append(cause)
-    valid_PG: Any = np.array([cause == "ok" for cause in causes]).reshape(mask_PGK.shape[:2])
-    value_PGK: Any = value_NK.reshape(mask_PGK.shape)
-    return Scoring(Scores(value=value_PGK, valid=valid_PG), causes)
+    valid_PG = np.array([cause == "ok" for cause in causes]).reshape(mask_PGK.shape[:2])
+    value_PGK = value_NK.reshape(mask_PGK.shape)
+    return Scoring(on_host(Scores, value=value_PGK, valid=valid_PG), causes)
 
 
 def segment_metrics(segmentation: Segmentation) -> dict[str, tuple[float, float]]:

@@ -6,14 +6,14 @@ This module must not know how the machine is walked.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from jaxreason.agents.prompts import CLOSE, DIGITS, OPEN, SCORE_CLOSE, SCORE_OPEN, score_parts
+from jaxreason.agents.prompts import score_parts
+from jaxreason.agents.tags import CLOSE, DIGITS, OPEN, SCORE_CLOSE, SCORE_OPEN
 from jaxreason.config import AgentsConfig
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.types import Constraint
+from jaxreason.types import Constraint, on_host
 
 
 def tag_tokens(tokenizer: Tokenizer, *, scored: bool = False) -> int:
@@ -70,8 +70,8 @@ def segment_constraint(
     inside_NJ = place_J[None, :] < m_N[:, None]
     last_NJ = place_J[None, :] == m_N[:, None]
 
-    token: Any = np.full((N, T + 1, width, A), -1, np.int32)
-    step: Any = np.zeros((N, T + 1, width, A), np.int32)
+    token = np.full((N, T + 1, width, A), -1, np.int32)
+    step = np.zeros((N, T + 1, width, A), np.int32)
     step[:, :, :-1] = number_JK[None, :, 1:, None]
     step[:, :-1, -1, 0] = number_JK[None, 1:, 0]
     token[:, :, 0, 0] = np.where(last_NJ, close_ids[0], y_NT)
@@ -88,7 +88,7 @@ def segment_constraint(
     step[rows, m_N, c, 0] = number_JK[m_N, c]
     states = slice(c, c + T * width + 1)
     shape = (N, (T + 1) * width, A)
-    return Constraint(token=token.reshape(shape)[:, states], next=step.reshape(shape)[:, states])
+    return on_host(Constraint, token=token.reshape(shape)[:, states], next=step.reshape(shape)[:, states])
 
 
 def score_places(candidates_PGTA: np.ndarray, digit_ids: np.ndarray, max_chunks: int) -> np.ndarray:
@@ -182,12 +182,12 @@ def score_constraint(n_rows: Sequence[int], tokenizer: Tokenizer, config: Agents
         template[at : at + len(ids), 0] = ids
         template[at + len(ids)] = [d[0] for d in digits]
         ends.append(at + len(ids) + 1)
-    token: Any = np.full((len(n_rows), *template.shape), -1, np.int32)
-    step: Any = np.zeros_like(token)
+    token = np.full((len(n_rows), *template.shape), -1, np.int32)
+    step = np.zeros_like(token)
     step[:] = np.minimum(np.arange(len(template)) + 1, len(template) - 1)[None, :, None]
     for r, n in enumerate(n_rows):
         tail = [*end_ids, tokenizer.eos_id] if n else [tokenizer.eos_id]
         token[r, : ends[n]] = template[: ends[n]]
         token[r, ends[n] : ends[n] + len(tail), 0] = tail
         step[r, ends[n] + len(tail) - 1] = ends[n] + len(tail) - 1
-    return Constraint(token=token, next=step)
+    return on_host(Constraint, token=token, next=step)

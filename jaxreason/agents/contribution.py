@@ -2,8 +2,8 @@
 
 A chunk is needed where what follows cannot be foreseen without it: a result that later lines go on from, a check whose
 correction they use. Whoever reads on is the policy as it was at the start, which training cannot move. Looking at the
-answer alone does not do: a chain states its last result shortly before the answer, whatever led there (README, A
-scorer that is trained).
+answer alone does not do: a chain states its last result shortly before the answer, whatever led there
+(docs/results/scorer.md).
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from jaxreason.agents.alignment import completion_ids
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.roles import REASON
 from jaxreason.config import Config
@@ -47,7 +46,7 @@ def contributions(
     assert episode.segmentation is not None  # there is nothing to cut without chunks
     chunks = jax.tree.map(np.asarray, episode.segmentation.chunks)
     P, G, K = chunks.length.shape
-    ids = completion_ids(episode.rollouts[REASON.name])
+    ids = episode.rollouts[REASON.name].completion_ids
     asked = episode.prompts[REASON.name]
     result_PGK = np.full((P, G, K), NOT_MEASURED, np.float32)
     for p in range(min(count, P)):

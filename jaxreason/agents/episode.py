@@ -7,24 +7,31 @@ rewards, monitors and logs may want to know of the batch.
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
 from jaxreason.agents import alignment, constraints, helper_sampling, prompts
-from jaxreason.agents.alignment import Reasoning, Scoring, Segmentation
+from jaxreason.agents.alignment import Scoring, Segmentation
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT, Role, score_limit, segment_limit, token_limits
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.grading.pool import Grades, Pool, grade_batch
+from jaxreason.grading.pool import Grades, Pool
 from jaxreason.grpo.batch import mini_batches
 from jaxreason.parallel import hosts
 from jaxreason.parallel.rules import place
 from jaxreason.sampling.engine import generate
 from jaxreason.sampling.methods import Method
-from jaxreason.types import Params, PromptBatch, Rollout
+from jaxreason.tasks.base import Task
+from jaxreason.tasks.grading import grade_answers
+from jaxreason.tasks.labels import Labels, labels_of
+from jaxreason.tasks.opening import task_of
+from jaxreason.tasks.reading import Reasoning, find_reasoning
+from jaxreason.types import Chunks, HostRollout, Params, PromptBatch, Rollout, Scores
+
+Rows = TypeVar("Rows", Chunks, Scores)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +40,13 @@ class Episode:
 
     problems: list[Problem]
     prompts: dict[str, PromptBatch]  # role -> P prompts (reason) or P*G prompts (helpers), NumPy
-    rollouts: dict[str, Rollout]  # role -> [P G ...]
+    rollouts: dict[str, HostRollout]  # role -> [P G ...]
     reasonings: list[Reasoning]
     grades: Grades  # [P*G]
+    labels: list[Labels | None] = dataclasses.field(default_factory=list)  # the task's own, None where it has none
+    scorer_prompts: list[list[int]] = dataclasses.field(
+        default_factory=list
+    )  # tokens of what each row's scorer is asked
     segmentation: Segmentation | None = None  # None where no helper was asked
     scoring: Scoring | None = None
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # phase -> wall time
@@ -73,9 +84,7 @@ def reason(
     method: Method,
 ) -> tuple[PromptBatch, Rollout]:
     """Let the reasoner answer every problem num_generations times."""
-    rows = tokenizer.encode_batch(
-        prompts.render_reason([problem.question for problem in problems], config.agents, tokenizer)
-    )
+    rows = tokenizer.encode_batch(prompts.render_reason(problems, task_of(config.data), config.agents, tokenizer))
     asked = helper_sampling.left_pad(rows, config.data.max_prompt_length, tokenizer.pad_id)
     T = config.sampling.max_completion_length
     limit_PG = place(np.full((len(problems), num_generations), T, np.int32), "batch")
@@ -95,22 +104,30 @@ def reason(
     return asked, rollout
 
 
+class Read(NamedTuple):
+    """What stands in P*G completions, in the order P, G."""
+
+    reasonings: list[Reasoning]
+    grades: Grades
+    labels: list[Labels | None]
+
+
 def read_answers(
-    rollout: Rollout, problems: Sequence[Problem], tokenizer: Tokenizer, pool: Pool | None
-) -> tuple[list[Reasoning], Grades]:
-    """Find y and the answer in every completion, and grade it, each host its own rows. A completion cut at the limit
-    is graded by its text."""
-    G = rollout.length.shape[1]
-    all_ids = alignment.completion_ids(rollout)
-    golds = [problem.answer for problem in problems for _ in range(G)]
+    rollout: HostRollout, problems: Sequence[Problem], task: Task, tokenizer: Tokenizer, pool: Pool | None
+) -> Read:
+    """Find y and the answer in every completion, grade it and label its lines, each host its own rows. A completion cut
+    at the limit is graded by its text."""
+    asked = [problem for problem in problems for _ in range(rollout.length.shape[1])]
 
     def read(part: slice):
-        found = [alignment.find_reasoning(ids, tokenizer) for ids in all_ids[part]]
-        grades = grade_batch([r.answer for r in found], golds[part], pool=pool)
-        return list(zip(found, grades.correct, grades.gradable, grades.status, strict=True))
+        ids, some = rollout.completion_ids[part], asked[part]
+        found = [find_reasoning(row, tokenizer, task.read) for row in ids]
+        grades = grade_answers(task, found, some, pool)
+        labels = [labels_of(task, problem, row, tokenizer) for problem, row in zip(some, ids, strict=True)]
+        return list(zip(found, grades.correct, grades.gradable, grades.status, labels, strict=True))
 
-    found, correct, gradable, status = map(list, zip(*hosts.share(len(all_ids), read), strict=True))
-    return found, Grades(np.array(correct, bool), np.array(gradable, bool), status)
+    found, correct, gradable, status, labels = map(list, zip(*hosts.share(len(asked), read), strict=True))
+    return Read(found, Grades(np.array(correct, bool), np.array(gradable, bool), status), labels)
 
 
 def run(
@@ -135,26 +152,27 @@ def run(
     clock = Clock()
     asked, rollout = _reason_in_batches(params, problems, jax.random.fold_in(key, REASON.id), config, tokenizer, wait)
     clock.lap("reason")
-    reasonings, grades = read_answers(rollout, problems, tokenizer, pool)
+    read = read_answers(rollout, problems, task_of(config.data), tokenizer, pool)
     clock.lap("grade")
     episode = Episode(
         problems=list(problems),
         prompts={REASON.name: asked},
         rollouts={REASON.name: rollout},
-        reasonings=reasonings,
-        grades=grades,
+        reasonings=read.reasonings,
+        grades=read.grades,
+        labels=read.labels,
         seconds=clock.seconds,
     )
     if helper_params is None:
         return episode
     # A cut y could not be re-emitted within the segmenter's limit; one that can't be graded is not learnt from.
-    wanted = np.asarray(rollout.finished).reshape(-1) & grades.gradable & [bool(r.ids) for r in reasonings]
+    wanted = rollout.finished.reshape(-1) & read.grades.gradable & [bool(r.ids) for r in read.reasonings]
     return ask_helpers(helper_params, episode, wanted, key, config, tokenizer, clock, wait)
 
 
 def _reason_in_batches(
     params, problems: Sequence[Problem], key: jax.Array, config: Config, tokenizer: Tokenizer, wait
-) -> tuple[PromptBatch, Rollout]:
+) -> tuple[PromptBatch, HostRollout]:
     """`reason` on sampling.rollout_batches shares of the problems, one after the other."""
     sampling = config.sampling
     shares, found = mini_batches(len(problems), sampling.rollout_batches), []
@@ -170,10 +188,8 @@ def _reason_in_batches(
             method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
         )
         # Waited for here: batches that queue up would each hold a cache.
-        found.append((asked, wait(rollout)))
-    if len(found) == 1:
-        return found[0]
-    return jax.tree.map(lambda *parts: np.concatenate(jax.device_get(parts)), *found)
+        found.append((asked, HostRollout.of(wait(rollout))))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 
 def ask_helpers(
@@ -207,8 +223,9 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
     texts = prompts.render_segment([y.text for y in episode.reasonings], config.agents, tokenizer)
     frame = helper_sampling.frame(prompts.render_segment([""], config.agents, tokenizer), tokenizer)
     longest = frame + config.sampling.max_completion_length
+    encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
     asked, rollout, lengths = _ask_about_y(
-        params, episode, wanted, SEGMENT, texts, longest, key, config, tokenizer, wait
+        params, episode, wanted, SEGMENT, encoded, longest, key, config, tokenizer, wait
     )
     clock.lap("segment")
     P, G, T = episode.rollouts[REASON.name].tokens.shape
@@ -220,7 +237,7 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
         )
         return [split]
 
-    segmentation = _joined(hosts.share(P * G, read), (P, G))
+    segmentation = _joined_chunks(hosts.share(P * G, read), (P, G))
     clock.lap("parse")
     return dataclasses.replace(
         episode,
@@ -231,15 +248,23 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
 
 
 def _ask_about_y(
-    params, episode: Episode, wanted, role: Role, texts: list[str], longest: int, key, config: Config, tokenizer, wait
-) -> tuple[PromptBatch, Rollout, list[int]]:
+    params,
+    episode: Episode,
+    wanted,
+    role: Role,
+    encoded: list[list[int]],
+    longest: int,
+    key,
+    config: Config,
+    tokenizer,
+    wait,
+) -> tuple[PromptBatch, HostRollout, list[int]]:
     """Ask a helper that writes y again, split, about the wanted rows: prompts, answers, and the tokens of each y.
 
     Args:
-      texts: a prompt a row; those of rows that are not wanted are not read.
+      encoded: a prompt a row; those of rows that are not wanted are not read.
       longest: tokens such a prompt can have.
     """
-    encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
     rows = [ids if want else [] for want, ids in zip(wanted, encoded, strict=True)]
     ys = [y.ids if want else [] for want, y in zip(wanted, episode.reasonings, strict=True)]
     scored = role == ANNOTATE
@@ -300,6 +325,7 @@ def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Cloc
         episode,
         prompts=episode.prompts | {SCORE.name: asked},
         rollouts=episode.rollouts | {SCORE.name: rollout},
+        scorer_prompts=encoded,
         scoring=scoring,
     )
 
@@ -307,8 +333,9 @@ def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Cloc
 def _annotate(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock, wait) -> Episode:
     """Ask for a split of every wanted y with a score of each chunk, and read both."""
     texts, longest = annotate_prompts(episode, config, tokenizer), annotate_prompt_limit(config, tokenizer)
+    encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
     asked, rollout, lengths = _ask_about_y(
-        params, episode, wanted, ANNOTATE, texts, longest, key, config, tokenizer, wait
+        params, episode, wanted, ANNOTATE, encoded, longest, key, config, tokenizer, wait
     )
     clock.lap("annotate")
     P, G, T = episode.rollouts[REASON.name].tokens.shape
@@ -324,8 +351,9 @@ def _annotate(params, episode: Episode, wanted, key, config: Config, tokenizer, 
         episode,
         prompts=episode.prompts | {ANNOTATE.name: asked},
         rollouts=episode.rollouts | {ANNOTATE.name: rollout},
-        segmentation=_joined(splits, (P, G)),
-        scoring=_joined(scorings, (P, G)),
+        scorer_prompts=encoded,
+        segmentation=_joined_chunks(splits, (P, G)),
+        scoring=_joined_scores(scorings, (P, G)),
     )
 
 
@@ -376,8 +404,21 @@ def limits_of_roles(config: Config, tokenizer: Tokenizer) -> dict[str, int]:
     return token_limits(config, tag_tokens=tags[0], scored_tag_tokens=tags[1])
 
 
-def _joined(parts: Sequence[Any], shape: tuple[int, int]) -> Any:
-    """The Segmentations or Scorings of all hosts' rows [n 1 ...], as one of rows [P G ...]."""
-    arrays = jax.tree.map(lambda *x: np.concatenate(x).reshape(*shape, *x[0].shape[2:]), *(part[0] for part in parts))
-    lists = [[row for part in parts for row in part[i]] for i in range(1, len(parts[0]))]
-    return type(parts[0])(arrays, *lists)
+def _joined_chunks(parts: Sequence[Segmentation], shape: tuple[int, int]) -> Segmentation:
+    """The splits of all hosts' rows [n 1 ...], as one of rows [P G ...]."""
+    return Segmentation(
+        _on_one_grid([part.chunks for part in parts], shape),
+        [row for part in parts for row in part.texts],
+        [row for part in parts for row in part.causes],
+        [row for part in parts for row in part.exact],
+    )
+
+
+def _joined_scores(parts: Sequence[Scoring], shape: tuple[int, int]) -> Scoring:
+    """The same of scores."""
+    causes = [row for part in parts for row in part.causes]
+    return Scoring(_on_one_grid([part.scores for part in parts], shape), causes)
+
+
+def _on_one_grid(parts: Sequence[Rows], shape: tuple[int, int]) -> Rows:
+    return jax.tree.map(lambda *x: np.concatenate(x).reshape(*shape, *x[0].shape[2:]), *parts)

@@ -4,7 +4,7 @@ Where every piece of a demonstration has a kind of known importance, one piece i
 This module must not know how examples are batched or learnt from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +12,9 @@ import numpy as np
 from jaxreason.agents import prompts
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT, Role
 from jaxreason.config import AgentsConfig
+from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.tasks.calculator.demonstrations import IMPORTANCE, Piece
+from jaxreason.tasks.base import Piece, Task
 
 
 class Example(NamedTuple):
@@ -25,39 +26,49 @@ class Example(NamedTuple):
 
 
 def role_examples(
-    question: str,
+    problem: Problem,
     pieces: Sequence[Piece],
+    task: Task,
     config: AgentsConfig,
     tokenizer: Tokenizer,
-    rng: np.random.Generator | None = None,
+    values: Sequence[int],
 ) -> list[Example]:
     """Turn a demonstration into one example a role.
 
     The last piece is the answer line, which is no chunk. A demonstration of the answer alone, or of more than
     agents.max_chunks other pieces, gives an example of the reasoner only: a helper is never shown an invalid answer.
-    Scores are the importance of the pieces, or drawn from `rng` where there is one.
+
+    Args:
+      values: 1..5, what the scorer is shown of each piece but the last.
 
     Raises:
-      ValueError: no pieces, or a last piece that holds no box.
+      ValueError: no pieces, or a whole in which the task finds no answer.
     """
-    if not pieces or prompts.BOX not in pieces[-1].text:
-        got = pieces[-1].text if pieces else "no pieces"
-        raise ValueError(f"demonstration of {question!r}: expected a last piece with {prompts.BOX}...}}, got {got!r}")
     chunks = [piece.text for piece in pieces[:-1]]
     y = "".join(chunks)
-    (asked,) = prompts.render_reason([question], config, tokenizer)
+    if not pieces or task.read(y + pieces[-1].text).answer is None:
+        got = pieces[-1].text if pieces else "no pieces"
+        raise ValueError(f"demonstration of {problem.question!r}: expected a last piece with an answer, got {got!r}")
+    (asked,) = prompts.render_reason([problem], task, config, tokenizer)
     examples = [Example(REASON, asked, y + pieces[-1].text)]
-    values = [IMPORTANCE[piece.kind] for piece in pieces[:-1]]
-    if rng is not None:
-        values = rng.integers(1, 6, len(values)).tolist()
     if not 1 <= len(chunks) <= config.max_chunks:
         return examples
     if config.helpers == "one":
-        (asked,) = prompts.render_annotate([question], [y], config, tokenizer)
+        (asked,) = prompts.render_annotate([problem.question], [y], config, tokenizer)
         examples.append(Example(ANNOTATE, asked, prompts.annotation_text(chunks, values)))
     else:
         (asked,) = prompts.render_segment([y], config, tokenizer)
         examples.append(Example(SEGMENT, asked, prompts.segment_text(chunks)))
-        (asked,) = prompts.render_score([question], [chunks], config, tokenizer)
+        (asked,) = prompts.render_score([problem.question], [chunks], config, tokenizer)
         examples.append(Example(SCORE, asked, prompts.score_text(values, config)))
     return examples
+
+
+def label_values(
+    pieces: Sequence[Piece], importance: Mapping[str, int], rng: np.random.Generator | None = None
+) -> list[int]:
+    """What the scorer is shown of each piece but the last: the importance of its kind, or where there is an `rng`
+    integers 1..5 drawn from it."""
+    if rng is not None:
+        return rng.integers(1, 6, len(pieces) - 1).tolist()
+    return [importance[piece.kind] for piece in pieces[:-1]]

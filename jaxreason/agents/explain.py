@@ -13,7 +13,10 @@ from jaxreason.agents.rows import chunk_fields
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.types import Params, Rollout
+from jaxreason.grading.pool import Grades
+from jaxreason.tasks.opening import task_of
+from jaxreason.tasks.reading import find_reasoning
+from jaxreason.types import HostRollout, Params, Rollout
 
 
 def explain(
@@ -40,23 +43,24 @@ def explain(
     Returns:
       `rows.chunk_fields` of each answer.
     """
-    T = config.sampling.max_completion_length
+    T, task = config.sampling.max_completion_length, task_of(config.data)
     found = []
     for start in range(0, len(answers), rows):
         ids = list(answers[start : start + rows])
         ids += [[]] * (rows - len(ids))
         asked = list(problems[start : start + rows])
         asked += asked[:1] * (rows - len(asked))
-        arrays: dict[str, Any] = {
-            "tokens": np.full((rows, 1, T), tokenizer.pad_id, np.int32),
-            "length": np.array([[len(row)] for row in ids], np.int32),
-            "logp": np.zeros((rows, 1, T), np.float32),
-            "finished": np.zeros((rows, 1), bool),
-        }
+        rollout = HostRollout(
+            tokens=np.full((rows, 1, T), tokenizer.pad_id, np.int32),
+            length=np.array([[len(row)] for row in ids], np.int32),
+            logp=np.zeros((rows, 1, T), np.float32),
+            finished=np.zeros((rows, 1), bool),
+        )
         for n, row in enumerate(ids):
-            arrays["tokens"][n, 0, : len(row)] = row
-        rollout = Rollout(**arrays, candidates=None)
-        reasonings, grades = episode.read_answers(rollout, asked, tokenizer, None)
+            rollout.tokens[n, 0, : len(row)] = row
+        reasonings = [find_reasoning(row, tokenizer, task.read) for row in ids]
+        nothing = np.zeros(rows, bool)  # nobody asks how they are graded
+        grades = Grades(nothing, nothing, [""] * rows)
         played = Episode(asked, {}, {REASON.name: rollout}, reasonings, grades)
         wanted = np.array([bool(r.ids) for r in reasonings])
         own_key = jax.random.fold_in(key, start)

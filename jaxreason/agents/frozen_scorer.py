@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from jaxreason.agents import prompts
-from jaxreason.agents.episode import Episode, annotate_prompts, score_prompts
+from jaxreason.agents import prompts, tags
+from jaxreason.agents.episode import Episode
 from jaxreason.agents.roles import SCORE
 from jaxreason.config import Config
-from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.data.tokenizer import Tokenizer, readable
 from jaxreason.grpo.batch import PackItem, Shape, pack, shape_for, unpack
 from jaxreason.types import Params, UpdateBatch
 
-DIGITS = len(prompts.DIGITS)
+DIGITS = len(tags.DIGITS)
 
 
 def expected_scores(
@@ -42,16 +42,14 @@ def expected_scores(
     assert episode.scoring is not None  # asked for only where helpers train
     value_PGK = np.asarray(episode.scoring.scores.value)
     value_NK = value_PGK.reshape(-1, value_PGK.shape[-1])
-    digit_ids = [ids[0] for ids in tokenizer.encode_batch(prompts.DIGITS)]
+    digit_ids = [ids[0] for ids in tokenizer.encode_batch(tags.DIGITS)]
     single = config.agents.helpers == "one"
-    render = annotate_prompts if single else score_prompts
-    asked = tokenizer.encode_batch(render(episode, config, tokenizer))
     assert episode.segmentation is not None  # there are scores
     items, places = [], []
-    for prompt, chunks, row in zip(asked, episode.segmentation.texts, value_NK, strict=True):
+    for prompt, chunks, row in zip(episode.scorer_prompts, episode.segmentation.texts, value_NK, strict=True):
         values = [int(v) for v in row if v > 0]
         if single:
-            parts = prompts.annotation_parts([prompts.readable(chunk) for chunk in chunks])
+            parts = prompts.annotation_parts([readable(chunk) for chunk in chunks])
         else:
             parts = prompts.score_parts(len(values), config.agents)
         completion, at = _answer(values, parts, digit_ids, tokenizer)

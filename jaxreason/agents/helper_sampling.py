@@ -4,18 +4,16 @@ Knows neither what is asked nor how an answer is read.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
-from jaxreason.agents import alignment
 from jaxreason.config import AgentsConfig, Config
-from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.data.tokenizer import Tokenizer, text_of
 from jaxreason.parallel.rules import place, whole_batch
 from jaxreason.sampling.engine import generate
 from jaxreason.sampling.methods import Method
-from jaxreason.types import Constraint, Params, PromptBatch, Rollout
+from jaxreason.types import Constraint, HostRollout, Params, PromptBatch, Rollout, on_host
 
 
 def left_pad(rows: Sequence[Sequence[int]], width: int, pad_id: int) -> PromptBatch:
@@ -24,11 +22,7 @@ def left_pad(rows: Sequence[Sequence[int]], width: int, pad_id: int) -> PromptBa
     for p, row in enumerate(rows):
         if len(row):
             tokens_PL[p, width - len(row) :] = row
-    arrays: dict[str, Any] = {
-        "tokens": tokens_PL,
-        "length": np.array([max(1, len(row)) for row in rows], np.int32),
-    }
-    return PromptBatch(**arrays)
+    return on_host(PromptBatch, tokens=tokens_PL, length=np.array([max(1, len(row)) for row in rows], np.int32))
 
 
 def bucket(longest: int, maximum: int) -> int:
@@ -60,7 +54,7 @@ def ask(
     constraint: Constraint | None,
     shape: tuple[int, int],
     wait: Callable[[Rollout], Rollout],
-) -> tuple[PromptBatch, Rollout]:
+) -> tuple[PromptBatch, HostRollout]:
     """One completion a prompt from a helper; the rollout comes back as [P G ...]."""
     too_long = [len(row) > max_prompt for row in rows]
     if any(too_long):
@@ -89,11 +83,10 @@ def ask(
             pad_id=tokenizer.pad_id,
             method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
         )
-        rollouts.append(wait(rollout))  # two programs with collectives at a time can block each other on CPUs
+        # Waited for here: two programs with collectives at a time can block each other on CPUs.
+        rollouts.append(HostRollout.of(wait(rollout)))
     back = np.argsort(np.concatenate(batches))
-    rollout = jax.tree.map(
-        lambda *x: np.concatenate(jax.device_get(x))[back].reshape(*shape, *x[0].shape[2:]), *rollouts
-    )
+    rollout = jax.tree.map(lambda *x: np.concatenate(x)[back].reshape(*shape, *x[0].shape[2:]), *rollouts)
     return _joined(asked, back, tokenizer.pad_id), rollout
 
 
@@ -109,20 +102,19 @@ def _joined(asked: Sequence[PromptBatch], order: np.ndarray, pad_id: int) -> Pro
     width = max(batch.tokens.shape[1] for batch in asked)
     wide = [np.pad(b.tokens, ((0, 0), (width - b.tokens.shape[1], 0)), constant_values=pad_id) for b in asked]
     lengths = np.concatenate([np.asarray(b.length) for b in asked])
-    arrays: dict[str, Any] = {"tokens": np.concatenate(wide)[order], "length": lengths[order]}
-    return PromptBatch(**arrays)
+    return on_host(PromptBatch, tokens=np.concatenate(wide)[order], length=lengths[order])
 
 
 def texts_of(
-    rollout: Rollout, asked: Sequence[int], tokenizer: Tokenizer, part: slice
+    rollout: HostRollout, asked: Sequence[int], tokenizer: Tokenizer, part: slice
 ) -> tuple[list[str | None], list[bool]]:
     """What was written in some of the rows, None where nothing was asked, and whether it ended by itself.
 
     A row that was asked wrote at least one token; one that wrote none had a prompt too long to be asked.
     """
-    ids, length_N = alignment.completion_ids(rollout), np.asarray(rollout.length).reshape(-1)
+    written_N = rollout.length.reshape(-1)[part]
     texts = [
-        alignment.text_of(row, tokenizer) if n and written else None
-        for row, n, written in zip(ids[part], asked[part], length_N[part], strict=True)
+        text_of(row, tokenizer) if n and written else None
+        for row, n, written in zip(rollout.completion_ids[part], asked[part], written_N, strict=True)
     ]
-    return texts, np.asarray(rollout.finished).reshape(-1)[part].tolist()
+    return texts, rollout.finished.reshape(-1)[part].tolist()

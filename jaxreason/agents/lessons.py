@@ -8,7 +8,6 @@ the episode stays as it was sampled.
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -47,7 +46,7 @@ def corrected(
       digit_ids: the tokens of the scores, see `constraints.digit_tokens`.
     """
     role = scoring_role(episode)
-    rollout = jax.tree.map(np.asarray, episode.rollouts[role])
+    rollout = episode.rollouts[role]
     if rollout.candidates is None or episode.scoring is None:
         return {}
     worth_PGK = np.asarray(form.worth(jnp.asarray(contribution_PGK), scale=scale))

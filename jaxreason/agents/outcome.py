@@ -24,7 +24,7 @@ def outcome(
 
     Args:
       frozen_PGK: expected scores of the frozen scorer.
-      truth: stands in for the helpers' answers, see `tasks.calculator.oracle`.
+      truth: stands in for the helpers' answers, see `tasks.oracle`.
       contribution_PGK: nats, negative where not measured; where the scorer decodes under a constraint, the places of
         its scores come along, found by `digit_ids`.
     """

@@ -1,17 +1,13 @@
-"""Text out: the answer of a reasoner, the chunks of a segmenter, the scores of a scorer.
+"""Text out: the chunks of a segmenter, the scores of a scorer.
 
 Whatever a model writes is read without an exception: either in the one accepted form, or as None with a cause out of a
-small closed set, for the log. Text may hold surrogates, one for each byte that is no character (`alignment.text_of`).
+small closed set, for the log. Text may hold surrogates, one for each byte that is no character (`tokenizer.text_of`).
 This module must not know tokens, arrays or rewards.
 """
 
 import re
-from typing import NamedTuple
 
-from jaxreason.agents.prompts import CLOSE, DIGITS, END_THINK, OPEN, SCORE_CLOSE, SCORE_OPEN, THINK
-
-LEAD_IN = 40
-"""Characters that may stand before the box on a line that still counts as the answer line, if none is a digit."""
+from jaxreason.agents.tags import CLOSE, DIGITS, OPEN, SCORE_CLOSE, SCORE_OPEN
 
 SEGMENT_CAUSES = (
     "ok",
@@ -28,79 +24,8 @@ SEGMENT_CAUSES = (
 SCORE_CAUSES = ("ok", "truncated", "no_tags", "text_outside", "count", "order", "range")
 
 _SPACE = re.compile(r"[ \t\n\r\f\v]+")
-_BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 _SCORE_BEHIND = re.compile(rf"\s*{re.escape(SCORE_OPEN)}([^<]*){re.escape(SCORE_CLOSE)}")
 _TAG = re.compile(f"{re.escape(OPEN)}|{re.escape(CLOSE)}")
-
-
-class Span(NamedTuple):
-    """Where y lies in a completion, in characters, and what was answered."""
-
-    start: int
-    end: int
-    answer: str | None
-    mark: tuple[int, int] | None = None
-    """where between start and end the tag stands that closes the thought; it is no part of y"""
-
-
-def answer_span(text: str) -> Span:
-    """Find the reasoning y and the boxed answer of a completion.
-
-    The answer is the content of the last balanced `\\boxed{}`: after the last `</think>` where one stands (a box inside
-    the thought is then not the answer), else anywhere. y is everything before the answer line, the thought and the
-    visible text alike: if only the thought counted, the same reasoning would be free behind it. Without an answer y is
-    everything. The tags that open and close the thought are not part of y, nor a thought of white space, nor white
-    space between the thought and the answer line.
-
-    The answer line is the line of the box, so that the answer itself is never penalised. It begins at the box, not at
-    the line, when more than LEAD_IN characters or any digit stand before it: otherwise reasoning written without line
-    breaks would be free. Degenerate: an answer given at once has an empty y.
-
-    >>> text = "2+3=5\\nSo \\\\boxed{5}"
-    >>> answer_span(text)
-    Span(start=0, end=6, answer='5', mark=None)
-    >>> answer_span("a</think>b\\n\\\\boxed{5}")
-    Span(start=0, end=11, answer='5', mark=(1, 9))
-    """
-    opening = re.match(rf"\s*{THINK}\s*", text)
-    start = opening.end() if opening else 0
-    thought = text.rfind(END_THINK, start)
-    if thought < 0:
-        end, answer = _before_answer(text, start)
-        return Span(start, end, answer)
-    visible = thought + len(END_THINK)
-    end, answer = _before_answer(text, visible)
-    if not text[visible:end].strip():
-        return Span(start, thought, answer)
-    if not text[start:thought].strip():
-        return Span(visible + len(text[visible:end]) - len(text[visible:end].lstrip()), end, answer)
-    return Span(start, end, answer, (thought, visible))
-
-
-def _before_answer(text: str, start: int) -> tuple[int, str | None]:
-    """Where the answer line begins after `start`, and the answer; the end of the text where there is none."""
-    box = _last_box(text, start)
-    if box is None:
-        return len(text), None
-    at, answer = box
-    line = max(text.rfind("\n", 0, at) + 1, start)
-    lead = text[line:at]
-    return line if len(lead) <= LEAD_IN and not any(c.isdigit() for c in lead) else at, answer
-
-
-def _last_box(text: str, start: int) -> tuple[int, str] | None:
-    """The last `\\boxed{` that is closed: (where it begins, its content). One pass; escaped braces don't count."""
-    open_braces: list[re.Match] = []
-    last: tuple[int, str] | None = None
-    for match in _BRACES.finditer(text, start):
-        symbol = match.group()
-        if symbol == "{" or symbol.startswith("\\boxed"):
-            open_braces.append(match)
-        elif symbol == "}" and open_braces:
-            opener = open_braces.pop()
-            if opener.group() != "{" and (last is None or opener.start() > last[0]):
-                last = (opener.start(), text[opener.end() : match.start()].strip())
-    return last
 
 
 def parse_segments(

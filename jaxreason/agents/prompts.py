@@ -1,54 +1,29 @@
-"""Text in: what each role is asked, and the form its answer should have.
+"""Text in: what each role is asked, in the family of prompts that `agents.prompts` names, and the form of its answer.
 
-`marks` prompts are for a model trained from scratch: one symbol a role, nothing else. `chat` prompts are instructions
-for a released model through its own chat template, `plain` ones the same words for a base model. The two helpers never
-think aloud: thinking is switched off in the template, and where one opens a thought all the same, the prompt closes it.
 This module must not know how an answer is read back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from jaxreason.agents.families import FIELD, Chat, family
+from jaxreason.agents.tags import (
+    CHUNKS_MARK,
+    CLOSE,
+    OPEN,
+    REASON_MARK,
+    SCORE_CLOSE,
+    SCORE_MARK,
+    SCORE_OPEN,
+    SCORES_MARK,
+    SEGMENT_MARK,
+)
 from jaxreason.config import AgentsConfig
-from jaxreason.data.tokenizer import Tokenizer
-
-REASON_MARK, SEGMENT_MARK, CHUNKS_MARK = "<|reason|>", "<|segment|>", "<|chunks|>"
-SCORE_MARK, SCORES_MARK = "<|score|>", "<|scores|>"
-OPEN, CLOSE = "<seg>", "</seg>"
-SCORE_OPEN, SCORE_CLOSE = "<score>", "</score>"
-THINK, END_THINK = "<think>", "</think>"
-BOX = "\\boxed{"
-DIGITS = ("1", "2", "3", "4", "5")
-
-_REASON = "{question}\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
-
-_SEGMENT = """\
-Split the reasoning below into consecutive chunks: one step, one check or one remark each, at most {max_chunks} chunks.
-Copy the text exactly, character for character. Leave nothing out, add nothing, correct nothing.
-Put every chunk between <seg> and </seg>, and write nothing outside these tags, like this:
-<seg>first chunk</seg><seg>second chunk</seg>
-
-Reasoning:
-{y}"""
-
-_ANNOTATE = """\
-{question}Split the reasoning below into at most {max_chunks} consecutive chunks: one step, check or remark each.
-Copy the text exactly, character for character. Leave nothing out, add nothing, correct nothing.
-Put every chunk between <seg> and </seg>. Behind it rate how important it is for reaching the right answer, with an
-integer from 1 to 5 between <score> and </score>: 5 is essential, 3 is helpful, 1 could be left out.
-Write nothing outside these tags, like this:
-<seg>first chunk</seg><score>5</score><seg>second chunk</seg><score>1</score>
-
-Reasoning:
-{y}"""
-
-_SCORE = """\
-{question}Reasoning, in {n} numbered chunks:
-{chunks}
-
-Rate how important each chunk is for reaching the right answer, with an integer from 1 to 5:
-5 is essential, 3 is helpful, 1 could be left out.
-Write one rating for each chunk, in order, and nothing else, like this:
-<score>[1] 5 [2] 1</score>"""
+from jaxreason.config.doors import DoorError, DoorFailed, in_a_line, own_traceback
+from jaxreason.data.problems import Problem
+from jaxreason.data.tokenizer import Tokenizer, readable
+from jaxreason.tasks.asking import turns_of
+from jaxreason.tasks.base import Task
+from jaxreason.tasks.boxed_math import BOX
 
 
 def marks(max_chunks: int) -> list[str]:
@@ -57,20 +32,27 @@ def marks(max_chunks: int) -> list[str]:
     return [*roles, OPEN, CLOSE, SCORE_OPEN, SCORE_CLOSE, BOX, *(f"[{i}]" for i in range(1, max_chunks + 1))]
 
 
-def render_reason(questions: Sequence[str], config: AgentsConfig, tokenizer: Tokenizer) -> list[str]:
-    """Ask each question. The model's own default decides whether it thinks, unless agents.thinking is off."""
-    if config.prompts == "marks":
-        return [f"{REASON_MARK}{readable(q)}\n" for q in questions]
-    ask = _ask_without_thought if config.thinking == "off" else _ask
-    return [ask(_REASON.format(question=readable(q)), config, tokenizer) for q in questions]
+def render_reason(problems: Sequence[Problem], task: Task, config: AgentsConfig, tokenizer: Tokenizer) -> list[str]:
+    """Ask each problem as its task does. The model's own default decides whether it thinks, unless agents.thinking is
+    off.
+
+    Raises:
+      DoorError: a user's task gave no conversation with the question in it.
+    """
+    asker = family(config.prompts)
+    return [
+        asker.reason(turns_of(task, problem, bare=asker.bare), tokenizer, thinking=config.thinking != "off")
+        for problem in problems
+    ]
 
 
 def render_segment(ys: Sequence[str], config: AgentsConfig, tokenizer: Tokenizer) -> list[str]:
     """Ask for a split of each text y."""
-    if config.prompts == "marks":
-        return [f"{SEGMENT_MARK}{readable(y)}{CHUNKS_MARK}" for y in ys]
-    asked = [_SEGMENT.format(max_chunks=config.max_chunks, y=readable(y)) for y in ys]
-    return [_ask_without_thought(text, config, tokenizer) for text in asked]
+    asker = family(config.prompts)
+    return [
+        asker.prompt(_told(asker, asker.segment, readable(y), config.max_chunks, shows=[readable(y)]), tokenizer)
+        for y in ys
+    ]
 
 
 def render_score(
@@ -81,18 +63,11 @@ def render_score(
     Raises:
       ValueError: questions and chunks differ in number.
     """
-    result = []
+    asker, result = family(config.prompts), []
     for question, texts in zip(questions, chunks, strict=True):
-        texts = [readable(t) for t in texts]
-        if config.prompts == "marks":
-            shown = f"{readable(question)}\n" if config.scorer_sees_question else ""
-            numbered = "".join(f"[{i}]{t}" for i, t in enumerate(texts, 1))
-            result.append(f"{SCORE_MARK}{shown}{numbered}{SCORES_MARK}")
-        else:
-            shown = f"Question:\n{readable(question)}\n\n" if config.scorer_sees_question else ""
-            numbered = "\n".join(f"[{i}] {t.strip()}" for i, t in enumerate(texts, 1))
-            asked = _SCORE.format(question=shown, n=len(texts), chunks=numbered)
-            result.append(_ask_without_thought(asked, config, tokenizer))
+        shown = readable(question) if config.scorer_sees_question else None
+        texts = [readable(t) for t in texts] or [""] * bool(asker.door)  # nobody reads a prompt about no chunks
+        result.append(asker.prompt(_told(asker, asker.score, shown, texts, shows=texts), tokenizer))
     return result
 
 
@@ -105,16 +80,39 @@ def render_annotate(
     Raises:
       ValueError: questions and texts differ in number.
     """
-    result = []
+    asker, result = family(config.prompts), []
     for question, y in zip(questions, ys, strict=True):
-        if config.prompts == "marks":
-            shown = f"{readable(question)}\n" if config.scorer_sees_question else ""
-            result.append(f"{SEGMENT_MARK}{shown}{readable(y)}{SCORES_MARK}")
-        else:
-            shown = f"Question:\n{readable(question)}\n\n" if config.scorer_sees_question else ""
-            asked = _ANNOTATE.format(question=shown, max_chunks=config.max_chunks, y=readable(y))
-            result.append(_ask_without_thought(asked, config, tokenizer))
+        shown = readable(question) if config.scorer_sees_question else None
+        told = _told(asker, asker.annotate, shown, readable(y), config.max_chunks, shows=[readable(y)])
+        result.append(asker.prompt(told, tokenizer))
     return result
+
+
+def _told(asker: Chat, method: Callable[..., str], *arguments, shows: Sequence[str]) -> str:
+    """What a method of a family gives; of a user's own, with what it is about in it.
+
+    Raises:
+      DoorFailed: it raised, gave no text, or left something of `shows` out.
+    """
+    if asker.door is None:
+        return method(*arguments)
+    where = f"{FIELD}: {asker.name}: {method.__name__}"
+    try:
+        told = method(*arguments)
+    except Exception as error:
+        line, file = f"{where}: it raised {in_a_line(error)}", str(asker.door.file)
+        raise DoorFailed(line, own_traceback(error), file) from None
+    if not isinstance(told, str):
+        raise DoorFailed(f"{where}: expected the text of a prompt, got {told!r:.80}", file=str(asker.door.file))
+    at = 0
+    for i, text in enumerate(shows, 1):
+        at = told.find(text.strip(), at)
+        if at < 0:
+            what = f"chunk {i} of {len(shows)}" if method.__name__ == "score" else "the reasoning y"
+            line = f"{where}: expected {what} in the prompt as it is, got a prompt without it"
+            raise DoorFailed(line, file=str(asker.door.file))
+        at += len(text.strip())
+    return told
 
 
 def annotation_parts(chunks: Sequence[str]) -> list[str]:
@@ -136,9 +134,7 @@ def segment_text(chunks: Sequence[str]) -> str:
 
 def score_parts(n: int, config: AgentsConfig) -> list[str]:
     """The fixed text of a scorer's answer: what stands before each of the n digits, then what stands at the end."""
-    space = "" if config.prompts == "marks" else " "
-    parts = [f"{space if i > 1 else SCORE_OPEN}[{i}]{space}" for i in range(1, n + 1)]
-    return [*parts, SCORE_CLOSE] if n else [SCORE_OPEN + SCORE_CLOSE]
+    return family(config.prompts).score_parts(n)
 
 
 def score_text(values: Sequence[int], config: AgentsConfig) -> str:
@@ -147,29 +143,37 @@ def score_text(values: Sequence[int], config: AgentsConfig) -> str:
     return "".join(f"{part}{value}" for part, value in zip(before, values, strict=True)) + end
 
 
-def starts_inside_think(prompt: str) -> bool:
-    """Whether a rendered prompt ends in an open `<think>`, so that the completion begins inside the thought."""
-    return prompt.rstrip().endswith(THINK)
+SAMPLE = ("3+5=8\n", "wait, {8} is right\n", "so 8\n")
+"""Chunks that a user's own prompts are tried on."""
 
 
-def readable(text: str) -> str:
-    """Text that can be encoded again: a byte that is no character (kept as a surrogate by `alignment.text_of`)
-    becomes the replacement character.
+def try_prompts(config: AgentsConfig) -> None:
+    """Try a user's own prompts on a sample, so that a mistake in them costs no step. What ships is not tried.
 
-    >>> readable("caf\\udcc3")
-    'caf�'
+    Raises:
+      DoorError: a prompt that does not hold what it is about, or does not say the tags that the parser reads.
     """
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _ask(content: str, config: AgentsConfig, tokenizer: Tokenizer, **template) -> str:
-    """One user turn, or the same words as plain text."""
-    if config.prompts == "plain":
-        return f"{content}\n\nAnswer:\n"
-    return tokenizer.render_chat([{"role": "user", "content": content}], **template)
-
-
-def _ask_without_thought(content: str, config: AgentsConfig, tokenizer: Tokenizer) -> str:
-    """A prompt whose completion stands outside any thought, also under a template that ignores the switch."""
-    prompt = _ask(content, config, tokenizer, enable_thinking=False)
-    return f"{prompt.rstrip()}\n\n{END_THINK}\n\n" if starts_inside_think(prompt) else prompt
+    asker = family(config.prompts)
+    if asker.door is None:
+        return
+    y, question = "".join(SAMPLE), "What is 3+5?" if config.scorer_sees_question else None
+    if config.helpers == "one":
+        calls = [(asker.annotate, (question, y, config.max_chunks), [y], [OPEN, CLOSE, SCORE_OPEN, SCORE_CLOSE])]
+    else:
+        calls = [
+            (asker.segment, (y, config.max_chunks), [y], [OPEN, CLOSE]),
+            (asker.score, (question, list(SAMPLE)), SAMPLE, [SCORE_OPEN, SCORE_CLOSE]),
+        ]
+    for method, arguments, shows, tags in calls:
+        told = _told(asker, method, *arguments, shows=shows)
+        if any(told.count(text.strip()) > 1 for text in shows):
+            raise DoorError(
+                f"{FIELD}: {asker.name}: {method.__name__}: expected the text it is about once in the prompt, "
+                "which has no room for more, got it more than once"
+            )
+        missing = [tag for tag in tags if tag not in told]
+        if asker.explained and missing:
+            raise DoorError(
+                f"{FIELD}: {asker.name}: {method.__name__}: expected the tags {' '.join(tags)} in the prompt, "
+                f"which are what is read in the answer, got none of {' '.join(missing)}; or set explained = False"
+            )

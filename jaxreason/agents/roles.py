@@ -2,13 +2,14 @@
 
 A reasoner, and two helpers or one that does the work of both. One set of parameters plays them all, or a second one the
 helpers; a role is an id, a name, a prompt (`prompts.py`) and a limit, never a branch in traced code. This module must
-not know what a token or a prompt looks like.
+not know what a token or a prompt looks like; how long answers may be is the family's of the prompts.
 """
 
 import dataclasses
 
 import numpy as np
 
+from jaxreason.agents.families import family
 from jaxreason.config import ROLES, AgentsConfig, Config
 
 
@@ -39,9 +40,7 @@ def segment_limit(y_tokens: int | np.ndarray, config: AgentsConfig, *, tag_token
     Source: arXiv:2601.21919 does not state limits; 1.25 |y| + 64 keeps truncation from looking like a bad format.
     """
     y = np.asarray(y_tokens, np.int32)
-    limit = y + config.max_chunks * tag_tokens + 2
-    if config.prompts != "marks":
-        limit = np.maximum(limit, -(-5 * y // 4) + 64)
+    limit = family(config.prompts).copy_limit(y, y + config.max_chunks * tag_tokens + 2)
     return np.where(y > 0, limit, 0).astype(np.int32)
 
 
@@ -51,7 +50,7 @@ def score_limit(n: int | np.ndarray, config: AgentsConfig) -> np.ndarray:
     Returns: int32, the shape of `n`.
     """
     chunks = np.asarray(n, np.int32)
-    limit = 2 * chunks + 3 if config.prompts == "marks" else 16 * chunks + 64
+    limit = family(config.prompts).score_limit(chunks)
     return np.where(chunks > 0, limit, 0).astype(np.int32)
 
 

@@ -8,27 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.agents.alignment import Reasoning, Scoring, Segmentation, completion_ids
-from jaxreason.agents.prompts import readable
+from jaxreason.agents.alignment import Scoring, Segmentation
 from jaxreason.data.problems import Problem
-from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.data.tokenizer import Tokenizer, readable
 from jaxreason.grading.pool import Grades
-from jaxreason.types import Rollout
+from jaxreason.tasks.reading import Reasoning
+from jaxreason.types import HostRollout
 
 
-def counted_right(rollout: Rollout, grades: Grades, *, require_eos: bool) -> np.ndarray:
+def counted_right(rollout: HostRollout, grades: Grades, *, require_eos: bool) -> np.ndarray:
     """Bool [P G]: which completions count as right, in tables, rows and rewards alike.
 
     Args:
       require_eos: a completion that was cut at the limit is wrong, whatever stands in it.
     """
-    finished_PG = np.asarray(rollout.finished)
-    return grades.correct.reshape(finished_PG.shape) & (finished_PG | (not require_eos))
+    return grades.correct.reshape(rollout.finished.shape) & (rollout.finished | (not require_eos))
 
 
 def completion_rows(
     problems: Sequence[Problem],
-    rollout: Rollout,
+    rollout: HostRollout,
     reasonings: Sequence[Reasoning],
     grades: Grades,
     tokenizer: Tokenizer,
@@ -42,9 +41,9 @@ def completion_rows(
       require_eos: as in `counted_right`, which decides `exact_match`.
     """
     right_PG = counted_right(rollout, grades, require_eos=require_eos)
-    length_PG, finished_PG = np.asarray(rollout.length), np.asarray(rollout.finished)
+    length_PG, finished_PG = rollout.length, rollout.finished
     G = length_PG.shape[1]
-    texts = tokenizer.decode_batch(completion_ids(rollout)[: len(problems) * G])
+    texts = tokenizer.decode_batch(rollout.completion_ids[: len(problems) * G])
     return [
         {
             "doc_id": problems[n // G].id,

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxreason.cli import arguments, overrides
+from jaxreason.config.doors import DoorError, DoorFailed
 from jaxreason.run.files import Unwritable
 from jaxreason.run.interrupt import CTRL_C, Stopped
 
@@ -54,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
+        elif isinstance(error, DoorError) and error.traceback:
+            print(error.traceback, file=sys.stderr)
         code, line = _say(error)
         print(f"jaxreason: {line}", file=sys.stderr)
         return code
@@ -66,6 +69,8 @@ def _say(error: BaseException) -> tuple[int, str]:
         return error.exit_code, line
     if isinstance(error, KeyboardInterrupt):
         return CTRL_C, "stopped; give the same command again to start over"
+    if isinstance(error, DoorFailed):
+        return FAILURE, f"error: {line}"
     if isinstance(error, ValueError) and _ours(error):
         return MISTAKE, f"error: {line}"
     if isinstance(error, FloatingPointError | Unwritable):

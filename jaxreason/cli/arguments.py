@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,23 +29,16 @@ def _fields_help(sections: Sequence[str]) -> str:
     """A line for each field of the sections: its override, default and meaning."""
     if not sections:
         return ""
-    import docstring_parser
-
-    from jaxreason.config import Config
+    from jaxreason.config import describe
 
     lines = []
-    for section in dataclasses.fields(Config):
-        if section.name not in sections or not dataclasses.is_dataclass(section.default):
+    for section in describe.sections():
+        if section.name not in sections:
             continue
-        lines.append(f"\n{section.name}: {(section.type.__doc__ or '').splitlines()[0]}")
-        kinds = {field.name: field.type for field in dataclasses.fields(section.default)}
-        for field in docstring_parser.parse_from_object(section.type).params:
-            default = getattr(section.default, field.arg_name)
-            shown = str(list(default) if isinstance(default, tuple) else default).replace(" ", "")
-            meaning = " ".join((field.description or "").split())
-            if typing.get_origin(kinds[field.arg_name]) is typing.Literal:
-                meaning += f" ({', '.join(typing.get_args(kinds[field.arg_name]))})"
-            lines.append(f"{f'  --{section.name}.{field.arg_name}={shown}':48}  {meaning}")
+        lines.append(f"\n{section.name}: {section.about}")
+        for field in section.fields:
+            choices = f" ({', '.join(field.choices)})" if field.choices else ""
+            lines.append(f"{f'  --{field.name}={field.default}':48}  {field.meaning}{choices}")
     return "\nsettings, with their defaults:\n" + "\n".join(lines) + "\n"
 
 
@@ -66,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 
     sections = [section.name for section in dataclasses.fields(Config)]
     train = add(commands, "train", runs.train, "run an experiment, evaluated before and after", sections)
-    train.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
+    train.add_argument("config", metavar="CONFIG", help="YAML file, or the name of one that ships, such as quickstart")
     train.add_argument("--resume", action="store_true", help="go on where the run stopped; without it too")
 
     evaluate = add(
@@ -90,11 +82,13 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--explain", action="store_true", help="then show its chunks and how important it finds each")
 
     compare = add(commands, "compare", runs.compare, "run methods, alphas and seeds side by side", sections)
-    compare.add_argument("grid", metavar="GRID", help="YAML file, such as configs/compare_arithmetic.yaml")
+    compare.add_argument("grid", metavar="GRID", help="YAML file, or the name of one that ships: compare_long")
     compare.add_argument(
         "--only", metavar="CELLS", action="append", default=[], help="run a part, such as method=lp,alpha=2"
     )
     compare.add_argument("--to", metavar="DIR", type=Path, help="folder of all runs; default: the file's output_dir")
+
+    add(commands, "methods", runs.methods, "list the methods that reward.preset can name, with their own fields")
 
     report = add(commands, "report", runs.report, "write a page with the figures and curves of runs")
     report.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
@@ -111,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     plan = add(
         commands, "plan", runs.plan, "compile a step for TPUs that are not here: memory, FLOPs, bounds", sections
     )
-    plan.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
+    plan.add_argument("config", metavar="CONFIG", help="YAML file, or the name of one that ships, such as quickstart")
     plan.add_argument("--topology", metavar="NAME", required=True, help="v5p:2x2x4, or a product such as v5litepod-16")
     plan.add_argument("--slices", type=int, default=1, help="slices of this topology; default: 1")
     plan.add_argument("--search", action="store_true", help="try mesh.tensor, micro-batches and remat until one fits")
@@ -126,10 +120,11 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--to", metavar="PLACE", type=Path, required=True, help="folder to build in, or JSONL to write"
     )
-    prepare.add_argument("--builtin", metavar="N", type=int, help="write N problems of the built-in task instead")
-    prepare.add_argument("--split", choices=("train", "test"), help="built-in task: which questions; default: train")
-    prepare.add_argument("--levels", type=int, nargs="+", help="built-in task: which levels; default: 1 2 3")
-    prepare.add_argument("--seed", type=int, help="built-in task: seed of the generator; default: 0")
+    prepare.add_argument("--builtin", metavar="N", type=int, help="write N of a task's own problems instead")
+    prepare.add_argument("--task", help="with --builtin: which task, as data.task names it; default: calculator")
+    prepare.add_argument("--split", choices=("train", "test"), help="with --builtin: which questions; default: train")
+    prepare.add_argument("--levels", type=int, nargs="+", help="with --builtin: which levels; default: 1 2 3")
+    prepare.add_argument("--seed", type=int, help="with --builtin: seed of the generator; default: 0")
 
     convert = add(data, "convert", problems.convert, "turn a released data set's file into JSONL problems")
     convert.add_argument("file", metavar="FILE", type=Path, help="JSON, JSONL, CSV or Parquet, as released")

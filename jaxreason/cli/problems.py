@@ -14,7 +14,7 @@ ANSWER_SHOWN = 80
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Check a file of problems and build its dataset, or write the built-in task."""
+    """Check a file of problems and build its dataset, or write a task's own."""
     if (args.file is None) == (args.builtin is None):
         raise ValueError("data prepare: expected either a FILE or --builtin N; see `jaxreason data prepare --help`")
     if args.file is None:
@@ -22,7 +22,7 @@ def prepare(args: argparse.Namespace) -> None:
         return
     from jaxreason.data import dataset, problems
 
-    for flag in ("split", "levels", "seed"):
+    for flag in ("split", "levels", "seed", "task"):
         if getattr(args, flag) is not None:
             raise ValueError(f"--{flag}: expected with --builtin only, got it beside {args.file}; leave it out")
     found = problems.read_jsonl(args.file)
@@ -33,16 +33,21 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def _write_builtin(args: argparse.Namespace) -> None:
+    from jaxreason.config import DataConfig
     from jaxreason.data import problems
-    from jaxreason.tasks.calculator import problems as arithmetic
+    from jaxreason.tasks.base import OwnProblems
+    from jaxreason.tasks.opening import task_of
 
     _refuse_existing(args.to)
+    task = task_of(DataConfig(task=args.task or "auto"))
+    if not isinstance(task, OwnProblems):
+        raise ValueError(f"--task: expected one with problems of its own, got {task.name}")
     for flag, least in (("builtin", 1), ("seed", 0)):
         if (value := getattr(args, flag)) is not None and value < least:
             raise ValueError(f"--{flag}: expected at least {least}, got {value}")
     levels = [1, 2, 3] if args.levels is None else args.levels
     try:
-        made = arithmetic.generate(args.builtin, seed=args.seed or 0, levels=levels, split=args.split or "train")
+        made = task.problems(args.split or "train", args.builtin, seed=args.seed or 0, levels=levels)
     except ValueError as error:  # in the words of the configuration
         raise ValueError(str(error).replace("data.levels", "--levels").replace("data.test_size", "--builtin")) from None
     problems.write_jsonl(made, args.to)

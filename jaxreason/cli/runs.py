@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jaxreason.cli.overrides import refuse_misspelt
+from jaxreason.config import shipped
 from jaxreason.run.interrupt import CTRL_C, Stopped
 
 MIN_COMPILE_SECONDS = 0.5
@@ -27,7 +28,8 @@ def _train_and_show(args: argparse.Namespace) -> None:
     from jaxreason.run.progress import Display
 
     refuse_misspelt(args.overrides, ("--resume", "--debug", "--help"))
-    conf = config.load(args.config, args.overrides)
+    file = shipped.find(args.config)
+    conf = config.load(file, args.overrides)
     _cache_compilations(conf.run.compilation_cache_dir)
     from jaxreason.parallel import hosts
 
@@ -37,7 +39,7 @@ def _train_and_show(args: argparse.Namespace) -> None:
     from jaxreason.run import base_model
     from jaxreason.train import train
 
-    written = config.given(args.config, args.overrides)  # only here it is known
+    written = config.given(file, args.overrides)  # only here it is known
     base_model.find(conf, written)
     base_model.find_helpers(conf, written)
     results = train(conf, display=display)
@@ -68,7 +70,7 @@ def compare(args: argparse.Namespace) -> None:
     from jaxreason.run.progress import Display
 
     refuse_misspelt(args.overrides, ("--only", "--to", "--debug", "--help"))
-    grid = load_grid(args.grid, args.overrides, args.to)
+    grid = load_grid(shipped.find(args.grid), args.overrides, args.to)
     _cache_compilations(grid.cells[0].config.run.compilation_cache_dir)
     from jaxreason.compare import PAGE, RESULTS, TABLES, compare, words
 
@@ -137,7 +139,7 @@ def plan(args: argparse.Namespace) -> None:
     from jaxreason.plan.topology import parse
 
     refuse_misspelt(args.overrides, ("--topology", "--slices", "--search", "--json", "--debug", "--help"))
-    conf = config.load(args.config, args.overrides)
+    conf = config.load(shipped.find(args.config), args.overrides)
     topology = parse(args.topology, args.slices)
     os.environ["JAX_PLATFORMS"] = "cpu"  # what compiles is not what computes, and must not claim a chip
     from jaxreason import plan
@@ -152,6 +154,15 @@ def plan(args: argparse.Namespace) -> None:
     from jaxreason.plan import show
 
     print("\n".join((show.search_lines if args.search else show.lines)(found)))
+
+
+def methods(args: argparse.Namespace) -> None:
+    """Print the table of methods, a line each."""
+    from jaxreason.rewards.methods import METHODS, own_fields
+
+    for name, method in METHODS.items():
+        own = "".join(f"  reward.options.{field}={default}" for field, default in own_fields(method).items())
+        print(f"{name:14}{method.summary} ({method.source}){own}")
 
 
 def report(args: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxreason.config import Config, load
 from jaxreason.config.explain import read_yaml
-from jaxreason.rewards.methods import named
+from jaxreason.rewards.methods import chosen, named
 
 KEYS = ("experiment", "settings", "output_dir", "methods", "alphas", "seeds", "final")
 FINAL_KEYS = ("data", "size", "seed")
@@ -192,7 +192,9 @@ def _config(experiment: Path, overrides: Sequence[str], settings: Mapping[str, A
 
 def _load(experiment: Path, words: Sequence[str], where: str) -> Config:
     try:
-        return load(experiment, words)
+        config = load(experiment, words)
+        chosen(config)  # a setting that its method cannot work with
+        return config
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 

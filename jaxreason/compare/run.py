@@ -25,7 +25,6 @@ from jaxreason.run import folder as run_folder
 from jaxreason.run.files import write_json_atomic
 from jaxreason.run.interrupt import Interrupt, Stopped
 from jaxreason.run.progress import Display
-from jaxreason.tasks.calculator import problems as arithmetic
 from jaxreason.train import train
 
 FAILED = "failed.json"
@@ -166,10 +165,10 @@ def _link(source: str, target: str) -> None:
 
 
 def final_problems(final: Final, config: Config, folder: Path) -> Path:
-    """The file of problems that the final figures are measured on; none of the built-in task's is held out for tuning.
+    """The file of problems that the final figures are measured on; none of the task's own is held out for tuning.
 
     Raises:
-      ValueError: bad data, or more problems asked for than the built-in task has left.
+      ValueError: bad data, or more problems asked for than the task has left.
     """
     file = folder / "final.jsonl"
     if final.data != setup.BUILTIN:
@@ -182,19 +181,22 @@ def final_problems(final: Final, config: Config, folder: Path) -> Path:
 
 
 def _others(final: Final, config: Config) -> list[Problem]:
-    """Problems of the built-in task, the levels in equal shares, none of those that alphas are chosen on."""
+    """The task's own problems, the levels in equal shares, none of those that alphas are chosen on."""
     tuning = setup.held_out(config.data)
     asked = {problem.question for problem in tuning}
     levels = config.data.levels
     share = -(-final.size // len(levels))
-    parts = []
+    parts: list[list[Problem]] = []
     for level in levels:
-        there = sum(problem.meta.get("level") == level for problem in tuning)
+        kept = [*tuning, *(problem for part in parts for problem in part)]
+        there = sum(problem.meta.get("level", level) == level for problem in kept)
+        data = dataclasses.replace(config.data, seed=final.seed, levels=(level,))
         try:
-            some = arithmetic.generate(share + there, seed=final.seed, levels=[level], split="test")
+            some = setup.own_problems(data, "test", share + there)
         except ValueError as error:
             raise ValueError(f"final.size: with those kept for tuning, {error}") from None
         parts.append([problem for problem in some if problem.question not in asked][:share])
+        asked |= {problem.question for problem in parts[-1]}
     return [problem for row in zip(*parts, strict=True) for problem in row][: final.size]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import jsonargparse
 import yaml
 
+from jaxreason.config import doors
 from jaxreason.config.agents import AgentsConfig, SamplingConfig
 from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, WarmupConfig
 from jaxreason.config.explain import explain, read_yaml, refuse_unknown_keys
@@ -19,9 +20,10 @@ from jaxreason.config.mesh import DistributedConfig, MeshConfig
 from jaxreason.config.model import HelperModelConfig, ModelConfig, TokenizerConfig
 from jaxreason.config.moved import renamed
 from jaxreason.config.run import MonitorConfig, RunConfig
-from jaxreason.config.whole import Config
+from jaxreason.config.whole import DOORS, Config
 
 __all__ = [
+    "DOORS",
     "ROLES",
     "AgentsConfig",
     "BudgetConfig",
@@ -51,6 +53,7 @@ __all__ = [
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
+_DEFAULTS = Config()
 ROLES = ("reason", "segment", "score", "annotate")
 """Role names in the order of their ids; `agents/roles.py` says what each is."""
 
@@ -67,7 +70,8 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
 
     Args:
       path: YAML file; None for the defaults.
-      overrides: `--section.field=value`, applied after the file.
+      overrides: `--section.field=value`, applied after the file. A door's file that the working directory does not
+        have is looked for beside the configuration file.
 
     Raises:
       ValueError: unreadable file, unknown key (the nearest right one is named), wrong type, value out of range.
@@ -83,11 +87,32 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
         refuse_unknown_keys(Path(path), now)
         args = [f"--config={path if now is content else yaml.safe_dump(now)}"]
     try:
-        parsed = known.parse_args([*args, *overrides])
+        parsed = known.parse_args([*args, *map(_listed, overrides)])
         sections = known.instantiate(parsed)
-        return Config(**{field.name: sections[field.name] for field in dataclasses.fields(Config)})
+        config = Config(**{field.name: sections[field.name] for field in dataclasses.fields(Config)})
+        return config if path is None else _doors_beside(config, Path(path).parent)
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
         raise ValueError(explain(str(error))) from None
+
+
+def _listed(override: str) -> str:
+    """What is given to a field that holds several, as a list: `a,b` as `[a,b]`, so that one value needs no brackets."""
+    name, _, value = override.partition("=")
+    section, _, field = name.removeprefix("--").partition(".")
+    several = isinstance(getattr(getattr(_DEFAULTS, section, None), field, None), tuple)
+    return f"{name}=[{value}]" if several and value and not value.startswith("[") else override
+
+
+def _doors_beside(config: Config, folder: Path) -> Config:
+    for key in DOORS:
+        section, field = key.split(".")
+        values = getattr(config, section)
+        named = getattr(values, field)
+        one = not isinstance(named, tuple)
+        found = tuple(doors.beside(name, folder) for name in ((named,) if one else named))
+        values = dataclasses.replace(values, **{field: found[0] if one else found})
+        config = dataclasses.replace(config, **{section: values})
+    return config
 
 
 def given(path: str | Path | None, overrides: Sequence[str] = ()) -> frozenset[str]:

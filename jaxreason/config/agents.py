@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from jaxreason.config.doors import SPELLINGS, is_door
 from jaxreason.config.require import require
 
 
@@ -47,9 +48,10 @@ class SamplingConfig:
 class AgentsConfig:
     """How the roles are asked, and how the answers of the two helpers are read."""
 
-    prompts: Literal["marks", "chat", "plain"] = "marks"
+    prompts: str = "marks"
     """`marks`: one mark a role, for a model trained from scratch; `chat`: instructions through a released model's chat
-    template; `plain`: the same instructions as plain text, for a base model"""
+    template; `plain`: the same instructions as plain text, for a base model; or your own for the helpers, as
+    `package.module:name` or `path/file.py:name`"""
     thinking: Literal["default", "off"] = "default"
     """`off`: the reasoner too is asked to answer without a thought, where its chat template knows one"""
     decoding: Literal["free", "constrained"] = "constrained"
@@ -78,6 +80,12 @@ class AgentsConfig:
     """whether a lossless split must keep white space byte for byte"""
 
     def __post_init__(self):
+        require(
+            self.prompts in ("marks", "chat", "plain") or is_door(self.prompts),
+            "agents.prompts",
+            f"marks, chat, plain, or {SPELLINGS}",
+            self.prompts,
+        )
         require(self.max_chunks >= 1, "agents.max_chunks", "at least 1", self.max_chunks)
         require(
             1 <= self.min_chunks <= self.max_chunks, "agents.min_chunks", "in 1..agents.max_chunks", self.min_chunks
@@ -85,6 +93,11 @@ class AgentsConfig:
         require(self.helper_batches >= 1, "agents.helper_batches", "at least 1", self.helper_batches)
         require(0 < self.contribution_share <= 1, "agents.contribution_share", "in (0, 1]", self.contribution_share)
         require(self.min_chunks_above >= 0, "agents.min_chunks_above", "at least 0", self.min_chunks_above)
+
+    @property
+    def separate(self) -> bool:
+        """Whether the helpers are a policy of their own."""
+        return self.helper_policy == "separate"
 
     @property
     def helper_roles(self) -> tuple[str, ...]:

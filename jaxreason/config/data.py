@@ -3,17 +3,22 @@
 import dataclasses
 from typing import Literal
 
+from jaxreason.config.doors import SPELLINGS, is_door
 from jaxreason.config.require import require
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Problems: the built-in task, or files of {id, question, answer, source, meta}."""
+    """Problems, and the task they are of."""
 
     train: str = "builtin"
-    """training problems: a JSONL file, a folder made by `jaxreason data prepare`, or `builtin`"""
+    """training problems: a JSONL file of {id, question, answer, source, meta}, a folder made by `jaxreason data
+    prepare`, or `builtin`: the task's own"""
     test: str = "builtin"
-    """held-out problems: a JSONL file, a folder made by `jaxreason data prepare`, or `builtin`"""
+    """held-out problems: a JSONL file, a folder made by `jaxreason data prepare`, or `builtin`: the task's own"""
+    task: str = "auto"
+    """how problems are asked, read and graded: `boxed_math`, `calculator`, or your own as `package.module:name` or
+    `path/file.py:name`; `auto`: calculator where data.train is builtin, else boxed_math"""
     train_size: int = 20000
     """built-in task: training problems"""
     test_size: int = 504
@@ -36,6 +41,12 @@ class DataConfig:
     """reasoner prompts longer than this many tokens are dropped and counted"""
 
     def __post_init__(self):
+        require(
+            self.task in ("auto", "boxed_math", "calculator") or is_door(self.task),
+            "data.task",
+            f"auto, boxed_math, calculator, or {SPELLINGS}",
+            self.task,
+        )
         require(self.prompts_per_step >= 1, "data.prompts_per_step", "at least 1", self.prompts_per_step)
         require(self.max_prompt_length >= 1, "data.max_prompt_length", "at least 1", self.max_prompt_length)
         require(self.test_size >= 0, "data.test_size", "at least 0", self.test_size)

@@ -19,7 +19,14 @@ SPELLINGS = "`package.module:name` or `path/file.py:name`"
 """The two ways of naming a door, for messages and help texts."""
 
 _OURS = str(Path(__file__).resolve().parents[1])
-_loaded: dict[str, tuple[ModuleType, Path, str]] = {}
+_loaded: dict[str, "_Source"] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    module: ModuleType
+    file: Path
+    content: bytes
 
 
 class DoorError(ValueError):
@@ -35,6 +42,19 @@ class DoorError(ValueError):
 
     def __str__(self) -> str:
         return self.args[0]
+
+
+class DoorFailed(DoorError):
+    """A door that failed while it was at work: what was done before it stands and is saved.
+
+    Attributes:
+      file: the source file of the door.
+    """
+
+    def __init__(self, line: str, traceback: str = "", file: str = ""):
+        super().__init__(line, traceback)
+        self.args = (line, traceback, file)
+        self.file = file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +73,14 @@ class Door:
     """sha256 of the source file's bytes, in hexadecimal; other files that it imports are not covered"""
     value: Any
     """the object"""
+    source: str = dataclasses.field(repr=False)
+    """text of its source file, as it was when it was loaded"""
+
+    @property
+    def place(self) -> str:
+        """`path/file.py:name` for messages, the path relative to the working directory where it is below it."""
+        here = Path.cwd()
+        return f"{self.file.relative_to(here) if self.file.is_relative_to(here) else self.file}:{self.name}"
 
 
 def is_door(text: str) -> bool:
@@ -83,10 +111,18 @@ def load(name: str, field: str) -> Door:
     key = str(Path(source).expanduser().resolve()) if is_file else source
     if key not in _loaded:
         _loaded[key] = _load_file(Path(key), name, field) if is_file else _load_module(source, name, field)
-    module, file, fingerprint = _loaded[key]
-    if not hasattr(module, attribute):
-        raise DoorError(f"{field}: {file} has no {attribute!r}; {_nearest(attribute, module)}")
-    return Door(field, f"{key}:{attribute}", attribute, file, fingerprint, getattr(module, attribute))
+    found = _loaded[key]
+    if not hasattr(found.module, attribute):
+        raise DoorError(f"{field}: {found.file} has no {attribute!r}; {_nearest(attribute, found.module)}")
+    return Door(
+        field=field,
+        spelling=f"{key}:{attribute}",
+        name=attribute,
+        file=found.file,
+        fingerprint=hashlib.sha256(found.content).hexdigest(),
+        value=getattr(found.module, attribute),
+        source=found.content.decode(errors="replace"),
+    )
 
 
 def beside(name: str, folder: Path) -> str:
@@ -116,13 +152,13 @@ def _is_ours(filename: str) -> bool:
     return filename.startswith((_OURS, "<frozen importlib")) or filename == importlib.__file__
 
 
-def _load_file(file: Path, name: str, field: str) -> tuple[ModuleType, Path, str]:
+def _load_file(file: Path, name: str, field: str) -> _Source:
     if not file.is_file():
         raise DoorError(
             f"{field}: {name}: no such file {file}, expected one relative to the working directory or beside the "
             "configuration file"
         )
-    fingerprint = hashlib.sha256(file.read_bytes()).hexdigest()
+    content = file.read_bytes()
     unique = f"_door_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{file.stem}"
     spec = importlib.util.spec_from_file_location(unique, file)
     if spec is None or spec.loader is None:
@@ -131,14 +167,14 @@ def _load_file(file: Path, name: str, field: str) -> tuple[ModuleType, Path, str
     sys.modules[unique] = module  # dataclasses and pickle look classes up here
     _search_last(file.parent)
     try:
-        spec.loader.exec_module(module)
+        exec(compile(content, file, "exec"), vars(module))  # what was read: bytecode kept on disk could be another's
     except Exception as error:
         del sys.modules[unique]
         raise _import_raised(error, file, name, field) from None
-    return module, file, fingerprint
+    return _Source(module, file, content)
 
 
-def _load_module(source: str, name: str, field: str) -> tuple[ModuleType, Path, str]:
+def _load_module(source: str, name: str, field: str) -> _Source:
     _search_last(Path.cwd())
     try:
         spec = importlib.util.find_spec(source)
@@ -155,12 +191,12 @@ def _load_module(source: str, name: str, field: str) -> tuple[ModuleType, Path, 
     if not spec.origin or not Path(spec.origin).is_file():
         raise DoorError(f"{field}: {name}: module {source!r} has no source file, expected one that has")
     file = Path(spec.origin).resolve()
-    fingerprint = hashlib.sha256(file.read_bytes()).hexdigest()
+    content = file.read_bytes()
     try:
         module = importlib.import_module(source)
     except Exception as error:
         raise _import_raised(error, file, name, field) from None
-    return module, file, fingerprint
+    return _Source(module, file, content)
 
 
 def _import_raised(error: Exception, file: Path | None, name: str, field: str) -> DoorError:

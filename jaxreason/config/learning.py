@@ -1,8 +1,10 @@
 """What is rewarded, and how it is learnt."""
 
 import dataclasses
+import math
 from typing import Literal
 
+from jaxreason.config.doors import SPELLINGS
 from jaxreason.config.require import require
 
 Masking = Literal["all", "-I", "-L&C", "-S&I", "-L&I", "-L&C-S&I", "-L&C-L&I", "-S&I-L&I"]
@@ -13,7 +15,7 @@ class RewardConfig:
     """What is rewarded: R = R_acc - alpha * f(sum phi(w_i) |s_i|), and the other length rewards on the same footing."""
 
     preset: str = "guarded"
-    """the method: a row of the table in `jaxreason/rewards/methods.py`, or a function of your own as
+    """the method, such as scma, guarded, lp or truncation (`jaxreason methods` lists all), or a function of your own as
     `package.module:name` or `file.py:name`"""
     options: dict[str, bool | int | float | str] = dataclasses.field(default_factory=dict, hash=False)
     """the method's own fields, such as {weight: 0.4} of kimi"""
@@ -67,20 +69,23 @@ class RewardConfig:
         require(self.target_length >= 0, "reward.target_length", "at least 0", self.target_length)
         require(self.contribution_scale > 0, "reward.contribution_scale", "above 0", self.contribution_scale)
         require(self.format_penalty >= 0, "reward.format_penalty", "at least 0", self.format_penalty)
+        self._check_functions()
+
+    def _check_functions(self):
+        doors, weights, outcome = self.reward_funcs, self.reward_weights, self.outcome_weight
+        for door in doors:
+            require(door.count(":") >= 1, "reward.reward_funcs", f"each {SPELLINGS}", door)
+        require(len(set(doors)) == len(doors), "reward.reward_funcs", "each function once", doors)
         require(
-            len(self.reward_weights) in (0, len(self.reward_funcs)),
+            len(weights) in (0, len(doors)),
             "reward.reward_weights",
-            f"one for each of the {len(self.reward_funcs)} reward.reward_funcs, or none",
-            self.reward_weights,
+            f"none or as many as reward.reward_funcs, {len(doors)}",
+            weights,
         )
-        require(self.outcome_weight >= 0, "reward.outcome_weight", "at least 0", self.outcome_weight)
-        require(
-            self.outcome_weight > 0 or bool(self.reward_funcs),
-            "reward.outcome_weight",
-            "above 0 without reward.reward_funcs, or nothing is rewarded",
-            self.outcome_weight,
-        )
-        require(self.reward_timeout_s > 0, "reward.reward_timeout_s", "above 0", self.reward_timeout_s)
+        require(all(map(math.isfinite, weights)), "reward.reward_weights", "finite numbers", weights)
+        require(0 <= outcome < math.inf, "reward.outcome_weight", "a number of at least 0", outcome)
+        require(outcome > 0 or bool(doors), "reward.outcome_weight", "above 0 without reward.reward_funcs", outcome)
+        require(0 < self.reward_timeout_s < math.inf, "reward.reward_timeout_s", "above 0", self.reward_timeout_s)
 
     @property
     def shape(self) -> "RewardConfig":

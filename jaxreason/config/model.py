@@ -45,12 +45,12 @@ class ModelConfig:
     """head size C"""
     rope_theta: float = 10000.0
     """base of the rotary embedding"""
-    rope_type: Literal["default", "linear", "yarn"] = "default"
+    rope_type: Literal["default", "linear", "yarn", "llama3"] = "default"
     """how the rotary embedding is stretched over more tokens than it was trained on"""
     rope_factor: float = 1.0
-    """how many times as many tokens (linear, yarn)"""
+    """how many times as many tokens (linear, yarn, llama3)"""
     rope_original_max_position_embeddings: int = 0
-    """tokens it was trained on (yarn); 0: max_position_embeddings"""
+    """tokens it was trained on (yarn, llama3); 0: max_position_embeddings"""
     rope_beta_fast: float = 32.0
     """turns within the original length above which a frequency is left as it is (yarn)"""
     rope_beta_slow: float = 1.0
@@ -63,6 +63,12 @@ class ModelConfig:
     """the same for what that scale is divided by (yarn); 0: it is not divided"""
     rope_truncate: bool = True
     """whether the bounds between the three kinds of frequency are rounded outward (yarn)"""
+    rope_low_freq_factor: float = 1.0
+    """turns within the original length below which a frequency is divided by the factor (llama3)"""
+    rope_high_freq_factor: float = 4.0
+    """turns within the original length above which a frequency is left as it is (llama3)"""
+    no_rope_layers: tuple[int, ...] = ()
+    """numbers, from 0, of the layers without rotary embedding (SmolLM3)"""
     max_position_embeddings: int = 0
     """tokens that the model is made for; 0: unknown"""
     sliding_window: int = 0
@@ -140,14 +146,22 @@ class ModelConfig:
         ):
             require(getattr(self, name) >= 0, f"{self._section}.{name}", "at least 0", getattr(self, name))
         require(self.rope_factor >= 1, f"{self._section}.rope_factor", "at least 1", self.rope_factor)
-        if self.rope_type == "yarn":
+        if self.rope_type in ("yarn", "llama3"):
             require(
                 self.rope_original_max_position_embeddings > 0 or self.max_position_embeddings > 0,
                 f"{self._section}.rope_original_max_position_embeddings",
-                f"the length trained on, above 0, since {self._section}.rope_type is yarn and "
+                f"the length trained on, above 0, since {self._section}.rope_type is {self.rope_type} and "
                 f"{self._section}.max_position_embeddings is unknown",
                 self.rope_original_max_position_embeddings,
             )
+        if self.rope_type == "llama3":
+            require(
+                0 < self.rope_low_freq_factor < self.rope_high_freq_factor,
+                f"{self._section}.rope_low_freq_factor",
+                f"above 0 and below {self._section}.rope_high_freq_factor={self.rope_high_freq_factor}",
+                self.rope_low_freq_factor,
+            )
+        if self.rope_type == "yarn":
             require(
                 self.rope_theta > 1,
                 f"{self._section}.rope_theta",
@@ -166,7 +180,7 @@ class ModelConfig:
         Y = self.num_hidden_layers
         require(self.sliding_window >= 0, f"{self._section}.sliding_window", "at least 0", self.sliding_window)
         require(self.num_experts >= 0, f"{self._section}.num_experts", "at least 0", self.num_experts)
-        for name in ("sliding_layers", "dense_layers"):
+        for name in ("sliding_layers", "dense_layers", "no_rope_layers"):
             layers = getattr(self, name)
             require(
                 all(0 <= y < Y for y in layers) and len(set(layers)) == len(layers),

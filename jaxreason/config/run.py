@@ -27,6 +27,8 @@ class RunConfig:
     """a plain log line every so many steps where the output is no terminal"""
     log_completions: int = 2
     """problems a step whose completions of every role are kept in samples/"""
+    accept_changed_doors: bool = False
+    """go on with a run although code of your own that it is made with has changed since; recorded in its doors.json"""
     compilation_cache_dir: str = "~/.cache/jaxreason/xla"
     """JAX's persistent compilation cache; empty: off"""
 

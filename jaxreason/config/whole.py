@@ -4,11 +4,15 @@ import dataclasses
 
 from jaxreason.config.agents import AgentsConfig, SamplingConfig
 from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, WarmupConfig
+from jaxreason.config.doors import is_door
 from jaxreason.config.learning import BudgetConfig, GRPOConfig, OptimizerConfig, RewardConfig
 from jaxreason.config.mesh import DistributedConfig, MeshConfig
 from jaxreason.config.model import HelperModelConfig, ModelConfig, TokenizerConfig
 from jaxreason.config.require import require
 from jaxreason.config.run import MonitorConfig, RunConfig
+
+DOORS = ("reward.reward_funcs", "reward.preset", "data.task", "agents.prompts")
+"""Fields that name a user's own code, one or several, see `config.doors`; a name without a colon is built in."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +63,18 @@ class Config:
         )
 
     @property
+    def doors(self) -> tuple[tuple[str, str], ...]:
+        """The field and the spelling of every door that is named."""
+        found = []
+        for key in DOORS:
+            section, field = key.split(".")
+            named = getattr(getattr(self, section), field)
+            found += [(key, name) for name in (named if isinstance(named, tuple) else (named,)) if is_door(name)]
+        return tuple(found)
+
+    @property
     def for_helpers(self) -> "Config":
         """The same experiment with the model that plays the helpers as its model; itself where that is the policy."""
-        if self.agents.helper_policy == "shared":
+        if not self.agents.separate:
             return self
         return dataclasses.replace(self, model=self.helper_model)

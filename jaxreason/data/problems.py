@@ -7,8 +7,9 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,18 @@ class Problem:
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Problem))
 _REQUIRED = ("id", "question", "answer")
+_COLUMNS = (*_REQUIRED, "source")
+
+
+def columns(problems: Iterable[Problem]) -> tuple[str, ...]:
+    """What a reward function sees of problems: id, question, answer, source, and every key that some meta has."""
+    found = {key for problem in problems for key in problem.meta}
+    return (*_COLUMNS, *sorted(found - set(_COLUMNS)))
+
+
+def column(problem: Problem, name: str) -> Any:
+    """A problem's value in a column; None where its meta has no such key."""
+    return getattr(problem, name) if name in _COLUMNS else problem.meta.get(name)
 
 
 def read_jsonl(path: str | Path) -> list[Problem]:
@@ -120,7 +133,7 @@ def _parse(line: bytes, where: str) -> Problem:
     for name in _REQUIRED:
         if name not in row:
             raise ValueError(f"{where}: field {name}: expected a string, got no such field")
-    for name in (*_REQUIRED, "source"):
+    for name in _COLUMNS:
         value = row.get(name, "")
         if not isinstance(value, str):
             raise ValueError(f"{where}: field {name}: expected a string, got {value!r}; put it in quotes")

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class Tokenizer:
             raise ValueError(f"token id: expected at least 0, got {token_id}; mask by length before decoding")
         return self._bytes[token_id] if token_id < len(self._bytes) else b""
 
-    def render_chat(self, messages: Sequence[dict], **template_kwargs) -> str:
+    def render_chat(self, messages: Sequence[Mapping[str, str]], **template_kwargs) -> str:
         """The text of a conversation up to where the model's answer begins, by the tokenizer's own template.
 
         Args:
@@ -107,6 +107,24 @@ class Tokenizer:
     def _template_file(self) -> Path:
         name = "chat_template.jinja" if Path(self.path, "chat_template.jinja").exists() else "tokenizer_config.json"
         return Path(self.path, name)
+
+
+def text_of(ids: Sequence[int], tokenizer: Tokenizer) -> str:
+    """Decode without loss: a byte that belongs to no character becomes a surrogate (PEP 383), not a replacement.
+
+    So pieces of a text still add up to it when a border cuts an emoji; `readable` makes it encodable again.
+    """
+    return b"".join(map(tokenizer.token_bytes, ids)).decode("utf-8", "surrogateescape")
+
+
+def readable(text: str) -> str:
+    """Text that can be encoded again: a byte that is no character (kept as a surrogate by `text_of`) becomes the
+    replacement character.
+
+    >>> readable("caf\\udcc3")
+    'caf�'
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def load(path: str | Path) -> Tokenizer:

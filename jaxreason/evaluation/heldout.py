@@ -30,7 +30,6 @@ def evaluate_once(
     folder: RunFolder,
     display: Display,
     *,
-    labelled: bool,
     helpers: Params | None = None,
     wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
 ) -> dict:
@@ -51,9 +50,7 @@ def evaluate_once(
         return done
     modes = 1 + config.evaluation.greedy
     with display.bar(f"evaluate at {number}", modes * len(problems), every=0) as advance:
-        answers = loop.evaluate(
-            params, problems, key, config, tokenizer, labelled=labelled, pool=pool, advance=advance, wait=wait
-        )
+        answers = loop.evaluate(params, problems, key, config, tokenizer, pool=pool, advance=advance, wait=wait)
         chunks = {}
         if helpers is not None:
             # No batch of answers was drawn with this key: theirs are numbered by their first problem.

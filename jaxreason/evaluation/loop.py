@@ -11,7 +11,6 @@ import jax
 import numpy as np
 
 from jaxreason.agents import episode
-from jaxreason.agents.alignment import completion_ids
 from jaxreason.agents.rows import completion_rows, counted_right
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
@@ -20,9 +19,10 @@ from jaxreason.evaluation import graders, metrics
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel.rules import whole_batch
 from jaxreason.sampling.methods import Method
-from jaxreason.tasks.calculator import labels
-from jaxreason.tasks.calculator.demonstrations import NEEDLESS
-from jaxreason.types import Params, Rollout
+from jaxreason.tasks import labels
+from jaxreason.tasks.base import overrides
+from jaxreason.tasks.opening import task_of
+from jaxreason.types import HostRollout, Params, Rollout
 
 
 class Answers(NamedTuple):
@@ -46,7 +46,6 @@ def answer_all(
     *,
     temperature: float,
     num_samples: int,
-    labelled: bool,
     compared: bool = False,
     pool: Pool | None = None,
     advance: Callable[[int], None] = lambda problems: None,
@@ -56,12 +55,11 @@ def answer_all(
 
     Args:
       temperature: 0 for greedy decoding.
-      labelled: whether the problems are the built-in task's.
-      compared: whether simpler graders judge every answer as well (`graders.judge`).
+      compared: whether simpler graders judge every answer as well (`graders.judge`), where the task is mathematics.
       advance: is told how many problems were finished.
       wait: as in `episode.run`.
     """
-    k = num_samples
+    k, task = num_samples, task_of(config.data)
     P = whole_batch(max(1, config.evaluation.batch_rows // k))
     parts: list[Answers] = []
     for start in range(0, len(problems), P):
@@ -77,16 +75,11 @@ def answer_all(
             temperature=temperature,
             method=Method(top_p=config.evaluation.top_p),
         )
-        rollout = jax.tree.map(lambda x, n=len(some): np.asarray(x)[:n], wait(rollout))
-        found, grades = episode.read_answers(rollout, some, tokenizer, pool)
-        ids = completion_ids(rollout)
-        needless = np.zeros(len(ids), np.int64)
-        if labelled:
-            for n, row in enumerate(ids):
-                needless[n] = sum(kind in NEEDLESS for kind in labels.kinds(some[n // k], row, tokenizer))
+        rollout = jax.tree.map(lambda x, n=len(some): x[:n], HostRollout.of(wait(rollout)))
+        found, grades, labelled = episode.read_answers(rollout, some, task, tokenizer, pool)
         require_eos = config.reward.require_eos
         rows = completion_rows(some, rollout, found, grades, tokenizer, require_eos=require_eos)
-        if compared:
+        if compared and not overrides(task, "grade"):
             golds = [problem.answer for problem in some for _ in range(k)]
             counted = (rollout.finished | (not require_eos)).reshape(-1)
             others = graders.judge([reasoning.answer for reasoning in found], golds, counted, pool)
@@ -98,7 +91,7 @@ def answer_all(
                 gradable=grades.gradable.reshape(shape),
                 length=rollout.length,
                 finished=rollout.finished,
-                needless=needless.reshape(shape),
+                needless=np.array([labels.needless_tokens(task, row) for row in labelled], np.int64).reshape(shape),
                 first=rollout.tokens[:, 0],
                 samples=[row | {"temperature": temperature} for row in rows],
             )
@@ -115,7 +108,6 @@ def evaluate(
     config: Config,
     tokenizer: Tokenizer,
     *,
-    labelled: bool,
     compared: bool = False,
     pool: Pool | None = None,
     advance: Callable[[int], None] = lambda problems: None,
@@ -126,7 +118,7 @@ def evaluate(
     Evaluations with the same key draw alike, so that two policies are compared under the same luck.
 
     Args:
-      labelled, compared, advance, wait: as in `answer_all`.
+      compared, advance, wait: as in `answer_all`.
 
     Raises:
       ValueError: more answers could not be graded than grading.max_failure_rate allows; fewer count as wrong.
@@ -143,7 +135,6 @@ def evaluate(
             tokenizer,
             temperature=temperature,
             num_samples=k,
-            labelled=labelled,
             compared=compared,
             pool=pool,
             advance=advance,

@@ -28,6 +28,8 @@ from jaxreason.run.files import write_json_atomic
 from jaxreason.run.folder import BEST
 from jaxreason.run.progress import Display
 from jaxreason.run.provenance import launch_identity
+from jaxreason.tasks.grading import refuse_without_workers
+from jaxreason.tasks.opening import task_of
 from jaxreason.types import Params
 
 MAY_CHANGE = ("evaluation.", "grading.", "mesh.", "distributed.", "run.compilation_cache_dir", "data.max_prompt_length")
@@ -83,7 +85,7 @@ def open_place(place: str, overrides: Sequence[str] = ()) -> Place:
         config = load(folder / RECIPE, overrides)
     else:
         form = "chat" if tok.has_template else "plain"
-        config = load(None, [f"--agents.prompts={form}", *UNKNOWN, *overrides])
+        config = load(None, [f"--agents.prompts={form}", "--data.task=boxed_math", *UNKNOWN, *overrides])
     bare = dataclasses.replace(asked.model, path=place, dtype=config.model.dtype, param_dtype=config.model.param_dtype)
     config = dataclasses.replace(config, model=bare, tokenizer=asked.tokenizer)
     config, released = base_model.find(config, given(None, overrides))
@@ -144,6 +146,7 @@ def evaluate(
     config, tok = place.config, place.tokenizer
     if place.released and not data and not (place.path / RECIPE).is_file():
         raise ValueError(f"{place.path}: expected --data FILE with problems, since a checkpoint brings none of its own")
+    refuse_without_workers(task_of(config.data), config.grading.num_workers)
     asked = hosts.together(lambda: setup.read(data) if data else setup.held_out(config.data))
     hosts.refuse_difference(
         launch_identity(config)
@@ -166,7 +169,6 @@ def evaluate(
                 jax.random.fold_in(jax.random.key(config.run.seed), run_state.EVALUATION),
                 config,
                 tok,
-                labelled=not data and config.data.test == setup.BUILTIN,
                 compared=True,
                 pool=pool,
                 advance=advance,

@@ -1,4 +1,4 @@
-"""Grading a batch: exact comparison here, math-verify in worker processes that are killed when they take too long.
+"""Grading a batch: rules here, math-verify in worker processes that are killed when they take too long.
 
 Workers are fresh interpreters (no fork, so nothing of JAX's threads or devices is inherited), start when the first
 answer needs one, and are replaced after MAX_TASKS answers, since sympy's caches only grow. Who pays for what:
@@ -17,15 +17,19 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxreason.grading.answers import Verdict, quick
+from jaxreason.grading.verdicts import Verdict, quick
+from jaxreason.grading.worker import JUDGES
 
 MAX_TASKS = 2000
 START_TIMEOUT_S = 60.0
 TIMEOUT = Verdict("wrong", "math_verify", "timeout")
+
+Task = tuple[str | None, Any] | tuple[str | None, Any, str]
+"""Prediction, gold and, where it is known, the question."""
 
 
 class Grades(NamedTuple):
@@ -36,34 +40,47 @@ class Grades(NamedTuple):
     status: list[str]  # N short reasons, "ok" where nothing was odd
 
 
-def grade_batch(predictions: Sequence[str | None], golds: Sequence[str], *, pool: "Pool | None" = None) -> Grades:
-    """Grade N answers; equal pairs are graded once.
+def grade_batch(
+    predictions: Sequence[str | None],
+    golds: Sequence[str],
+    *,
+    questions: Sequence[str] | None = None,
+    pool: "Pool | None" = None,
+) -> Grades:
+    """Grade N answers; equal ones are graded once.
 
     Args:
       predictions: extracted answers, None where there was none.
       golds: right answers, as long as predictions.
-      pool: for answers that need algebra. None, or a pool of no workers: such answers are wrong unless the strings or
-        integers agree, status "exact_only".
+      questions: what was asked, as long as predictions; a few rules look at it (`verdicts.grade`).
+      pool: for answers that need algebra beyond the rules. None, or a pool of no workers: such answers are wrong,
+        status "exact_only".
 
     Raises:
-      ValueError: predictions and golds differ in length.
+      ValueError: predictions, golds and questions differ in length.
     """
     if len(predictions) != len(golds):
         raise ValueError(f"golds: expected one for each of the {len(predictions)} predictions, got {len(golds)}")
-    pairs = list(zip(predictions, golds, strict=True))
-    verdicts: dict[tuple[str | None, str], Verdict] = {}
-    unsure: list[tuple[str, str]] = []
-    for prediction, gold in dict.fromkeys(pairs):
-        verdict = quick(prediction, gold)
+    if questions is None:
+        questions = [""] * len(golds)
+    if len(predictions) != len(questions):
+        raise ValueError(
+            f"questions: expected one for each of the {len(predictions)} predictions, got {len(questions)}"
+        )
+    tasks = list(zip(predictions, golds, questions, strict=True))
+    verdicts: dict[tuple[str | None, str, str], Verdict] = {}
+    unsure: list[tuple[str, str, str]] = []
+    for prediction, gold, question in dict.fromkeys(tasks):
+        verdict = quick(prediction, gold, question)
         if verdict is not None:
-            verdicts[prediction, gold] = verdict
+            verdicts[prediction, gold, question] = verdict
         elif prediction is not None:
-            unsure.append((prediction, gold))
+            unsure.append((prediction, gold, question))
     if pool is None or pool.num_workers == 0:
-        verdicts.update({pair: Verdict("wrong", "string", "exact_only") for pair in unsure})
+        verdicts.update({task: Verdict("wrong", "rules", "exact_only") for task in unsure})
     else:
         verdicts.update(zip(unsure, pool.verify(unsure), strict=True))
-    found = [verdicts[pair] for pair in pairs]
+    found = [verdicts[task] for task in tasks]
     return Grades(
         correct=np.array([v.outcome == "right" for v in found], dtype=bool),
         gradable=np.array([v.outcome != "error" for v in found], dtype=bool),
@@ -92,11 +109,12 @@ class Pool:
         self.timeout_s = timeout_s
         self.workers: list[_Worker] = []
 
-    def verify(self, pairs: Sequence[tuple[str, str]], judge: str = "symbolic") -> list[Verdict]:
-        """Grade (prediction, gold) pairs by math-verify, in order; every pair gets a verdict in bounded time.
+    def verify(self, pairs: Sequence[Task], judge: str = "symbolic") -> list[Verdict]:
+        """Grade in workers, in order; every one gets a verdict in bounded time.
 
         Args:
-          judge: a name of `worker.JUDGES`.
+          pairs: what JSON can hold.
+          judge: a name of `worker.JUDGES`, or another judge as spelled there, whose gold may be anything.
         """
         if pairs and self.num_workers == 0:
             raise ValueError("grading.num_workers: expected at least 1 for answers that need algebra, got 0")
@@ -121,8 +139,8 @@ class Pool:
                 else:
                     failures[task] += 1
                     error = message if isinstance(message, Verdict) else Verdict("error", "math_verify", "crash")
-                    # A gold that cannot be read will not become readable.
-                    if failures[task] == 2 or error.status == "bad_gold":
+                    # A gold that cannot be read will not become readable, nor a task's own code right.
+                    if failures[task] == 2 or error.status == "bad_gold" or error.grader == "none":
                         verdicts[task] = error
                     else:
                         waiting.append(task)
@@ -145,15 +163,18 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _hand_out(self, waiting: collections.deque[int], pairs: Sequence[tuple[str, str]], judge: str) -> None:
+    def _hand_out(self, waiting: collections.deque[int], pairs: Sequence[Task], judge: str) -> None:
         busy = sum(not w.idle for w in self.workers)
         while len(self.workers) < min(self.num_workers, busy + len(waiting)):
             self.workers.append(_Worker())
         for worker in self.workers:
             if waiting and worker.idle:
+                if judge not in worker.judges:
+                    worker.prepare(judge)
+                    continue
                 task = waiting.popleft()
                 worker.judge = judge
-                worker.send(task, *pairs[task], self.timeout_s)
+                worker.send(task, pairs[task], self.timeout_s)
 
     def _wait(self) -> list["_Worker"]:
         """Workers that have something to say or have run out of time."""
@@ -178,7 +199,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            bufsize=0,  # a line is shorter than what a pipe takes at once; nothing is left to flush into a dead one
+            bufsize=0,  # nothing is left to flush into a dead one
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
@@ -190,19 +211,31 @@ class _Worker:
         self.tasks = 0
         self.task: int | None = None
         self.judge = "symbolic"
+        self.judges = set(JUDGES)  # those it has made
         self.deadline = time.monotonic() + START_TIMEOUT_S
 
     @property
     def idle(self) -> bool:
         return self.ready and self.task is None and not self.done
 
-    def send(self, task: int, prediction: str, gold: str, timeout_s: float) -> None:
+    def send(self, task: int, pair: Task, timeout_s: float) -> None:
         self.task = task
         self.tasks += 1
         self.deadline = time.monotonic() + timeout_s
-        line = json.dumps([prediction, gold, timeout_s, self.judge]) + "\n"
+        self._write([timeout_s, self.judge, *pair])
+
+    def prepare(self, judge: str) -> None:
+        """Let it make a judge: what that takes, such as imports, is paid for by no answer."""
+        self.judges.add(judge)
+        self.ready = False
+        self.deadline = time.monotonic() + START_TIMEOUT_S
+        self._write([START_TIMEOUT_S, judge, None, None])
+
+    def _write(self, message: list) -> None:
+        line = memoryview((json.dumps(message) + "\n").encode())
         try:
-            self.input.write(line.encode())
+            while line:
+                line = line[self.input.write(line) or 0 :]
         except BrokenPipeError:
             pass  # it died while idle; its closed output says so in `read`
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.types import SEGMENT_NONE, PromptBatch, Rollout, UpdateBatch
+from jaxreason.types import SEGMENT_NONE, HostRollout, PromptBatch, UpdateBatch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class PackItem:
 
 def items(
     prompts: PromptBatch,
-    rollout: Rollout,
+    rollout: HostRollout,
     *,
     weight_PGT: np.ndarray,
     advantage_PGT: np.ndarray,

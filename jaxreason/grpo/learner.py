@@ -12,14 +12,14 @@ import numpy as np
 
 from jaxreason.config import ROLES, GRPOConfig, of_each_role
 from jaxreason.grpo import batch, loss
-from jaxreason.types import Advantages, Metrics, Params, PromptBatch, Rollout, TrainState, UpdateBatch
+from jaxreason.types import Advantages, HostRollout, Metrics, Params, PromptBatch, TrainState, UpdateBatch
 
 
 class Answers(NamedTuple):
     """What one role was asked and wrote, or is shown: NumPy, a prompt a row or one for each group of rows."""
 
     prompts: PromptBatch
-    rollout: Rollout  # [P G ...]
+    rollout: HostRollout  # [P G ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxreason.types import Metrics, pytree
+from jaxreason.types import Array, Metrics, pytree
 
 LossType = Literal["grpo", "dapo", "dr_grpo"]
 
@@ -41,7 +41,7 @@ def normalised_role_weights(role_weight: Mapping[str, float], keep: Mapping[str,
 
 
 def token_weights(
-    length_PG: jax.Array,
+    length_PG: Array,
     keep_PG: jax.Array,
     *,
     role_weight: jax.Array | float,

@@ -4,16 +4,26 @@ Knows nothing of parameters, roles or rewards: hidden states and a head come in,
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 Transform = Callable[[jax.Array, jax.Array], jax.Array]
 """(logits [N V], kept token [N]) -> logits [N V] of the distribution sampled from."""
 
 IMPOSSIBLE = -1e30
 """Finite stand-in for the log-probability of what could not be drawn."""
+
+
+_REMEMBERED = "remembered"
+
+
+def remembered(tree: Any) -> Any:
+    """Arrays of a transform that the backward pass of `token_logp` keeps, where it computes everything else again."""
+    return jax.tree.map(lambda x: checkpoint_name(x, _REMEMBERED), tree)
 
 
 def unchanged(logits_NV: jax.Array, kept_N: jax.Array) -> jax.Array:
@@ -88,7 +98,8 @@ def token_logp(
         x = jnp.pad(x, [(0, pad)] + [(0, 0)] * (x.ndim - 1))
         return x.reshape(chunk, steps, *x.shape[1:]).swapaxes(0, 1)
 
-    logp, entropy = jax.lax.map(jax.checkpoint(one), jax.tree.map(split, (hidden_ND, target_N, candidates_NA)))
+    again = jax.checkpoint(one, policy=jax.checkpoint_policies.save_only_these_names(_REMEMBERED))
+    logp, entropy = jax.lax.map(again, jax.tree.map(split, (hidden_ND, target_N, candidates_NA)))
     return logp.T.reshape(-1)[:N], entropy.T.reshape(-1)[:N]
 
 

@@ -36,7 +36,7 @@ def refuse_indivisible(config: Config) -> None:
         ("grpo.micro_batch_rows", grpo.micro_batch_rows, "batch"),
     ]
     sizes += _sizes(config.model, "model")
-    if config.agents.helper_policy == "separate":
+    if config.agents.separate:
         sizes += _sizes(config.helper_model, "helper_model")
     if config.warmup.max_steps:
         sizes.append(("warmup.rows_per_step", config.warmup.rows_per_step, "batch"))

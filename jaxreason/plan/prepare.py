@@ -14,6 +14,7 @@ from jaxreason.data import tokenizer
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.run import base_model, setup
 from jaxreason.run.setup import Experiment
+from jaxreason.tasks.opening import task_of
 
 ASSUMED = (
     "no tokenizer beside the model's config.json: prompts are counted as a token a word, digit, tag or run of symbols, "
@@ -43,7 +44,7 @@ def prepare(config: Config, say: Callable[[str], None] = lambda line: None) -> E
     config = setup.with_vocabulary(config, tok)
     setup.refuse_overlong(config, tok)
     none: Any = None  # no program reads data
-    return Experiment(config, tok, stream=none, test=[], dropped=0, base=base)
+    return Experiment(config, task_of(config.data), tok, stream=none, test=[], dropped=0, base=base)
 
 
 def words(folder: Path) -> Tokenizer:

@@ -71,7 +71,7 @@ def bytes_held(shapes: Any) -> int:
 def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     """Name and tracing of every program of a step, on the mesh in force."""
     config, method = exp.config, named(exp.config.reward.preset)
-    if config.agents.helper_policy == "separate":
+    if config.agents.separate:
         raise ValueError(
             "agents.helper_policy: expected shared for a plan, which compiles one policy, got separate; plan that of "
             "the helpers with its shape as model"

@@ -161,6 +161,12 @@ def _blocks(config: ModelConfig) -> list[Any]:
     return [Block(config, run.sparse, run.window) for run in config.layer_runs for _ in range(run.count)]
 
 
+def _angles(config: ModelConfig, positions_BS: jax.Array, limit: int) -> list[tuple[jax.Array, jax.Array] | None]:
+    """The rotary embedding's angles for each layer; None for one without."""
+    angles = rotation(positions_BS, limit, config)
+    return [None if y in config.no_rope_layers else angles for y in range(config.num_hidden_layers)]
+
+
 def _final_norm(params, x, config) -> Any:
     norm = RMSNorm(config.rms_norm_eps, config.dtype, config.param_dtype)
     return norm.apply({"params": params["norm"]}, x)
@@ -182,10 +188,10 @@ def read_prompts(
     offset_BL = jnp.arange(L)[None] - (L - held_XN.reshape(-1))[:, None]
     positions_BL, segments_BL = jnp.maximum(offset_BL, 0), (offset_BL >= 0).astype(jnp.int32)
     x_BLD = shard(params["embed_tokens"].astype(config.dtype)[tokens_XNL.reshape(X * N, L)], "batch", None, None)
-    angles = rotation(positions_BL, L, config)
-    layers = []
-    for y, (block, p, layer) in enumerate(zip(_blocks(config), params["layers"], cache, strict=True)):
-        q, k, v = block.apply({"params": p}, x_BLD, angles, method=Block.qkv)
+    layers, angles = [], _angles(config, positions_BL, L)
+    each = zip(_blocks(config), params["layers"], angles, cache, strict=True)
+    for y, (block, p, angle, layer) in enumerate(each):
+        q, k, v = block.apply({"params": p}, x_BLD, angle, method=Block.qkv)
         layers.append(hold(layer, k.reshape(X, N, *k.shape[1:]), v.reshape(X, N, *v.shape[1:]), at_XN))
         if y == len(cache) - 1:  # nothing is predicted from a prompt here, so its last layer ends with keys and values
             break
@@ -215,12 +221,12 @@ def decode(
     held_XB = jax.vmap(lambda held, seat: held.at[seat // G].get(mode="fill", fill_value=0))(places.held, places.seat)
     positions_XBW = (held_XB + places.start)[..., None] + jnp.arange(W)[None, None]
     limit = L + places.table.shape[2] * Z + W
-    angles = rotation(jnp.minimum(positions_XBW, limit - 1).reshape(X * B, W), limit, config)
+    angles = _angles(config, jnp.minimum(positions_XBW, limit - 1).reshape(X * B, W), limit)
     x_NWD = shard(params["embed_tokens"].astype(config.dtype)[tokens_XBW.reshape(X * B, W)], "batch", None, None)
     at = written(places, W, Z)
     layers = []
-    for block, p, layer in zip(_blocks(config), params["layers"], cache, strict=True):
-        q, k, v = (x.reshape(X, B, *x.shape[1:]) for x in block.apply({"params": p}, x_NWD, angles, method=Block.qkv))
+    for block, p, angle, layer in zip(_blocks(config), params["layers"], angles, cache, strict=True):
+        q, k, v = (x.reshape(X, B, *x.shape[1:]) for x in block.apply({"params": p}, x_NWD, angle, method=Block.qkv))
         layer = write(layer, k, v, at)
         layers.append(layer)
         attended = attention_paged.attend(

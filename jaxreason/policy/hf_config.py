@@ -1,7 +1,7 @@
-"""config.json of Qwen2, Qwen3 and Qwen3-MoE checkpoints, read into a ModelConfig and written from one.
+"""config.json of Llama, SmolLM3, Qwen2, Qwen3 and Qwen3-MoE checkpoints, read into a ModelConfig and written from one.
 
 A file is never half understood: every key is read, or known to change nothing here, or an error that names it. An
-absent key has the default of the transformers class. DeepSeek-R1-Distill-Qwen is a Qwen2.
+absent key has the default of the transformers class.
 """
 
 import dataclasses
@@ -10,104 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from jaxreason.config import ModelConfig
-
-CLASSES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}
-"""model_type -> the transformers class with a language model's head."""
+from jaxreason.policy.hf_families import FAMILIES, IRRELEVANT, KNOWN_OTHERS, MAY_BE_NULL, MUST_BE, READ, Family
 
 CHOSEN = ("path", "revision", "dtype", "param_dtype", "remat", "logp_chunk", "attention_implementation")
 """Fields of ModelConfig that say where from or how to compute, not what: a config.json doesn't set them."""
 
-_COMMON = {
-    "vocab_size": 151936,
-    "max_position_embeddings": 32768,
-    "initializer_range": 0.02,
-    "rms_norm_eps": 1e-6,
-    "tie_word_embeddings": False,
-    "use_sliding_window": False,
-    "sliding_window": 4096,
-    "num_attention_heads": 32,
-}
-_DENSE = _COMMON | {
-    "hidden_size": 4096,
-    "intermediate_size": 22016,
-    "num_hidden_layers": 32,
-    "num_key_value_heads": 32,
-    "max_window_layers": 28,
-}
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "qwen2": _DENSE,
-    "qwen3": _DENSE | {"head_dim": 128},
-    "qwen3_moe": _COMMON
-    | {
-        "hidden_size": 2048,
-        "intermediate_size": 6144,
-        "num_hidden_layers": 24,
-        "num_key_value_heads": 4,
-        "decoder_sparse_step": 1,
-        "moe_intermediate_size": 768,
-        "num_experts_per_tok": 8,
-        "num_experts": 128,
-        "norm_topk_prob": False,
-    },
-}
-"""What the classes of transformers 5 take where a key is absent; a test compares."""
-_MAY_BE_NULL = {"num_key_value_heads", "sliding_window"}
-
-_READ = {"model_type", "architectures", "head_dim", "layer_types", "rope_parameters", "rope_scaling", "rope_theta"}
-_READ_MOE = {"num_local_experts", "mlp_only_layers"}
-_MUST_BE: dict[str, tuple[Any, str]] = {
-    "hidden_act": ("silu", "the only activation here"),
-    "attention_dropout": (0, "nothing here drops out"),
-    "attention_bias": (False, "o_proj has no bias here"),
-    "use_mrope": (False, "positions are one-dimensional here"),
-    "partial_rotary_factor": (1, "all of a head is rotated here"),
-    "is_encoder_decoder": (False, "decoders only"),
-    "add_cross_attention": (False, "decoders only"),
-    "quantization_config": (None, "take the unquantized checkpoint"),
-    "compression_config": (None, "take the unquantized checkpoint"),
-    "auto_map": (None, "code of a checkpoint is never run"),
-    "per_layer_config": (None, "layers differ only in their window and experts here"),
-    "pruned_heads": (None, "all heads are there"),
-    "original_max_position_embeddings": (None, "move it into rope_parameters"),
-}
-"""Keys with one value that is understood (null and empty count as absent), and why or what to do."""
-_IRRELEVANT = {
-    # The type of the stored tensors, which say it themselves; where the file came from.
-    *("dtype", "torch_dtype", "transformers_version", "_name_or_path", "name_or_path", "_commit_hash"),
-    *("unsloth_version", "unsloth_fixed", "_attn_implementation_autoset", "attn_implementation"),
-    "_attn_implementation",
-    # What a model class of transformers returns, or keeps, beside logits.
-    *("use_cache", "output_attentions", "output_hidden_states", "return_dict", "output_router_logits"),
-    *("router_aux_loss_coef", "chunk_size_feed_forward", "torchscript", "use_bfloat16", "tf_legacy_loss"),
-    *(
-        "is_decoder",
-        "tie_encoder_decoder",
-        "tie_last_hidden_states",
-        "cross_attention_hidden_size",
-        "experts_implementation",
-    ),
-    # The tokenizer's and generation's business.
-    *("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id", "tokenizer_class"),
-    *("prefix", "task_specific_params", "assistant_confidence_threshold", "assistant_lookbehind", "bad_words_ids"),
-    *("begin_suppress_tokens", "diversity_penalty", "do_sample", "early_stopping", "encoder_no_repeat_ngram_size"),
-    *("encoder_repetition_penalty", "epsilon_cutoff", "eta_cutoff", "exponential_decay_length_penalty"),
-    *("forced_bos_token_id", "forced_eos_token_id", "length_penalty", "max_length", "min_length"),
-    *("no_repeat_ngram_size", "num_assistant_tokens", "num_assistant_tokens_schedule", "num_beam_groups", "num_beams"),
-    *("num_return_sequences", "output_scores", "remove_invalid_values", "repetition_penalty"),
-    *("return_dict_in_generate", "suppress_tokens", "target_lookbehind", "temperature", "top_k", "top_p", "typical_p"),
-    # Heads that this class has not.
-    *("finetuning_task", "id2label", "label2id", "num_labels", "problem_type"),
-}
-"""Keys that change nothing in logits."""
 _ROPE = {
     "default": set(),
     "linear": {"factor"},
+    "llama3": {"factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"},
     "yarn": {
         *("factor", "original_max_position_embeddings", "beta_fast", "beta_slow"),
         *("attention_factor", "mscale", "mscale_all_dim", "truncate"),
     },
 }
 """Kinds of rotary embedding and their keys beside rope_type and rope_theta."""
+_ROPE_NEEDS = {"default": (), "linear": ("factor",), "yarn": ("factor",), "llama3": tuple(sorted(_ROPE["llama3"]))}
 
 
 def model_config(folder: str | Path, base: ModelConfig | None = None) -> ModelConfig:
@@ -144,15 +62,23 @@ def read_json(file: Path) -> dict[str, Any]:
 def parse(raw: dict[str, Any], where: str, base: ModelConfig | None = None) -> ModelConfig:
     """`model_config` of a file that was read; errors begin with `where`."""
     kind = raw.get("model_type")
-    if not isinstance(kind, str) or kind not in CLASSES:
-        raise ValueError(f"{where}: model_type: expected one of {', '.join(CLASSES)}, got {kind!r}")
-    if (raw.get("architectures") or [CLASSES[kind]]) != [CLASSES[kind]]:
-        raise ValueError(f"{where}: architectures: expected {[CLASSES[kind]]}, got {raw['architectures']!r}")
-    _refuse_unknown(raw, kind, where)
-    value = {key: _typed(raw, key, default, where) for key, default in DEFAULTS[kind].items()}
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        why = f"; {KNOWN_OTHERS[kind]}" if kind in KNOWN_OTHERS else ""
+        raise ValueError(f"{where}: model_type: expected one of {', '.join(FAMILIES)}, got {kind!r}{why}")
+    family = FAMILIES[kind]
+    if (raw.get("architectures") or [family.architecture]) != [family.architecture]:
+        raise ValueError(f"{where}: architectures: expected {[family.architecture]}, got {raw['architectures']!r}")
+    _refuse_unknown(raw, family, where)
+    value = {key: _typed(raw, key, default, where) for key, default in family.defaults.items()}
     heads, layers = value["num_attention_heads"], value["num_hidden_layers"]
     head_dim = _typed(raw, "head_dim", value.get("head_dim", 0), where) or value["hidden_size"] // max(heads, 1)
-    window, sliding = _windows(raw, kind, value, where)
+    if kind == "llama" and value["hidden_size"] % max(heads, 1):
+        raise ValueError(
+            f"{where}: num_attention_heads: expected a divisor of hidden_size={value['hidden_size']}, since "
+            f"{family.architecture} of transformers refuses others, got {heads}"
+        )
+    no_rope = _no_rope(raw, value, layers, where) if family.no_rope else ()
+    window, sliding = _windows(raw, family, value, no_rope, where) if family.windows != "none" else (0, ())
     shape: dict[str, Any] = {
         key: value[key]
         for key in (
@@ -162,14 +88,15 @@ def parse(raw: dict[str, Any], where: str, base: ModelConfig | None = None) -> M
     } | {
         "num_key_value_heads": heads if value["num_key_value_heads"] is None else value["num_key_value_heads"],
         "head_dim": head_dim,
-        "qk_norm": kind != "qwen2",
-        "attention_bias": kind == "qwen2",
+        "qk_norm": family.qk_norm,
+        "attention_bias": family.qkv_bias,
         "sliding_window": window,
         "sliding_layers": sliding,
-        **_rope(raw, value["max_position_embeddings"], where),
+        "no_rope_layers": no_rope,
+        **_rope(raw, value["max_position_embeddings"], family.rope_theta, where),
         **{name: getattr(_NO_EXPERTS, name) for name in _EXPERT_FIELDS},
     }
-    if kind == "qwen3_moe":
+    if family.experts:
         shape |= {name: value[name] for name in ("num_experts", "num_experts_per_tok", "moe_intermediate_size")}
         shape |= {"norm_topk_prob": value["norm_topk_prob"], "dense_layers": _dense(raw, value, layers, where)}
     try:
@@ -182,17 +109,16 @@ _NO_EXPERTS = ModelConfig()
 _EXPERT_FIELDS = ("num_experts", "num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob", "dense_layers")
 
 
-def _refuse_unknown(raw: dict, kind: str, where: str) -> None:
-    known = _READ | _IRRELEVANT | set(DEFAULTS[kind])
-    known |= _READ_MOE | {"max_window_layers"} if kind == "qwen3_moe" else set()
+def _refuse_unknown(raw: dict, family: Family, where: str) -> None:
+    known = READ | IRRELEVANT | {*family.defaults, *family.also}
     for key, found in raw.items():
-        if key in _MUST_BE:
-            expected, why = _MUST_BE[key]
+        if key in MUST_BE:
+            expected, why = MUST_BE[key]
             # Qwen2's class has biases on q, k and v whatever this key says.
-            allowed = (True,) if (key, kind) == ("attention_bias", "qwen2") else (expected,)
+            allowed = (True,) if key == "attention_bias" and family.qkv_bias else (expected,)
             if found not in (*allowed, None) and found != {}:
                 raise ValueError(f"{where}: {key}: expected {allowed[0]!r}, got {found!r}; {why}")
-        elif key not in known:
+        elif key not in known and not key.startswith("_"):
             raise ValueError(
                 f"{where}: {key}: not understood (its value is {found!r}); remove it if it changes nothing, "
                 "else this model is not supported"
@@ -206,8 +132,9 @@ def _typed(raw: dict, key: str, default: Any, where: str) -> Any:
     if key == "num_experts" and key not in raw:  # transformers 5 writes it under another name
         raw = {key: raw.get("num_local_experts", default)}
     found = raw.get(key, default)
-    if found is None and (key in _MAY_BE_NULL or not default):
+    if found is None and (key in MAY_BE_NULL or not default):
         return None if default else default
+    default = 0 if default is None else default  # what may be absent is a whole number
     if isinstance(default, float) and isinstance(found, int) and not isinstance(found, bool):
         return float(found)
     if type(found) is not type(default):
@@ -218,12 +145,26 @@ def _typed(raw: dict, key: str, default: Any, where: str) -> Any:
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
-def _windows(raw: dict, kind: str, value: dict, where: str) -> tuple[int, tuple[int, ...]]:
+def _no_rope(raw: dict, value: dict, layers: int, where: str) -> tuple[int, ...]:
+    """Layers that are not rotated. Their list holds a 0 for these, in spite of its name."""
+    step, rotated = value["no_rope_layer_interval"], raw.get("no_rope_layers")
+    if rotated is None:
+        if step < 1:
+            raise ValueError(f"{where}: no_rope_layer_interval: expected at least 1, got {step}")
+        return tuple(range(step - 1, layers, step))
+    if not isinstance(rotated, list) or len(rotated) < layers or any(y not in (0, 1) for y in rotated):
+        raise ValueError(f"{where}: no_rope_layers: expected 0 or 1 for each of {layers} layers, got {rotated!r}")
+    return tuple(y for y in range(layers) if not rotated[y])
+
+
+def _windows(raw: dict, family: Family, value: dict, no_rope: tuple, where: str) -> tuple[int, tuple[int, ...]]:
     """(window, layers that have it)."""
     layers = range(value["num_hidden_layers"])
     window = value["sliding_window"] if value["use_sliding_window"] else None
-    first = 0 if kind == "qwen3_moe" else value["max_window_layers"]
-    sliding = tuple(y for y in layers if window is not None and y >= first)
+    may = {"from": layers[max(value.get("max_window_layers", 0), 0) :], "all": layers, "no_rope": no_rope}[
+        family.windows
+    ]
+    sliding = tuple(may) if window is not None else ()
     types = raw.get("layer_types")
     if types is not None:
         named = {"full_attention", "sliding_attention"}
@@ -233,7 +174,7 @@ def _windows(raw: dict, kind: str, value: dict, where: str) -> tuple[int, tuple[
                 f"got {types!r}"
             )
         given = tuple(y for y in layers if types[y] == "sliding_attention")
-        if (given and window is None) or (kind == "qwen3_moe" and given != sliding):
+        if (given and window is None) or (family.windows == "all" and given != sliding):
             raise ValueError(
                 f"{where}: layer_types: expected the layers that use_sliding_window={value['use_sliding_window']} and "
                 f"sliding_window={value['sliding_window']} give a window, {list(sliding)}, got {list(given)}"
@@ -252,7 +193,7 @@ def _dense(raw: dict, value: dict, layers: int, where: str) -> tuple[int, ...]:
     return tuple(y for y in range(layers) if y in only or (y + 1) % step)
 
 
-def _rope(raw: dict, limit: int, where: str) -> dict[str, Any]:
+def _rope(raw: dict, limit: int, theta: float, where: str) -> dict[str, Any]:
     """The rope fields, from rope_parameters (transformers 5), or rope_theta and rope_scaling (before it), or both."""
     new, old = (raw.get(key) or {} for key in ("rope_parameters", "rope_scaling"))
     for key, found in (("rope_parameters", new), ("rope_scaling", old)):
@@ -274,11 +215,11 @@ def _rope(raw: dict, limit: int, where: str) -> dict[str, Any]:
         raise ValueError(f"{where}: rope_type: expected one of {', '.join(_ROPE)}, got {kind!r}")
     if rope.pop("partial_rotary_factor", 1) != 1:
         raise ValueError(f"{where}: rope_parameters: partial_rotary_factor: expected 1; all of a head is rotated here")
-    theta = rope.pop("rope_theta", 10000.0)
+    theta = rope.pop("rope_theta", theta)
     if unknown := sorted(rope.keys() - _ROPE[kind]):
         raise ValueError(f"{where}: rope_parameters: {unknown[0]}: not understood for rope_type {kind}")
-    if kind != "default" and "factor" not in rope:
-        raise ValueError(f"{where}: rope_parameters: factor: expected a number for rope_type {kind}, got none")
+    if missing := [key for key in _ROPE_NEEDS[kind] if key not in rope]:
+        raise ValueError(f"{where}: rope_parameters: {missing[0]}: expected a number for rope_type {kind}, got none")
     original = rope.get("original_max_position_embeddings", limit if kind == "yarn" else 0)
     found = {
         "rope_type": kind,
@@ -292,6 +233,8 @@ def _rope(raw: dict, limit: int, where: str) -> dict[str, Any]:
         "rope_mscale": rope.get("mscale", 0.0),
         "rope_mscale_all_dim": rope.get("mscale_all_dim", 0.0),
         "rope_truncate": rope.get("truncate", True),
+        "rope_low_freq_factor": rope.get("low_freq_factor", 1.0),
+        "rope_high_freq_factor": rope.get("high_freq_factor", 4.0),
     }
     for key, value in found.items():
         default = getattr(_NO_EXPERTS, key)
@@ -313,11 +256,8 @@ def to_json(config: ModelConfig, source: dict[str, Any] | None, dtype: str, wher
     Raises:
       ValueError: no class of transformers has this shape.
     """
-    kind = (source or {}).get("model_type") or (
-        "qwen3_moe" if config.num_experts else "qwen3" if config.qk_norm else "qwen2"
-    )
-    Y = config.num_hidden_layers
-    first = min(config.sliding_layers, default=Y)
+    kind = (source or {}).get("model_type") or _kind(config)
+    family, Y = FAMILIES[kind], config.num_hidden_layers
     rope: dict[str, Any] = {"rope_type": config.rope_type}
     if config.rope_type != "default":
         rope["factor"] = config.rope_factor
@@ -332,16 +272,21 @@ def to_json(config: ModelConfig, source: dict[str, Any] | None, dtype: str, wher
         for key in ("attention_factor", "mscale", "mscale_all_dim"):
             if getattr(config, f"rope_{key}"):
                 rope[key] = getattr(config, f"rope_{key}")
-    written: dict[str, Any] = {key: getattr(config, key) for key in DEFAULTS[kind] if hasattr(config, key)}
+    if config.rope_type == "llama3":
+        rope |= {
+            "original_max_position_embeddings": config.rope_original_max_position_embeddings
+            or config.max_position_embeddings,
+            "low_freq_factor": config.rope_low_freq_factor,
+            "high_freq_factor": config.rope_high_freq_factor,
+        }
+    written: dict[str, Any] = {key: getattr(config, key) for key in family.defaults if hasattr(config, key)}
     written |= {
         "model_type": kind,
-        "architectures": [CLASSES[kind]],
+        "architectures": [family.architecture],
         "head_dim": config.head_dim,
         "hidden_act": "silu",
         "attention_dropout": 0.0,
-        "max_position_embeddings": config.max_position_embeddings or DEFAULTS[kind]["max_position_embeddings"],
-        "use_sliding_window": bool(config.sliding_layers),
-        "sliding_window": config.sliding_window or None,
+        "max_position_embeddings": config.max_position_embeddings or family.defaults["max_position_embeddings"],
         "rope_parameters": rope | {"rope_theta": config.rope_theta},
         "rope_theta": config.rope_theta,
         "rope_scaling": None if config.rope_type == "default" else rope,
@@ -349,16 +294,24 @@ def to_json(config: ModelConfig, source: dict[str, Any] | None, dtype: str, wher
         "torch_dtype": dtype,
         "use_cache": True,
     }
-    if kind == "qwen3_moe":
+    if family.windows != "none":
+        kinds = ["sliding_attention" if y in config.sliding_layers else "full_attention" for y in range(Y)]
+        written |= {
+            "use_sliding_window": bool(config.sliding_layers),
+            "sliding_window": config.sliding_window or None,
+        }
+        written |= {} if family.windows == "all" else {"layer_types": kinds}
+    if family.windows == "from":
+        written["max_window_layers"] = min(config.sliding_layers, default=Y)
+    if family.experts:
         written |= {
             "num_local_experts": config.num_experts,
             "decoder_sparse_step": 1,
             "mlp_only_layers": list(config.dense_layers),
         }
-    else:
-        kinds = ["sliding_attention" if y in config.sliding_layers else "full_attention" for y in range(Y)]
-        written |= {"max_window_layers": first, "layer_types": kinds}
-    if kind != "qwen2":
+    if family.no_rope:
+        written["no_rope_layers"] = [int(y not in config.no_rope_layers) for y in range(Y)]
+    if not family.qkv_bias:
         written["attention_bias"] = False
     whole = (source or {}) | written
     described = dataclasses.replace(
@@ -369,6 +322,17 @@ def to_json(config: ModelConfig, source: dict[str, Any] | None, dtype: str, wher
     read_back = parse(whole, where, config)
     for field in dataclasses.fields(ModelConfig):
         expected, got = getattr(described, field.name), getattr(read_back, field.name)
-        if expected != got and not (field.name in _EXPERT_FIELDS and kind != "qwen3_moe" and not config.num_experts):
+        if expected != got and not (field.name in _EXPERT_FIELDS and not family.experts and not config.num_experts):
             raise ValueError(f"{where}: model.{field.name}={expected!r} can't be said in a config.json of {kind}")
     return whole
+
+
+def _kind(config: ModelConfig) -> str:
+    """The family that a shape without a source is written as; what it can't say is refused by whoever reads it back."""
+    if config.num_experts:
+        return "qwen3_moe"
+    if config.qk_norm:
+        return "qwen3"
+    if config.attention_bias:
+        return "qwen2"
+    return "smollm3" if config.no_rope_layers else "llama"

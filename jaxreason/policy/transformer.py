@@ -1,4 +1,4 @@
-"""The decoder's layers in Flax Linen, in the shapes of Qwen2, Qwen3 and Qwen3-MoE.
+"""The decoder's layers in Flax Linen, in the shapes of Llama, SmolLM3, Qwen2, Qwen3 and Qwen3-MoE.
 
 A layer is a pure function of its parameters; how its queries meet keys (a packed row, or a cache) is the caller's.
 """
@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxreason.config import ModelConfig
-from jaxreason.ops import attention
+from jaxreason.ops import attention, product
 from jaxreason.parallel.rules import shard
 from jaxreason.policy import moe
-from jaxreason.policy.rope import rotate, rotation
+from jaxreason.policy.rope import only_where, rotate, rotation
 from jaxreason.types import SEGMENT_NONE
 
 UNROLL = 8
@@ -72,10 +72,12 @@ class Block(nn.Module):
             dtype=self.config.dtype,
             param_dtype=self.config.param_dtype,
             kernel_init=nn.initializers.normal(self.config.initializer_range),
+            dot_general=product.dense,
         )
 
     def qkv(self, x_BSD, angles):
-        """Queries [B S H C], keys and values [B S J C], normalised and rotated; angles are from `rotation`."""
+        """Queries [B S H C], keys and values [B S J C], normalised and rotated; angles are from `rotation`, or
+        None in a layer without rotary embedding."""
         c = self.config
         B, S, _ = x_BSD.shape
         x_ND = self.input_layernorm(x_BSD).reshape(B * S, -1)
@@ -84,7 +86,7 @@ class Block(nn.Module):
         v = self.v_proj(x_ND).reshape(B, S, c.num_key_value_heads, c.head_dim)
         if c.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        return rotate(q, *angles), rotate(k, *angles), v
+        return (q, k, v) if angles is None else (rotate(q, *angles), rotate(k, *angles), v)
 
     def finish(self, x_BSD, attended_BSHC, counted_BS=None):
         """What follows attention, and how often each expert was chosen.
@@ -108,8 +110,13 @@ class Block(nn.Module):
             load_E = moe.load(expert_Nk, counted_BS.reshape(-1), self.config.num_experts)
         return x_ND.reshape(B, S, D), load_E
 
-    def __call__(self, x_BSD, angles, segments_BS):
-        """The whole layer over packed rows; (x_BSD, load_E) as `finish` returns them."""
+    def __call__(self, x_BSD, angles, segments_BS, rotated=None):
+        """The whole layer over packed rows; (x_BSD, load_E) as `finish` returns them.
+
+        Args:
+          rotated: bool scalar, whether the layer has a rotary embedding; None: it has.
+        """
+        angles = angles if rotated is None else only_where(rotated, angles)
         q, k, v = self.qkv(x_BSD, angles)
         attended = attention.causal(
             q, k, v, segments_BS, window=self.window, implementation=self.config.attention_implementation
@@ -137,11 +144,13 @@ class Layers(nn.Module):
                 layer,
                 variable_axes={"params": 0},
                 split_rngs={"params": True},
-                in_axes=(nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType]
+                in_axes=(nn.broadcast, nn.broadcast, 0),  # pyright: ignore[reportArgumentType]
                 length=run.count,
                 unroll=run.count if run.count <= UNROLL else 1,
             )(c, run.sparse, run.window, name=str(r))
-            x_BSD, load_YE = stack(x_BSD, angles, segments_BS)
+            # Data, not another kind of layer: a stack in which every fourth is not rotated stays one stack.
+            rotated_Y = jnp.array([y not in c.no_rope_layers for y in range(run.first, run.first + run.count)])
+            x_BSD, load_YE = stack(x_BSD, angles, segments_BS, rotated_Y if c.no_rope_layers else None)
             loads += [load_YE] if run.sparse else []
         return x_BSD, loads
 

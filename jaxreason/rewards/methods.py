@@ -159,6 +159,17 @@ def named(name: str) -> Method:
     return Method(function, summary, name, _PRICED, priced=True)
 
 
+def own_fields(method: Method) -> dict[str, Any]:
+    """The fields that only this method has, which `reward.options` sets, with their defaults (None: it has none)."""
+    shared = {f.name for f in dataclasses.fields(RewardConfig)}
+    parameters = inspect.signature(method.length).parameters.values()
+    return {
+        p.name: None if p.default is p.empty else p.default
+        for p in parameters
+        if p.kind is p.KEYWORD_ONLY and p.name not in shared
+    }
+
+
 def fields_of(method: Method, config: RewardConfig) -> dict[str, Any]:
     """What a method's keyword-only parameters are filled with: fields of `reward` by their names, and its options.
 
@@ -167,7 +178,7 @@ def fields_of(method: Method, config: RewardConfig) -> dict[str, Any]:
     """
     parameters = [p for p in inspect.signature(method.length).parameters.values() if p.kind is p.KEYWORD_ONLY]
     shared = {f.name for f in dataclasses.fields(RewardConfig)}
-    own = [p.name for p in parameters if p.name not in shared]
+    own = own_fields(method)
     for name in config.options:
         if name not in own:
             raise ValueError(
@@ -199,7 +210,7 @@ def _check(method: Method, config: Config) -> None:
             "reward.preset: expected one that penalises length by alpha, since a target is set, got "
             f"{reward.preset!r}; leave out the target, or take lp"
         )
-    if config.agents.helper_policy == "separate" and method.helpers == "none":
+    if config.agents.separate and method.helpers == "none":
         raise ValueError(
             f"agents.helper_policy: expected shared with reward.preset={reward.preset}, which asks no helper, "
             "got separate; change either"

@@ -79,7 +79,7 @@ def find_helpers(config: Config, given: Collection[str] = ()) -> tuple[Config, B
     Raises:
       ValueError: as `find`; or helper_model is set and nobody would read it.
     """
-    if config.agents.helper_policy == "shared":
+    if not config.agents.separate:
         if config.helper_model != HelperModelConfig():
             raise ValueError(
                 "helper_model: expected agents.helper_policy=separate beside it, got shared, which does not read it; "

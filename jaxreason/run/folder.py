@@ -39,6 +39,8 @@ _MAY_CHANGE = {
     "run.save_steps",
     "run.save_total_limit",
     "run.keep_best",
+    "run.accept_changed_doors",
+    "reward.reward_timeout_s",
 }
 """What a resumed run may change: how far it goes, where it lies, what it keeps and, beside these, its mesh. Nothing in
 the numbers, of which a mesh moves the last digits."""

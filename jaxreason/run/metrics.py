@@ -15,12 +15,14 @@ from jaxreason.agents.roles import REASON
 from jaxreason.config import RewardConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grpo.advantage import zero_spread
+from jaxreason.parallel.rules import everywhere
 from jaxreason.rewards import format as form
 from jaxreason.rewards.outcome import Outcome
-from jaxreason.run.setup import Experiment, is_builtin
-from jaxreason.tasks.calculator import labels
+from jaxreason.tasks import labels
+from jaxreason.tasks.base import Task
 from jaxreason.types import Advantages, Rewards
 
+_whole = jax.jit(everywhere)
 Row = dict[str, float | None]
 """Metric name -> number; None where nothing was counted."""
 
@@ -48,16 +50,14 @@ def step_row(
     """Everything about rollouts, rewards and helpers; the update's own metrics are `divide`d apart.
 
     Args:
-      frozen_PGK: the frozen scorer's expected scores, see `agents.frozen`.
-      contribution_PGK: nats, see `agents.contribution`.
+      seen: its frozen scores and contributions, which are split over the mesh, are read too.
       config: its phi, to say what the frozen scorer would have charged, and its scale of contributions.
     """
-    rewards, advantages, frozen_PGK, contribution_PGK = jax.device_get(
-        (rewards, advantages, seen.frozen_value, seen.contribution)
-    )
+    frozen_PGK, contribution_PGK = jax.device_get(_whole((seen.frozen_value, seen.contribution)))
+    rewards, advantages = jax.device_get((rewards, advantages))
     row: Row = {}
     for role, rollout in episode.rollouts.items():
-        row |= _completions(role, np.asarray(rollout.length), np.asarray(rollout.finished))
+        row |= _completions(role, rollout.length, rollout.finished)
     for role, total_PG in rewards.total.items():
         keep_PG = advantages.keep[role]
         kept = keep_PG.sum(1) >= 2
@@ -86,7 +86,7 @@ def _completions(role: str, length_PG: np.ndarray, finished_PG: np.ndarray) -> R
 
 def _reasoner(episode: Episode, rewards: Rewards, advantages: Advantages) -> Row:
     right_PG = np.asarray(rewards.parts["accuracy"]) > 0
-    length_PG = np.asarray(episode.rollouts[REASON.name].length)
+    length_PG = episode.rollouts[REASON.name].length
     gradable_PG = episode.grades.gradable.reshape(episode.shape)
     y_PG = np.array([len(r.ids) for r in episode.reasonings]).reshape(episode.shape)
     return {
@@ -162,16 +162,11 @@ def time_row(episode: Episode, seconds: dict[str, float]) -> Row:
     return row | {"step_time": whole, "num_tokens": tokens, "tokens_per_second": tokens / whole}
 
 
-def label_row(episode: Episode, exp: Experiment) -> Row:
-    """Diagnostics that only the built-in task can give; empty for others."""
-    if not is_builtin(exp.config.data):
-        return {}
-    tokenizer = exp.tokenizer
-    rollout = episode.rollouts[REASON.name]
-    sums = labels.line_metrics(episode.problems, rollout, tokenizer)
+def label_row(episode: Episode, task: Task) -> Row:
+    """Diagnostics that only a task with labels can give; empty for others."""
+    sums = labels.line_metrics(task, episode.labels)
     if episode.segmentation is not None and episode.scoring is not None:
-        chunks, scores = episode.segmentation.chunks, episode.scoring.scores
-        sums |= labels.score_metrics(episode.problems, rollout, chunks, scores, tokenizer)
+        sums |= labels.score_metrics(task, episode.labels, episode.segmentation.chunks, episode.scoring.scores)
     return divide(sums)
 
 
@@ -184,7 +179,7 @@ def samples(
     rollout, read = episode.rollouts[REASON.name], episode.reasonings
     found = rows.completion_rows(few, rollout, read, episode.grades, tokenizer, require_eos=require_eos)
     helpers = {
-        role: tokenizer.decode_batch(alignment.completion_ids(rollout)[: len(found)])
+        role: tokenizer.decode_batch(rollout.completion_ids[: len(found)])
         for role, rollout in episode.rollouts.items()
         if role != REASON.name
     }

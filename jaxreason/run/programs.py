@@ -18,6 +18,7 @@ from jaxreason.grpo import batch, optimizer, reference, update
 from jaxreason.grpo.learner import Learner, Packing
 from jaxreason.parallel.rules import place, replicated
 from jaxreason.policy import api
+from jaxreason.rewards.functions import RewardFunction
 from jaxreason.rewards.methods import chosen
 from jaxreason.run import state as run_state
 from jaxreason.run.setup import Experiment
@@ -38,9 +39,10 @@ class Programs:
     contribution_shapes: tuple[batch.Shape, ...]
     limits: dict[str, int]
     pool: Pool
+    reward_functions: tuple[RewardFunction, ...] = ()  # the user's own
 
 
-def make_programs(exp: Experiment, pool: Pool) -> Programs:
+def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFunction, ...] = ()) -> Programs:
     """Build what a step needs; nothing is compiled before it is used."""
     config, method = exp.config, chosen(exp.config)
     steps = config.run.max_steps * config.grpo.num_mini_batches
@@ -94,6 +96,7 @@ def make_programs(exp: Experiment, pool: Pool) -> Programs:
         else (),
         limits=episode.limits_of_roles(config, exp.tokenizer),
         pool=pool,
+        reward_functions=reward_functions,
     )
 
 

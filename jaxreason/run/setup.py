@@ -8,24 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxreason.agents import episode, prompts
 from jaxreason.config import ROLES, Config, DataConfig, ModelConfig
+from jaxreason.config.doors import DoorError, in_a_line, own_traceback
 from jaxreason.data import dataset, problems, tokenizer
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.rewards.methods import chosen, named
 from jaxreason.run import folder as run_folder
 from jaxreason.run.base_model import BaseModel, keep_files
-from jaxreason.tasks.calculator import problems as arithmetic
-from jaxreason.tasks.calculator.demonstrations import SYMBOLS, Piece, demonstrate, repeated
+from jaxreason.tasks.base import Demonstrated, Labelled, OwnProblems, Task
+from jaxreason.tasks.grading import refuse_without_workers
+from jaxreason.tasks.opening import task_of
 
 BUILTIN = "builtin"
+"""In data.train and data.test: the task's own problems."""
 TOKENIZER_TEXTS = 2000
-"""Demonstrations a sentencepiece model is trained on; the task has no more to show."""
-MOST_REPEATED = 0.5
-"""Largest share of the needed lines that a demonstration for the helpers holds twice."""
+"""Demonstrations a sentencepiece model is trained on; more would add nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,17 +32,19 @@ class Experiment:
     """The fixed half of a run; what changes is in `run.state.RunState`."""
 
     config: Config  # with model.vocab_size filled in
+    task: Task
     tokenizer: Tokenizer
     stream: dataset.ProblemStream
     test: list[Problem]
     dropped: int  # problems whose prompt was too long
     base: BaseModel | None  # the released checkpoint that the run starts from
     helper_base: BaseModel | None = None  # the one that the helpers start from, where they are a policy of their own
+    columns: tuple[str, ...] = ()  # of the training problems, see `data.problems.columns`
 
     @property
     def for_helpers(self) -> "Experiment":
         """The experiment with the policy that plays the helpers as its policy; see `Config.for_helpers`."""
-        if self.config.agents.helper_policy == "shared":
+        if not self.config.agents.separate:
             return self
         return dataclasses.replace(self, config=self.config.for_helpers, base=self.helper_base)
 
@@ -64,11 +65,14 @@ def prepare(
     Raises:
       ValueError: bad data, an empty data set, a tokenizer that does not fit.
     """
-    if chosen(config).labelled and not is_builtin(config.data):
+    task = task_of(config.data)
+    if chosen(config).labelled and not isinstance(task, Labelled):
         raise ValueError(
-            f"reward.preset: {config.reward.preset} reads the labels of the built-in task, expected data.train to be "
-            f"builtin, got {config.data.train}; take guarded"
+            f"reward.preset: {config.reward.preset} reads a task's labels, expected data.task to have some, as "
+            f"calculator has, got {task.name}; take guarded"
         )
+    refuse_without_workers(task, config.grading.num_workers)
+    prompts.try_prompts(config.agents)
     train, test = _training(config.data), held_out(config.data)
     if config.tokenizer.path:
         tok = tokenizer.load(config.tokenizer.path)
@@ -102,58 +106,51 @@ def prepare(
         raise ValueError("data.test: no held-out problem left; raise data.max_prompt_length")
     built = dataset.prepare(train, folder / "data")
     stream = dataset.open_stream(built, seed=config.run.seed, batch_size=config.data.prompts_per_step)
-    return Experiment(config, tok, stream, test_kept, dropped, base, helper_base)
+    return Experiment(config, task, tok, stream, test_kept, dropped, base, helper_base, problems.columns(train))
 
 
 def fits(problem: Problem, config: Config, tok: Tokenizer) -> bool:
     """Whether the reasoner's prompt for a problem is within data.max_prompt_length."""
-    (text,) = prompts.render_reason([problem.question], config.agents, tok)
+    (text,) = prompts.render_reason([problem], task_of(config.data), config.agents, tok)
     (ids,) = tok.encode_batch([text])
     return len(ids) <= config.data.max_prompt_length
-
-
-def demonstrations(config: DataConfig) -> list[tuple[Problem, list[Piece]]]:
-    """Demonstrated problems of the built-in task, for the reasoner's supervised start. None of them is held out."""
-    asked = arithmetic.generate(config.demonstrations, seed=config.seed, levels=config.levels, split="demo")
-    rng = np.random.default_rng([config.seed, 1])
-    shares = {"right_guesses": config.right_guesses, "check": config.checked_guesses}
-    return [(problem, demonstrate(problem, rng, **shares)) for problem in asked]
-
-
-def helper_demonstrations(config: DataConfig) -> list[tuple[Problem, list[Piece]]]:
-    """The same problems solved more or less wordily, checked more or less often: what the helpers are shown.
-
-    The reasoner's texts grow terse in training, or write a line twice. Helpers that had seen none but wordy ones would
-    misread them.
-    """
-    asked = arithmetic.generate(config.helper_demonstrations, seed=config.seed, levels=config.levels, split="demo")
-    rng = np.random.default_rng([config.seed, 2])
-
-    def varied(problem: Problem) -> list[Piece]:
-        pieces = demonstrate(
-            problem, rng, right_guesses=config.right_guesses, verbosity=rng.random(), check=rng.random()
-        )
-        return repeated(pieces, rng, MOST_REPEATED * rng.random())
-
-    return [(problem, varied(problem)) for problem in asked]
-
-
-def is_builtin(config: DataConfig) -> bool:
-    """Whether the lines of a completion can be labelled."""
-    return config.train == BUILTIN
 
 
 def held_out(config: DataConfig) -> list[Problem]:
     """The problems a run keeps for evaluation, before those with too long prompts are dropped.
 
     Raises:
-      ValueError: bad data, or more problems of the built-in task than it has.
+      ValueError: bad data, or more problems of the task's own than it has.
     """
     if config.test != BUILTIN:
         return read(config.test)[: config.test_size or None]
     if not config.test_size:
-        raise ValueError("data.test_size: expected at least 1 for the built-in task, which has no end, got 0")
-    return arithmetic.generate(config.test_size, seed=config.seed, levels=config.levels, split="test")
+        raise ValueError("data.test_size: expected at least 1 of the task's own problems, which have no end, got 0")
+    return own_problems(config, "test", config.test_size)
+
+
+def own_problems(config: DataConfig, split: str, count: int) -> list[Problem]:
+    """Problems that the task brings.
+
+    Raises:
+      ValueError: it brings none, or not so many; a user's task raised, or gave no problems.
+    """
+    task = task_of(config)
+    if not isinstance(task, OwnProblems):
+        raise ValueError(
+            f"data.{split}: expected a file of problems, got {BUILTIN}, but data.task={task.name} brings none of its "
+            "own; give a file, or the task a method problems(split, count, *, seed, levels)"
+        )
+    if task.door is None:
+        return task.problems(split, count, seed=config.seed, levels=config.levels)
+    where = f"data.task: {task.name}: problems"
+    try:
+        found = task.problems(split, count, seed=config.seed, levels=config.levels)
+    except Exception as error:
+        raise DoorError(f"{where}: it raised {in_a_line(error)}", own_traceback(error)) from None
+    if not isinstance(found, list) or not found or not all(isinstance(one, Problem) for one in found):
+        raise DoorError(f"{where}: expected a list of tasks.base.Problem, got {found!r:.80}")
+    return found
 
 
 def read(path: str) -> list[Problem]:
@@ -162,19 +159,18 @@ def read(path: str) -> list[Problem]:
 
 
 def _training(config: DataConfig) -> list[Problem]:
-    if config.train != BUILTIN:
-        return read(config.train)
-    return arithmetic.generate(config.train_size, seed=config.seed, levels=config.levels, split="train")
+    return read(config.train) if config.train != BUILTIN else own_problems(config, "train", config.train_size)
 
 
 def _train_tokenizer(config: Config, train: list[Problem], folder: Path) -> Tokenizer:
-    if is_builtin(config.data):
+    task = task_of(config.data)
+    if isinstance(task, Demonstrated):
         few = dataclasses.replace(config.data, demonstrations=min(TOKENIZER_TEXTS, config.data.demonstrations))
-        texts = ["".join(piece.text for piece in pieces) for _, pieces in demonstrations(few)]
+        texts = ["".join(piece.text for piece in pieces) for _, pieces in task.demonstrations(few)]
         texts += [problem.question for problem in train[:TOKENIZER_TEXTS]]
     else:
         texts = [text for problem in train for text in (problem.question, problem.answer)]
-    symbols = [*prompts.marks(config.agents.max_chunks), *SYMBOLS]
+    symbols = [*prompts.marks(config.agents.max_chunks), *task.symbols]
     return tokenizer.train_sentencepiece(
         texts, folder, vocab_size=config.tokenizer.vocab_size, symbols=list(dict.fromkeys(symbols))
     )
@@ -221,19 +217,19 @@ def asked_helpers(config: Config) -> tuple[str, ...]:
 
 def played_by_policy(config: Config) -> tuple[str, ...]:
     """The roles that the policy itself plays."""
-    return ROLES[:1] if config.agents.helper_policy == "separate" else (ROLES[0], *asked_helpers(config))
+    return ROLES[:1] if config.agents.separate else (ROLES[0], *asked_helpers(config))
 
 
 def demonstrated(config: Config) -> tuple[str, ...]:
     """The roles that the policy is shown in its supervised start, whatever the preset asks for."""
-    return ROLES[:1] if config.agents.helper_policy == "separate" else (ROLES[0], *config.agents.helper_roles)
+    return ROLES[:1] if config.agents.separate else (ROLES[0], *config.agents.helper_roles)
 
 
 def with_vocabulary(config: Config, tok: Tokenizer) -> Config:
     """Fill in model.vocab_size, and that of the helpers' own model, or check it: an id outside the embedding would
     silently be another token."""
     config = dataclasses.replace(config, model=_with_vocabulary(config.model, tok, "model"))
-    if config.agents.helper_policy == "shared":
+    if not config.agents.separate:
         return config
     return dataclasses.replace(config, helper_model=_with_vocabulary(config.helper_model, tok, "helper_model"))
 

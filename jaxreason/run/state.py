@@ -90,13 +90,13 @@ def after_step(
 
 def trains_helper(config: Config) -> bool:
     """Whether the helpers are a policy of their own that is updated."""
-    return config.agents.helper_policy == "separate" and named(config.reward.preset).helpers == "train"
+    return config.agents.separate and named(config.reward.preset).helpers == "train"
 
 
 def keeps_start(config: Config) -> bool:
     """Whether a run holds the policy as it was at the start beside the one it trains."""
     method = named(config.reward.preset)
-    helped = method.helpers != "none" and config.agents.helper_policy == "shared"
+    helped = method.helpers != "none" and not config.agents.separate
     return helped or method.measured or any(config.grpo.beta)
 
 
@@ -120,7 +120,7 @@ def placement(shapes):
 
 def starting_helpers(exp: Experiment, folder: Path, display: Display, interrupt: Interrupt) -> Params | None:
     """The helpers' own policy before step 0, as `starting_policy` makes it; None where the policy plays them."""
-    if exp.config.agents.helper_policy == "shared":
+    if not exp.config.agents.separate:
         return None
     with open_checkpoints(folder / run_folder.HELPER / run_folder.START, 1) as starts:
         return starting_policy(

@@ -7,7 +7,7 @@ from jaxreason.grpo.learner import Answers
 from jaxreason.rewards.methods import Method
 from jaxreason.rewards.outcome import Outcome
 from jaxreason.run.programs import Programs
-from jaxreason.tasks.calculator import oracle
+from jaxreason.tasks import oracle
 from jaxreason.types import Params
 
 
@@ -49,5 +49,6 @@ def measure(
             )  # fmt: skip
         clock.lap("contribution")
     if method.labelled:
-        found["truth"] = oracle.true_chunks(played.problems, played.rollouts["reason"], played.reasonings, tokenizer)
+        shape = played.rollouts["reason"].tokens.shape
+        found["truth"] = oracle.true_chunks(programs.exp.task, played.labels, played.reasonings, tokenizer, shape)
     return outcome(played, **found), shown

@@ -274,17 +274,16 @@ def advance(
     def draw(taken: slots.Slots, ahead: draft.Draft, hidden_XBWD: jax.Array) -> tuple[jax.Array, jax.Array]:
         """What each place is drawn to be, a number of the vocabulary or of what is allowed, and its log-probability."""
         shape, h_ND = hidden_XBWD.shape[:3], hidden_XBWD.reshape(-1, hidden_XBWD.shape[-1])
-        if ahead.allowed is None:
-            logits_NA = methods.scale(logprob.head_logits(h_ND, head_VD), temperature)
-            logits_NA = methods.filter_logits(method, logits_NA)
-        else:
-            few_NA = ahead.allowed.reshape(len(h_ND), -1)
-            logits_NA = methods.scale(logprob.candidate_logits(h_ND, head_VD, few_NA), temperature)
         place_XBW = taken.place[..., None] + jnp.arange(W)[None, None]
         own_XBW = jnp.repeat(_rows(requests.key, taken.row)[:, :, None], W, axis=2)
         own_N = jax.random.wrap_key_data(own_XBW.reshape(len(h_ND), -1), impl=jax.random.key_impl(key))
         uniform_N2 = jax.vmap(methods.uniforms)(jax.vmap(jax.random.fold_in)(own_N, place_XBW.reshape(-1)))
-        index_N, logp_N = methods.draw(uniform_N2, logits_NA, temperature)
+        if ahead.allowed is None:
+            index_N, logp_N = methods.sample(uniform_N2, logprob.head_logits(h_ND, head_VD), temperature, method)
+        else:
+            few_NA = ahead.allowed.reshape(len(h_ND), -1)
+            logits_NA = methods.scale(logprob.candidate_logits(h_ND, head_VD, few_NA), temperature)
+            index_N, logp_N = methods.draw(uniform_N2, logits_NA, temperature)
         return index_N.reshape(shape), logp_N.reshape(shape)
 
     def goes_on(state: State) -> jax.Array:

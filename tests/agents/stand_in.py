@@ -3,7 +3,9 @@
 import random
 import re
 
-from jaxreason.agents.prompts import marks
+from jaxreason.agents.prompts import marks, render_reason
+from jaxreason.data.problems import Problem
+from jaxreason.tasks.base import Task
 
 
 class StandIn:
@@ -77,3 +79,9 @@ def instruct(content, **_):
 def always_thinking(content, **_):
     """The shape of R1-Distill's: a thought is opened whatever is asked for."""
     return f"<|User|>{content}<|Assistant|><think>\n"
+
+
+def asked(question, config, tokenizer):
+    """The reasoner's prompt for one question of boxed mathematics."""
+    (prompt,) = render_reason([Problem("a", question, "5")], Task(), config, tokenizer)
+    return prompt

@@ -8,14 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxreason.agents import parsing, prompts, roles
-from jaxreason.agents.alignment import Reasoning, build_annotations, text_of
+from jaxreason.agents.alignment import build_annotations
 from jaxreason.agents.constraints import segment_constraint, tag_tokens
-from jaxreason.agents.examples import role_examples
 from jaxreason.agents.parsing import parse_annotation
 from jaxreason.config import AgentsConfig
-from jaxreason.tasks.calculator.demonstrations import IMPORTANCE, Piece
+from jaxreason.data.tokenizer import text_of
+from jaxreason.tasks.base import Piece
+from jaxreason.tasks.calculator.demonstrations import IMPORTANCE
+from jaxreason.tasks.reading import Reasoning
 from tests.agents.stand_in import StandIn, instruct, marked
 from tests.agents.test_constraints import TEXT, walk
+from tests.agents.test_examples import role_examples
 
 PIECES = [Piece("step", "3+5=1\n"), Piece("filler", "hmm let me think\n"), Piece("answer", "\\boxed{1}")]
 ANYTHING = st.lists(

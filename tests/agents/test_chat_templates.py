@@ -6,8 +6,10 @@ Each class treats thinking in its own way; a helper that thinks, or a thought th
 import pytest
 
 from jaxreason.agents import prompts
+from jaxreason.agents.families import starts_inside_think
 from jaxreason.config import AgentsConfig
 from jaxreason.data import tokenizer as tokenizers_room
+from tests.agents.stand_in import asked as ask
 from tests.released import KINDS, write_tokenizer
 
 CONFIG = AgentsConfig(prompts="chat", max_chunks=8)
@@ -33,11 +35,11 @@ def test_every_role_by_hand(released):
     """The reasoner keeps its model's default; no helper thinks."""
     kind, tokenizer = released
     before, reasoner, thoughtless, helper = SHAPES[kind]
-    (asked,) = prompts.render_reason(["{2}+3?"], CONFIG, tokenizer)
+    asked = ask("{2}+3?", CONFIG, tokenizer)
     assert asked == (
         f"{before}{{2}}+3?\n\nPlease reason step by step, and put your final answer within \\boxed{{}}.{reasoner}"
     )
-    (quick,) = prompts.render_reason(["{2}+3?"], AgentsConfig(prompts="chat", thinking="off"), tokenizer)
+    quick = ask("{2}+3?", AgentsConfig(prompts="chat", thinking="off"), tokenizer)
     assert quick == asked.removesuffix(reasoner) + thoughtless
     (asked,) = prompts.render_segment(["2+3=5\nso 5"], CONFIG, tokenizer)
     assert asked.startswith(f"{before}Split the reasoning below into consecutive chunks")
@@ -50,14 +52,14 @@ def test_every_role_by_hand(released):
 def test_the_place_of_the_completion_is_read_from_the_prompt(released):
     """An answer that begins inside a thought is told from one that doesn't by the prompt, never by the model's name."""
     kind, tokenizer = released
-    (asked,) = prompts.render_reason(["2+3?"], CONFIG, tokenizer)
-    assert prompts.starts_inside_think(asked) == SHAPES[kind][1].endswith("<think>\n")
+    asked = ask("2+3?", CONFIG, tokenizer)
+    assert starts_inside_think(asked) == SHAPES[kind][1].endswith("<think>\n")
 
 
 def test_a_role_mark_is_one_token_and_nothing_is_added(released):
     """`<|im_start|>` taken apart, or a second beginning of the text, is a prompt the model has never seen."""
     kind, tokenizer = released
-    (asked,) = prompts.render_reason(["2+3?"], CONFIG, tokenizer)
+    asked = ask("2+3?", CONFIG, tokenizer)
     (ids,) = tokenizer.encode_batch([asked])
     assert b"".join(map(tokenizer.token_bytes, ids)).decode() == asked
     special = {"<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"} if kind == "r1_distill" else {"<|im_start|>"}
@@ -83,6 +85,6 @@ def test_a_base_model_is_asked_in_plain_text(tmp_path):
     write_tokenizer(tmp_path, "qwen3_base")
     tokenizer = tokenizers_room.load(tmp_path)
     with pytest.raises(ValueError, match=r"chat template.*agents\.prompts"):
-        prompts.render_reason(["2+3?"], CONFIG, tokenizer)
-    (asked,) = prompts.render_reason(["2+3?"], AgentsConfig(prompts="plain"), tokenizer)
+        ask("2+3?", CONFIG, tokenizer)
+    asked = ask("2+3?", AgentsConfig(prompts="plain"), tokenizer)
     assert asked.startswith("2+3?\n\nPlease reason")

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxreason.agents import prompts, roles
-from jaxreason.agents.alignment import align, text_of
+from jaxreason.agents.alignment import align
 from jaxreason.agents.constraints import score_constraint, segment_constraint, tag_tokens
 from jaxreason.agents.parsing import parse_scores, parse_segments
 from jaxreason.config import AgentsConfig
+from jaxreason.data.tokenizer import text_of
 from tests.agents.stand_in import StandIn, marked
 
 TAGS = ["<seg>", "</seg>", "<", "</", "seg>", "</seg", ">"]

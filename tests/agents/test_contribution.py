@@ -11,7 +11,7 @@ from jaxreason.config import Config, ModelConfig, load
 from jaxreason.grpo.batch import shapes
 from jaxreason.grpo.reference import make_reference
 from jaxreason.policy import api
-from jaxreason.types import Chunks, PromptBatch, Rollout
+from jaxreason.types import Chunks, HostRollout, PromptBatch
 from tests.helpers import TOLERANCE
 
 MODEL = ModelConfig(
@@ -49,7 +49,7 @@ def _episode(rng: np.random.Generator) -> Episode:
     return Episode(
         problems=[], reasonings=[], grades=None,
         prompts={"reason": PromptBatch(tokens=prompt, length=np.full(P, 3, np.int32))},
-        rollouts={"reason": Rollout(tokens=tokens, length=length, logp=tokens * 0.0, finished=valid)},
+        rollouts={"reason": HostRollout(tokens=tokens, length=length, logp=tokens * 0.0, finished=valid)},
         segmentation=Segmentation(chunks, [], [], []),
     )  # fmt: skip
 

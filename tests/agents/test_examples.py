@@ -3,14 +3,24 @@
 import numpy as np
 import pytest
 
-from jaxreason.agents.alignment import find_reasoning, text_of
-from jaxreason.agents.examples import role_examples
-from jaxreason.agents.parsing import answer_span, parse_scores, parse_segments
+from jaxreason.agents import examples
+from jaxreason.agents.examples import label_values
+from jaxreason.agents.parsing import parse_scores, parse_segments
 from jaxreason.config import AgentsConfig
-from jaxreason.tasks.calculator.demonstrations import IMPORTANCE, Piece
+from jaxreason.data.problems import Problem
+from jaxreason.data.tokenizer import text_of
+from jaxreason.tasks.base import Piece, Task
+from jaxreason.tasks.boxed_math import read
+from jaxreason.tasks.calculator.demonstrations import IMPORTANCE
+from jaxreason.tasks.reading import find_reasoning
 from tests.agents.stand_in import StandIn, instruct, marked
 
 PIECES = [Piece("step", "3+5=1\n"), Piece("filler", "hmm let me think\n"), Piece("answer", "\\boxed{1}")]
+
+
+def role_examples(question, pieces, config, tokenizer, rng=None):
+    values = label_values(pieces, IMPORTANCE, rng) if pieces else []
+    return examples.role_examples(Problem("a", question, "1"), pieces, Task(), config, tokenizer, values)
 
 
 def test_three_roles_by_hand():
@@ -48,9 +58,9 @@ def test_what_is_taught_is_accepted(form):
     tokenizer.template = instruct
     reason, segment, score = role_examples("3+5", PIECES, AgentsConfig(prompts=form), tokenizer)
     (ids,) = tokenizer.encode_batch([reason.completion])
-    y = find_reasoning(ids, tokenizer)
+    y = find_reasoning(ids, tokenizer, read)
     assert y.text == "3+5=1\nhmm let me think\n"
-    assert answer_span(reason.completion).answer == "1"
+    assert read(reason.completion).answer == "1"
     (ids,) = tokenizer.encode_batch([segment.completion])
     assert parse_segments(text_of(ids, tokenizer), y.text) == ([p.text for p in PIECES[:-1]], "ok")
     assert parse_scores(score.completion, 2) == ([IMPORTANCE["step"], IMPORTANCE["filler"]], "ok")

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 
 from jaxreason.agents import lessons
-from jaxreason.agents.alignment import Scoring, text_of
+from jaxreason.agents.alignment import Scoring
 from jaxreason.agents.constraints import digit_tokens, score_constraint, score_places, segment_constraint
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.parsing import parse_scores
 from jaxreason.config import AgentsConfig, GRPOConfig, RewardConfig
+from jaxreason.data.tokenizer import text_of
 from jaxreason.grpo.batch import shapes
 from jaxreason.grpo.learner import Learner, Packing
 from jaxreason.grpo.signal import LESSON, signal
 from jaxreason.rewards.importance import initial_ratio
 from jaxreason.rewards.methods import METHODS
 from jaxreason.rewards.outcome import Outcome
-from jaxreason.types import Chunks, PromptBatch, Rollout, Scores, UpdateBatch
+from jaxreason.types import Chunks, HostRollout, PromptBatch, Scores, UpdateBatch
 from tests.agents.stand_in import marked
 from tests.helpers import TOLERANCE
 
@@ -59,7 +60,7 @@ def played():
         found, cause = parse_scores(text_of(ids[:-1], tokenizer), COUNTS[n // G][n % G])
         assert cause == "ok"
         value[n, : len(found)] = found
-    rollout = Rollout(
+    rollout = HostRollout(
         tokens=tokens.reshape(P, G, T),
         length=length.reshape(P, G),
         logp=np.full((P, G, T), -0.5, np.float32),

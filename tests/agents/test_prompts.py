@@ -3,8 +3,10 @@
 import pytest
 
 from jaxreason.agents import prompts
+from jaxreason.agents.families import starts_inside_think
 from jaxreason.config import AgentsConfig
 from tests.agents.stand_in import StandIn, always_thinking, instruct, qwen3
+from tests.agents.stand_in import asked as ask
 
 MARKS, CHAT = AgentsConfig(), AgentsConfig(prompts="chat", max_chunks=8)
 SEGMENT = """\
@@ -31,7 +33,7 @@ Write one rating for each chunk, in order, and nothing else, like this:
 
 
 def _three(config, tokenizer):
-    (reason,) = prompts.render_reason(["{2}+3?"], config, tokenizer)
+    reason = ask("{2}+3?", config, tokenizer)
     (segment,) = prompts.render_segment(["{2}+3=5\nso 5"], config, tokenizer)
     (score,) = prompts.render_score(["{2}+3?"], [["{2}+3=5\n", "so 5"]], config, tokenizer)
     return reason, segment, score
@@ -78,10 +80,10 @@ def test_a_template_that_always_thinks_has_its_thought_closed_for_helpers():
     """R1-Distill ignores enable_thinking: without this, every helper's answer would stand inside a thought."""
     reason, segment, score = _three(CHAT, StandIn(template=always_thinking))
     assert reason.endswith("<|Assistant|><think>\n")
-    assert prompts.starts_inside_think(reason)
+    assert starts_inside_think(reason)
     for asked in (segment, score):
         assert asked.endswith("<|Assistant|><think>\n\n</think>\n\n")
-        assert not prompts.starts_inside_think(asked)
+        assert not starts_inside_think(asked)
 
 
 def test_plain_is_the_same_words():
@@ -94,8 +96,8 @@ def test_plain_is_the_same_words():
 
 def test_a_closed_thought_is_not_open():
     """An empty thought in the prompt (Qwen3, thinking off) must not count as open, nor a tag in the question."""
-    assert not prompts.starts_inside_think("<think>\n\n</think>\n\n")
-    assert not prompts.starts_inside_think("what does <think> mean?<|im_end|>\n<|im_start|>assistant\n")
+    assert not starts_inside_think("<think>\n\n</think>\n\n")
+    assert not starts_inside_think("what does <think> mean?<|im_end|>\n<|im_start|>assistant\n")
 
 
 def test_prompts_can_always_be_encoded():

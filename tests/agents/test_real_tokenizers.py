@@ -7,12 +7,15 @@ import warnings
 import pytest
 
 from jaxreason.agents import prompts
-from jaxreason.agents.alignment import align, find_reasoning, text_of
+from jaxreason.agents.alignment import align
 from jaxreason.agents.constraints import score_constraint, segment_constraint, tag_tokens
 from jaxreason.agents.parsing import parse_scores, parse_segments
 from jaxreason.config import AgentsConfig
 from jaxreason.data import tokenizer as tokenizers_room
+from jaxreason.data.tokenizer import text_of
+from jaxreason.tasks.boxed_math import read
 from jaxreason.tasks.calculator.demonstrations import SYMBOLS
+from jaxreason.tasks.reading import find_reasoning
 from tests.agents.test_constraints import walk
 
 QWEN_SPLIT = (
@@ -119,7 +122,7 @@ def test_reasoning_is_found_in_tokens(tokenizer):
     """A token such as `.\\n` before the answer line is y's; one that holds the line's beginning is not."""
     completion = "2+3=5.\n\nSo the answer is \\boxed{5}.\n"
     (ids,) = tokenizer.encode_batch([completion])
-    reasoning = find_reasoning(ids, tokenizer)
+    reasoning = find_reasoning(ids, tokenizer, read)
     assert reasoning.answer == "5"
     assert reasoning.text == "2+3=5.\n\n"
     assert text_of(reasoning.ids, tokenizer) == reasoning.text

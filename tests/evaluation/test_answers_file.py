@@ -9,7 +9,7 @@ import pytest
 from jaxreason.agents import episode, rows
 from jaxreason.evaluation import graders
 from jaxreason.grading.pool import Grades, Pool
-from jaxreason.types import Rollout
+from jaxreason.types import HostRollout
 from tests import runs
 
 
@@ -27,8 +27,8 @@ def test_the_table_can_be_counted_again_from_the_rows(warm, tmp_path, monkeypatc
         return asked, dataclasses.replace(rollout, finished=rollout.finished.at[::2].set(False))
 
     def all_right(*arguments):
-        found, grades = read(*arguments)
-        return found, grades._replace(correct=np.ones_like(grades.correct))
+        found = read(*arguments)
+        return found._replace(grades=found.grades._replace(correct=np.ones_like(found.grades.correct)))
 
     monkeypatch.setattr(episode, "reason", cut)
     monkeypatch.setattr(episode, "read_answers", all_right)
@@ -61,8 +61,8 @@ def test_the_table_can_be_counted_again_from_the_rows(warm, tmp_path, monkeypatc
 def test_a_cut_answer_counts_as_the_reward_counts_it(require_eos, expected):
     grades = Grades(np.array([True, True, False, False]), np.ones(4, bool), ["ok"] * 4)
     finished_PG = np.array([[True, False], [True, False]])
-    names = [field.name for field in dataclasses.fields(Rollout)]
-    rollout = Rollout(**dict.fromkeys(names, np.zeros((2, 2))) | {"finished": finished_PG})
+    names = [field.name for field in dataclasses.fields(HostRollout)]
+    rollout = HostRollout(**dict.fromkeys(names, np.zeros((2, 2))) | {"finished": finished_PG})
     found = rows.counted_right(rollout, grades, require_eos=require_eos)
     assert found.shape == (2, 2)
     assert found.reshape(-1).tolist() == [bool(x) for x in expected]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxreason.grpo import batch
-from jaxreason.types import PromptBatch, Rollout
+from jaxreason.types import HostRollout, PromptBatch
 
 
 def random_items(seed, count=20, longest=12, *, candidates=0, ref=False):
@@ -151,7 +151,7 @@ def test_sequences_without_weight_are_left_out():
 def test_items_from_rollouts():
     """Catches prompts read with their left padding, completions with their right, and prompts given to other groups."""
     tokens = np.arange(2 * 2 * 3).reshape(2, 2, 3)
-    rollout = Rollout(
+    rollout = HostRollout(
         tokens=tokens, length=np.array([[3, 1], [2, 0]]), logp=-tokens / 10.0, finished=np.ones((2, 2), bool)
     )
     prompts = PromptBatch(tokens=np.array([[0, 70, 71], [80, 81, 82]]), length=np.array([2, 3]))

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,7 +28,6 @@ SETTINGS = [
     "--mesh.fsdp=4",
     "--mesh.tensor=2",
 ]
-TIMEOUT_S = 500
 pytestmark = pytest.mark.slow
 
 
@@ -50,33 +48,14 @@ def _command(devices: int, *words: str) -> subprocess.Popen:
 
 
 def _two(folder, *arguments: str, second: tuple[str, ...] = ()) -> list[subprocess.Popen]:
-    return [
-        _start(folder, 4, *join, *arguments, *(second if n else ())) for n, join in enumerate(_flags_of_processes())
-    ]
-
-
-def _flags_of_processes() -> list[list[str]]:
-    """What tells each of two processes of the other."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    shared = [f"--distributed.coordinator_address={address}", "--distributed.num_processes=2"]
-    return [[*shared, f"--distributed.process_id={n}"] for n in (0, 1)]
-
-
-def _end(*processes) -> list[tuple[int, str, str]]:
-    try:
-        return [(p.returncode, *said) for p in processes for said in [p.communicate(timeout=TIMEOUT_S)]]
-    finally:
-        for process in processes:
-            process.kill()
+    return [_start(folder, 4, *join, *arguments, *(second if n else ())) for n, join in enumerate(runs.flags_of_two())]
 
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     """Two steps in one process."""
     folder = tmp_path_factory.mktemp("one") / "run"
-    ((code, _, said),) = _end(_start(folder, 8, "--run.max_steps=2"))
+    ((code, _, said),) = runs.end(_start(folder, 8, "--run.max_steps=2"))
     assert code == 0, said
     return folder
 
@@ -85,7 +64,7 @@ def one(tmp_path_factory):
 def two(tmp_path_factory):
     """The same in two."""
     folder = tmp_path_factory.mktemp("two") / "run"
-    (code, _, said), (other_code, screen, other_said) = _end(*_two(folder, "--run.max_steps=2"))
+    (code, _, said), (other_code, screen, other_said) = runs.end(*_two(folder, "--run.max_steps=2"))
     assert (code, other_code) == (0, 0), said + other_said
     own = [line for line in screen.splitlines() if "peer ranks" not in line]
     assert not own, "a process that is not the first has nothing to say"
@@ -126,11 +105,8 @@ def test_two_processes_evaluate_what_one_evaluates(two, tmp_path):
     asked = ["evaluate", str(two), "--evaluation.batch_rows=24"]
     assert runs.main([*asked, f"--output={alone}", runs.NO_CACHE]) == 0
     files = [together, tmp_path / "other.json"]
-    (code, screen, said), (other_code, other_screen, other_said) = _end(
-        *(
-            _command(4, *asked, f"--output={file}", *join)
-            for file, join in zip(files, _flags_of_processes(), strict=True)
-        )
+    (code, screen, said), (other_code, other_screen, other_said) = runs.end(
+        *(_command(4, *asked, f"--output={file}", *join) for file, join in zip(files, runs.flags_of_two(), strict=True))
     )
     assert (code, other_code) == (0, 0), said + other_said
     assert f"written to {together}" in screen
@@ -151,13 +127,13 @@ def test_a_signal_to_one_stops_both_at_the_same_step_and_one_process_goes_on(one
     shutil.rmtree(folder / "samples")
     (folder / "metrics.jsonl").unlink()
     processes = _two(folder, "--run.max_steps=400")
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + runs.TIMEOUT_S
     log = folder / "metrics.jsonl"
     while time.monotonic() < deadline and not (log.is_file() and log.read_text()):
-        assert all(p.poll() is None for p in processes), _end(*processes)
+        assert all(p.poll() is None for p in processes), runs.end(*processes)
         time.sleep(0.05)
     processes[1].send_signal(signal.SIGTERM)
-    ended = _end(*processes)
+    ended = runs.end(*processes)
     assert [code for code, *_ in ended] == [143, 143], ended
     stopped = {said.split("stopped ")[1].split(" and saved")[0] for *_, said in ended}
     assert len(stopped) == 1, stopped
@@ -165,7 +141,7 @@ def test_a_signal_to_one_stops_both_at_the_same_step_and_one_process_goes_on(one
     assert stopped == {f"after step {done}"}
     saved = [int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit()]
     assert max(saved) == done
-    ((code, _, said),) = _end(
+    ((code, _, said),) = runs.end(
         _start(folder, 8, f"--run.max_steps={done + 1}", "--mesh.replica=2", "--mesh.fsdp=4", "--mesh.tensor=1")
     )
     assert code == 0, said
@@ -175,7 +151,7 @@ def test_a_signal_to_one_stops_both_at_the_same_step_and_one_process_goes_on(one
 
 def test_processes_that_differ_are_refused(tmp_path):
     """Both say so in one line; otherwise they would train on different batches, or hang."""
-    ended = _end(*_two(tmp_path / "run", "--run.max_steps=2", second=("--grpo.epsilon=0.1",)))
+    ended = runs.end(*_two(tmp_path / "run", "--run.max_steps=2", second=("--grpo.epsilon=0.1",)))
     for code, _, said in ended:
         assert code == 2
         (line,) = [line for line in said.splitlines() if line.startswith("jaxreason: ")]

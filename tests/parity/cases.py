@@ -47,6 +47,14 @@ _MOE = {
 }
 
 
+def _llama(**changes):
+    return {**_BASE, "model_type": "llama", **changes}
+
+
+def _smollm3(**changes):
+    return {**_BASE, "model_type": "smollm3", "pad_token_id": None, **changes}
+
+
 def _qwen2(**changes):
     return {**_BASE, "model_type": "qwen2", **changes}
 
@@ -63,7 +71,25 @@ def _yarn(**changes):
     return {"rope_type": "yarn", "factor": 5.0, "original_max_position_embeddings": TRAINED, **changes}
 
 
+def _llama3(**changes):
+    return {
+        **{"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": TRAINED},
+        **{"low_freq_factor": 1.0, "high_freq_factor": 4.0, **changes},
+    }
+
+
 CASES: dict[str, dict[str, Any]] = {
+    "llama_tied": _llama(rms_norm_eps=1e-5),
+    "llama_untied_mha": _llama(tie_word_embeddings=False, num_key_value_heads=4, rope_theta=100000.0),
+    "llama_llama3": _llama(rope_scaling=_llama3(), rope_theta=500000.0, head_dim=C),
+    "llama_llama3_mixed": _llama(
+        rope_scaling=_llama3(low_freq_factor=0.5, high_freq_factor=8.0, factor=32.0), tie_word_embeddings=False
+    ),
+    "smollm3": _smollm3(num_hidden_layers=5, no_rope_layers=[1, 0, 1, 0, 1]),
+    "smollm3_interval": _smollm3(num_hidden_layers=4, no_rope_layer_interval=3, tie_word_embeddings=False),
+    "smollm3_sliding": _smollm3(
+        num_hidden_layers=4, no_rope_layers=[0, 1, 1, 0], use_sliding_window=True, sliding_window=7
+    ),
     "qwen2_tied": _qwen2(),
     "qwen2_untied_mha": _qwen2(tie_word_embeddings=False, num_key_value_heads=4),
     "qwen3_tied": _qwen3(),
@@ -114,7 +140,7 @@ def shapes(raw: dict[str, Any]) -> dict[str, tuple[int, ...]]:
             found[f"{layer}.self_attn.{name}_proj.weight"] = (heads * head, width)
             if raw["model_type"] == "qwen2":
                 found[f"{layer}.self_attn.{name}_proj.bias"] = (heads * head,)
-            elif name != "v":
+            elif name != "v" and raw["model_type"] in ("qwen3", "qwen3_moe"):
                 found[f"{layer}.self_attn.{name}_norm.weight"] = (head,)
         found[f"{layer}.self_attn.o_proj.weight"] = (width, H * head)
         experts = raw.get("num_experts", 0)

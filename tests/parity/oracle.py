@@ -22,10 +22,9 @@ def model(folder: Path, dtype: str = "float32") -> Any:
     import torch
     import transformers
 
-    kind = {"qwen2": "Qwen2", "qwen3": "Qwen3", "qwen3_moe": "Qwen3Moe"}[
-        json.loads((folder / "config.json").read_text())["model_type"]
-    ]
-    cls = getattr(transformers, f"{kind}ForCausalLM")
+    kind = json.loads((folder / "config.json").read_text())["model_type"]
+    kinds = {"llama": "Llama", "smollm3": "SmolLM3", "qwen2": "Qwen2", "qwen3": "Qwen3", "qwen3_moe": "Qwen3Moe"}
+    cls = getattr(transformers, f"{kinds[kind]}ForCausalLM")
     found, report = cls.from_pretrained(
         folder, dtype=getattr(torch, dtype), attn_implementation="eager", output_loading_info=True
     )

@@ -11,6 +11,73 @@ import ml_dtypes
 import numpy as np
 
 CONFIGS = {
+    "llama": {
+        "architectures": ["LlamaForCausalLM"],
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": 1,
+        "eos_token_id": [2, 3],
+        "hidden_act": "silu",
+        "hidden_size": 24,
+        "initializer_range": 0.02,
+        "intermediate_size": 40,
+        "is_llama_config": True,
+        "max_position_embeddings": 512,
+        "mlp_bias": False,
+        "model_type": "llama",
+        "num_attention_heads": 4,
+        "num_hidden_layers": 3,
+        "num_key_value_heads": 2,
+        "pretraining_tp": 1,
+        "rms_norm_eps": 1e-05,
+        "rope_interleaved": False,
+        "rope_scaling": {
+            "factor": 32.0,
+            "high_freq_factor": 4.0,
+            "low_freq_factor": 1.0,
+            "original_max_position_embeddings": 64,
+            "rope_type": "llama3",
+        },
+        "rope_theta": 500000.0,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "transformers.js_config": {"kv_cache_dtype": {"fp16": "float16"}},
+        "transformers_version": "4.45.0",
+        "use_cache": True,
+        "vocab_size": 64,
+    },
+    "smollm3": {
+        "architectures": ["SmolLM3ForCausalLM"],
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "hidden_act": "silu",
+        "hidden_size": 24,
+        "initializer_range": 0.02,
+        "intermediate_size": 40,
+        "layer_types": ["full_attention"] * 4,
+        "max_position_embeddings": 512,
+        "max_window_layers": 28,
+        "mlp_bias": False,
+        "model_type": "smollm3",
+        "pad_token_id": 3,
+        "no_rope_layer_interval": 4,
+        "no_rope_layers": [1, 1, 1, 0],
+        "num_attention_heads": 4,
+        "num_hidden_layers": 4,
+        "num_key_value_heads": 2,
+        "pretraining_tp": 2,
+        "rms_norm_eps": 1e-06,
+        "rope_scaling": None,
+        "rope_theta": 5000000.0,
+        "sliding_window": None,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "use_cache": False,
+        "use_sliding_window": False,
+        "vocab_size": 64,
+    },
     "qwen2": {
         "architectures": ["Qwen2ForCausalLM"],
         "attention_dropout": 0.0,
@@ -111,7 +178,7 @@ def shapes(config: dict) -> dict[str, tuple[int, ...]]:
             if config["model_type"] == "qwen2":
                 found[f"{layer}self_attn.{name}_proj.bias"] = (out,)
         found[f"{layer}self_attn.o_proj.weight"] = (D, H * C)
-        if config["model_type"] != "qwen2":
+        if config["model_type"] in ("qwen3", "qwen3_moe"):
             found[f"{layer}self_attn.q_norm.weight"] = found[f"{layer}self_attn.k_norm.weight"] = (C,)
         if config["model_type"] == "qwen3_moe" and y not in config["mlp_only_layers"]:
             found[f"{layer}mlp.gate.weight"] = (config["num_experts"], D)

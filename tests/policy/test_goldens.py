@@ -14,7 +14,15 @@ from tests.helpers import TOLERANCE
 from tests.parity import cases, ours
 
 GOLDENS = Path(__file__).parent / "goldens"
-DECODED = ("qwen2_untied_mha", "qwen3_mqa", "qwen3_yarn_factor", "qwen2_sliding", "moe_dense_first_sliding")
+DECODED = (
+    "llama_llama3",
+    "smollm3_sliding",
+    "qwen2_untied_mha",
+    "qwen3_mqa",
+    "qwen3_yarn_factor",
+    "qwen2_sliding",
+    "moe_dense_first_sliding",
+)
 """Cases whose greedy continuation is compared here: one program more each."""
 
 

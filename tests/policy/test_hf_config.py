@@ -8,9 +8,11 @@ import pytest
 
 from jaxreason.config import ModelConfig
 from jaxreason.policy import hf_config
+from jaxreason.policy.hf_families import FAMILIES
 from tests.policy import checkpoints
 
 QWEN2, QWEN3, MOE = (checkpoints.CONFIGS[kind] for kind in ("qwen2", "qwen3", "qwen3_moe"))
+LLAMA, SMOLLM3 = (checkpoints.CONFIGS[kind] for kind in ("llama", "smollm3"))
 
 
 def _transformers():
@@ -21,16 +23,22 @@ def _transformers():
         "qwen2": transformers.Qwen2Config,
         "qwen3": transformers.Qwen3Config,
         "qwen3_moe": transformers.Qwen3MoeConfig,
+        "llama": transformers.LlamaConfig,
+        "smollm3": transformers.SmolLM3Config,
     }
 
 
 def test_absent_keys_have_the_defaults_of_the_classes():
     """A guess here is another model: hub files leave out what equals the default."""
-    for kind, cls in _transformers().items():
+    classes = _transformers()
+    assert classes.keys() == FAMILIES.keys()
+    for kind, cls in classes.items():
         fields = {field.name: field.default for field in dataclasses.fields(cls)}
-        for key, default in hf_config.DEFAULTS[kind].items():
+        for key, default in FAMILIES[kind].defaults.items():
             assert fields[key] == default, (kind, key)
             assert type(fields[key]) is type(default), (kind, key)
+        assert FAMILIES[kind].rope_theta == getattr(cls, "default_theta", 10000.0)
+        assert (FAMILIES[kind].windows != "none") == ("sliding_window" in fields)
 
 
 def test_every_field_of_the_model_is_either_shape_or_choice():
@@ -66,6 +74,12 @@ def test_released_shapes():
     moe = hf_config.parse(MOE, "here")
     assert (moe.num_experts, moe.num_experts_per_tok, moe.moe_intermediate_size) == (4, 2, 12)
     assert (moe.norm_topk_prob, moe.dense_layers) == (True, (1,))
+    llama = hf_config.parse(LLAMA, "here")
+    assert (llama.attention_bias, llama.qk_norm, llama.tie_word_embeddings, llama.head_dim) == (False, False, True, 6)
+    assert (llama.rope_type, llama.rope_factor, llama.rope_low_freq_factor) == ("llama3", 32.0, 1.0)
+    assert (llama.rope_high_freq_factor, llama.rope_original_max_position_embeddings) == (4.0, 64)
+    no_rope = hf_config.parse(SMOLLM3, "here")
+    assert (no_rope.attention_bias, no_rope.qk_norm, no_rope.no_rope_layers) == (False, False, (3,))
 
 
 CASES = [
@@ -100,6 +114,18 @@ CASES = [
     (MOE, {"decoder_sparse_step": 2, "mlp_only_layers": []}, {"dense_layers": (0, 2)}),
     (MOE, {"mlp_only_layers": None}, {"dense_layers": ()}),
     (MOE, {"num_local_experts": 4}, {"num_experts": 4}),
+    (LLAMA, {"num_key_value_heads": None}, {"num_key_value_heads": 4}),
+    (LLAMA, {"rope_scaling": None}, {"rope_type": "default", "rope_original_max_position_embeddings": 0}),
+    (LLAMA, {"rope_scaling": {"type": "linear", "factor": 2.0}}, {"rope_type": "linear"}),
+    (LLAMA, {"tie_word_embeddings": False, "_name_or_path": "a/b", "_anything": {"at": "all"}}, {"qk_norm": False}),
+    (SMOLLM3, {"no_rope_layers": [0, 1, 1, 0]}, {"no_rope_layers": (0, 3)}),
+    (SMOLLM3, {"no_rope_layers": None, "no_rope_layer_interval": 2}, {"no_rope_layers": (1, 3)}),
+    (SMOLLM3, {"rope_theta": None}, {"rope_theta": 2000000.0}),
+    (
+        SMOLLM3,
+        {"use_sliding_window": True, "sliding_window": 8, "layer_types": None},
+        {"sliding_layers": (3,), "sliding_window": 8},
+    ),
 ]
 
 
@@ -116,7 +142,28 @@ def test_experts_under_their_other_name():
 
 
 REFUSED = [
-    (QWEN2, {"model_type": "llama"}, "model_type: expected one of qwen2, qwen3, qwen3_moe, got 'llama'"),
+    (QWEN2, {"model_type": "gemma"}, "expected one of llama, smollm3, qwen2, qwen3, qwen3_moe, got 'gemma'"),
+    (QWEN3, {"model_type": "qwen3_5"}, "got 'qwen3_5'; three of four of its layers are linear attention"),
+    (QWEN3, {"model_type": "qwen3_5_text"}, "got 'qwen3_5_text'; three of four of its layers are linear attention"),
+    (LLAMA, {"attention_bias": True}, "attention_bias: expected False, got True; o_proj has no bias here"),
+    (LLAMA, {"mlp_bias": True}, "mlp_bias: expected False, got True; gate_proj, up_proj and down_proj have no biases"),
+    (LLAMA, {"rope_interleaved": True}, "rope_interleaved: expected False"),
+    (LLAMA, {"layer_types": ["full_attention"] * 3}, "layer_types: not understood"),
+    (LLAMA, {"no_rope_layers": [1, 1, 1]}, "no_rope_layers: not understood"),
+    (LLAMA, {"num_attention_heads": 5, "num_key_value_heads": 5}, "num_attention_heads: expected a divisor of hidden"),
+    (
+        LLAMA,
+        {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
+        "high_freq_factor: expected a number for rope_ty",
+    ),
+    (
+        LLAMA,
+        {"rope_scaling": LLAMA["rope_scaling"] | {"low_freq_factor": 4.0}},
+        "model.rope_low_freq_factor: expected above 0 and below model.rope_high_freq_factor=4.0",
+    ),
+    (SMOLLM3, {"no_rope_layers": [1, 1]}, "no_rope_layers: expected 0 or 1 for each of 4 layers, got [1, 1]"),
+    (SMOLLM3, {"no_rope_layers": [1, 1, 2, 1]}, "no_rope_layers: expected 0 or 1 for each of 4 layers"),
+    (SMOLLM3, {"no_rope_layers": None, "no_rope_layer_interval": 0}, "no_rope_layer_interval: expected at least 1"),
     (QWEN2, {"model_type": None}, "model_type: expected one of"),
     (QWEN2, {"architectures": ["Qwen2ForSequenceClassification"]}, "architectures: expected ['Qwen2ForCausalLM']"),
     (QWEN2, {"new_trick": 3}, "new_trick: not understood (its value is 3)"),
@@ -146,7 +193,7 @@ REFUSED = [
     (
         QWEN2,
         {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
-        "expected one of default, linear, yarn",
+        "expected one of default, linear, llama3, yarn",
     ),
     (QWEN2, {"rope_scaling": {"type": "yarn"}}, "factor: expected a number for rope_type yarn, got none"),
     (
@@ -200,13 +247,14 @@ def test_what_is_written_is_read_the_same_by_transformers(tmp_path, raw, change)
     ours, theirs = cls.from_pretrained(tmp_path), cls.from_pretrained(tmp_path / "source")
     # What says nothing where there are no windows, or is one way of two to say the same.
     loose = {"max_window_layers", "use_sliding_window", "decoder_sparse_step", "mlp_only_layers", "layer_types"}
+    loose |= {"use_cache"}  # released files turn it off by mistake; ours never do
     for field in dataclasses.fields(cls):
         if field.name == "rope_parameters":
             found = {k: v for k, v in theirs.rope_parameters.items() if v is not None and k != "type"}
             assert found.items() <= ours.rope_parameters.items()
         elif field.name not in (*loose, "dtype"):
             assert getattr(ours, field.name, None) == getattr(theirs, field.name, None), field.name
-    if raw is not MOE:
+    if raw not in (MOE, LLAMA):
         assert ours.layer_types == theirs.layer_types
     old = json.loads((tmp_path / "config.json").read_text())
     # transformers 4 knows these and no rope_parameters, dtype or num_local_experts.
@@ -217,24 +265,28 @@ def test_what_is_written_is_read_the_same_by_transformers(tmp_path, raw, change)
 
 
 def test_a_model_without_a_source():
-    """What was trained from nothing is a Qwen3, with experts a Qwen3-MoE, with biases a Qwen2."""
+    """What was trained from nothing is a Qwen3, with experts a Qwen3-MoE, with biases a Qwen2, with neither a Llama."""
     for change, kind in (
         ({}, "qwen3"),
         ({"num_experts": 4, "num_experts_per_tok": 2}, "qwen3_moe"),
         ({"qk_norm": False, "attention_bias": True}, "qwen2"),
+        ({"qk_norm": False}, "llama"),
+        ({"qk_norm": False, "no_rope_layers": (1,)}, "smollm3"),
     ):
         config = ModelConfig(vocab_size=64, **change)
         written = hf_config.to_json(config, None, "float32", "there")
         assert written["model_type"] == kind
-        assert written["architectures"] == [hf_config.CLASSES[kind]]
+        assert written["architectures"] == [FAMILIES[kind].architecture]
         assert hf_config.parse(written, "there").hidden_size == config.hidden_size
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"qk_norm": False},
         {"attention_bias": True},
+        {"no_rope_layers": (1,)},
+        {"qk_norm": False, "sliding_window": 4, "sliding_layers": (1,)},
+        {"qk_norm": False, "hidden_size": 130},
         {"num_experts": 4, "num_experts_per_tok": 2, "sliding_window": 4, "sliding_layers": (1,)},
     ],
 )

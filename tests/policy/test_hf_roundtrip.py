@@ -87,7 +87,7 @@ def test_the_tree_holds_the_tensors_where_the_model_reads_them(tmp_path, kind):
             if kind == "qwen2":
                 for name in ("q_proj", "k_proj", "v_proj"):
                     np.testing.assert_array_equal(stack[name]["bias"][at], t[f"{layer}self_attn.{name}.bias"])
-            else:
+            elif kind in ("qwen3", "qwen3_moe"):
                 for name in ("q_norm", "k_norm"):
                     np.testing.assert_array_equal(stack[name]["scale"][at], t[f"{layer}self_attn.{name}.weight"])
             for name in ("gate_proj", "up_proj", "down_proj"):

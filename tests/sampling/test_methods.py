@@ -13,13 +13,13 @@ P = np.array([0.2, 0.4, 0.1, 0.3])
 LOGITS = np.log(P).astype(np.float32)[None]
 
 
-def _uniforms(seed, rows):
-    return jax.vmap(methods.uniforms)(jax.random.split(jax.random.key(seed), rows))
-
-
 def _kept(method, logits=LOGITS, kept=None):
     kept = None if kept is None else np.array([kept])
     return np.isfinite(np.asarray(methods.filter_logits(methods.Method(**method), jnp.asarray(logits), kept)))[0]
+
+
+def _uniform(seed, n):
+    return jax.vmap(methods.uniforms)(jax.random.split(jax.random.key(seed), n))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_greedy_takes_the_first_of_the_largest_whatever_the_key():
     """Catches noise at temperature 0, and a log-probability of 0 instead of the distribution's."""
     logits = jnp.asarray([[0.0, 2.0, 2.0, 1.0]])
     for seed in range(3):
-        index, logp = methods.draw(_uniforms(seed, 1), logits, jnp.float32(0))
+        index, logp = methods.draw(_uniform(seed, 1), logits, jnp.float32(0))
         assert index.tolist() == [1]
         np.testing.assert_allclose(logp, jax.nn.log_softmax(logits)[:, 1], atol=TOLERANCE["elementwise"])
 
@@ -72,7 +72,7 @@ def test_greedy_takes_the_first_of_the_largest_whatever_the_key():
 def test_logp_is_of_the_token_drawn():
     """Catches a log-probability read at another index than the one returned; refused tokens are in neither."""
     logits = jnp.where(jnp.arange(300)[None] % 3 == 0, -jnp.inf, jax.random.normal(jax.random.key(0), (50, 300)))
-    index, logp = methods.draw(_uniforms(1, 50), logits, jnp.float32(1))
+    index, logp = methods.draw(_uniform(1, 50), logits, jnp.float32(1))
     want = jax.nn.log_softmax(logits)[jnp.arange(50), index]
     np.testing.assert_allclose(logp, want, atol=TOLERANCE["sum"])
 
@@ -88,7 +88,7 @@ def test_draws_follow_the_softmax(V):
     row_V = 1.5 * np.random.default_rng(V).standard_normal(V)
     p_V = np.exp(row_V) / np.exp(row_V).sum()
     logits = jnp.broadcast_to(jnp.asarray(row_V, jnp.float32), (n, V))
-    index, _ = jax.jit(methods.draw)(_uniforms(5, n), logits, jnp.float32(1))
+    index, _ = jax.jit(methods.draw)(_uniform(5, n), logits, jnp.float32(1))
     counts = np.bincount(np.asarray(index), minlength=V)
     assert len(counts) == V
     bin_V = np.random.default_rng(0).permutation(V) % bins
@@ -106,7 +106,7 @@ def test_a_refused_token_is_never_drawn(V):
     """
     allowed = np.arange(V) % 4 == 1
     logits = jnp.broadcast_to(jnp.where(allowed, 0.0, -jnp.inf), (20_000, V))
-    index, logp = jax.jit(methods.draw)(_uniforms(0, 20_000), logits, jnp.float32(1))
+    index, logp = jax.jit(methods.draw)(_uniform(0, 20_000), logits, jnp.float32(1))
     assert allowed[np.asarray(index)].all()
     np.testing.assert_allclose(logp, -np.log(allowed.sum()), atol=TOLERANCE["sum"])
 

@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from jaxreason.agents import alignment
 from jaxreason.data.problems import Problem
-from jaxreason.tasks.calculator import oracle
+from jaxreason.tasks import oracle
 from jaxreason.tasks.calculator.demonstrations import NEEDLESS, demonstrate
-from jaxreason.types import Rollout
+from jaxreason.tasks.calculator.task import Calculator
+from jaxreason.tasks.labels import labels_of
+from jaxreason.tasks.reading import find_reasoning
+from jaxreason.types import HostRollout
 
 
 class Bytes:
@@ -25,7 +27,14 @@ def _rollout(texts):
         tokens[0, g, : len(row)] = row
     length = np.array([[len(row) for row in rows]], np.int32)
     flat = np.ones(length.shape, bool)
-    return Rollout(tokens=tokens, length=length, logp=tokens.astype(np.float32), finished=flat)
+    return HostRollout(tokens=tokens, length=length, logp=tokens.astype(np.float32), finished=flat)
+
+
+def _truth(problem, rollout, tokenizer):
+    task = Calculator()
+    reasonings = [find_reasoning(ids, tokenizer, task.read) for ids in rollout.completion_ids]
+    labels = [labels_of(task, problem, ids, tokenizer) for ids in rollout.completion_ids]
+    return reasonings, *oracle.true_chunks(task, labels, reasonings, tokenizer, rollout.tokens.shape)
 
 
 def test_every_token_of_y_is_in_the_chunk_of_its_line():
@@ -35,8 +44,7 @@ def test_every_token_of_y_is_in_the_chunk_of_its_line():
     wordy, terse = demonstrate(problem, rng, verbosity=1.0), demonstrate(problem, rng, verbosity=0.0)
     texts = ["".join(piece.text for piece in pieces) for pieces in (wordy, terse)]
     rollout, tokenizer = _rollout(texts), Bytes()
-    reasonings = [alignment.find_reasoning(ids, tokenizer) for ids in alignment.completion_ids(rollout)]
-    chunks, scores = oracle.true_chunks([problem], rollout, reasonings, tokenizer)
+    reasonings, chunks, scores = _truth(problem, rollout, tokenizer)
     for g, pieces in enumerate((wordy, terse)):
         spare = sum(len(p.text) for p in pieces if p.kind in NEEDLESS)
         assert chunks.length[0, g, oracle.SPARE] == spare
@@ -52,6 +60,5 @@ def test_what_is_not_needed_is_charged():
     problem = Problem("a", "3;A+5;B*2;", "2")
     texts = ["A3+5=1\nB1*2=2\n\\boxed{2}", "A3+5=1\nA3+5=1\nB2*1=2\n\\boxed{2}"]
     rollout, tokenizer = _rollout(texts), Bytes()
-    reasonings = [alignment.find_reasoning(ids, tokenizer) for ids in alignment.completion_ids(rollout)]
-    chunks, _ = oracle.true_chunks([problem], rollout, reasonings, tokenizer)
+    _, chunks, _ = _truth(problem, rollout, tokenizer)
     assert chunks.length[0].tolist() == [[14, 0], [7, 14]]

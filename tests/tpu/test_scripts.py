@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +16,6 @@ COMMANDS = [script.name for script in SCRIPTS if script.parent.name == "tpu" and
 
 def printed(dry: subprocess.CompletedProcess) -> list[list[str]]:
     """The gcloud lines of a dry run, as the shell would read them."""
-    lines = shlex.split(dry.stdout.replace("\n", " ; "), posix=True)  # only for its errors
-    assert lines is not None
     read = subprocess.run(
         ["bash", "-c", 'gcloud() { printf "%s\\0" "$@"; printf "\\n\\0"; }; ' + dry.stdout],
         check=True,

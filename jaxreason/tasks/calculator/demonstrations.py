@@ -14,16 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxreason.data.problems import Problem
+from jaxreason.tasks.base import Piece
 from jaxreason.tasks.calculator.problems import LETTERS, MODULUS, Step, apply, parse
-
-
-@dataclasses.dataclass(frozen=True)
-class Piece:
-    """One line, its newline included, and what it does."""
-
-    kind: str
-    text: str
-
 
 IMPORTANCE = {
     "step": 5,  # A3+5=1           an easy step, always right

@@ -1,0 +1,586 @@
+"""Every number that a run writes: its name, unit, meaning, when it is absent, and which alarm reads it.
+
+The one place where a metric's name can be found and looked up; the metrics page of the documentation is written from
+it, and a test holds it against the rows of real runs, so that no name is missing here and none here is dead. Plain
+data: it imports nothing, computes nothing, and no figure depends on it.
+
+A name may hold placeholders: `{role}` stands for each of `PLACEHOLDERS["role"]`, and a part in square brackets may be
+missing.
+"""
+
+import dataclasses
+import re
+
+PLACEHOLDERS: dict[str, tuple[str, ...]] = {
+    "role": ("reason", "segment", "score", "annotate"),
+    "s": ("1", "2", "3", "4", "5"),
+    "cause": (
+        "truncated",
+        "no_tags",
+        "unbalanced",
+        "nested",
+        "text_outside",
+        "empty_chunk",
+        "too_many",
+        "too_few",
+        "not_lossless",
+        "count",
+        "order",
+        "range",
+    ),
+    "k": ("1", "2", "4", "...", "num_samples"),
+    "function": ("your function's name",),
+    "logged": ("what a function passes to log_metric",),
+}
+"""What a placeholder of a name stands for."""
+
+_PATTERNS = {"k": r"\d+", "function": r"[\w.]+", "logged": r"[^/]+"}
+"""Placeholders that stand for more than their list."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One metric, or a family of them."""
+
+    name: str
+    unit: str
+    meaning: str
+    absent: str = "never"
+    """when the name is not in a row, or its value is null"""
+    alarm: str = ""
+    """names of `ALARMS`, with commas"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Metrics about one thing."""
+
+    title: str
+    about: str
+    rows: tuple[Row, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Alarm:
+    """A sign of trouble; `jaxreason/run/monitor.py` has the thresholds."""
+
+    name: str
+    sign: str
+    remedy: str
+
+
+ABOUT = (
+    "A run writes one JSON object a step to `metrics.jsonl` and the same numbers to TensorBoard (`tb/`). Names are"
+    " TRL's where TRL has one, with the role in front. A value is `null` where nothing was counted in that step; a name"
+    " that does not apply to the run is left out. Lengths are tokens of the completion itself, and means are over the"
+    " whole step, all devices and micro-batches, unless the table says otherwise. `{role}` is `reason`, `segment`,"
+    " `score` or `annotate` (the single helper that segments and scores); a part in square brackets may be missing."
+    " This page is written from `jaxreason/run/metric_table.py`."
+)
+
+ABOUT_ALARMS = (
+    "Alarms warn, on the terminal and in the row's `warnings`; they never change the run. Each is judged on the mean of"
+    " the last `monitor.window` steps. A to F are read off published collapses (arXiv:2602.20945)."
+)
+
+_NO_HELPERS = "no helpers are sampled"
+_NOT_UPDATED = "the role is not updated, or no token of it had an advantage"
+_NO_FUNCTIONS = "`reward.reward_funcs` is empty"
+_TASK = "the task has no labels, or the problems are not its own (the calculator has labels)"
+
+GROUPS: tuple[Group, ...] = (
+    Group(
+        "Step",
+        "One number each for the whole step.",
+        (
+            Row("step", "steps", "Number of the step, from 1."),
+            Row("alpha", "–", "Weight of the length penalty in this step: the schedule's, or the controller's."),
+            Row("learning_rate", "–", "Learning rate of the step's first update."),
+            Row("num_tokens", "tokens", "Tokens sampled in this step by all roles."),
+            Row("tokens_per_second", "tokens / s", "`num_tokens` / `step_time`."),
+            Row("step_time", "s", "Sum of the phases below `time/`."),
+            Row("warnings", "text", "The lines of the alarms in this step; a list, empty when nothing was wrong."),
+        ),
+    ),
+    Group(
+        "Completions",
+        "Over the role's completions. A helper is not sampled for a chain that was cut at the limit,"
+        " could not be graded, or is empty.",
+        (
+            Row("{role}/completions/mean_length", "tokens", "Mean length.", "the role was not sampled", "merging"),
+            Row("{role}/completions/min_length", "tokens", "Shortest.", "the role was not sampled"),
+            Row("{role}/completions/max_length", "tokens", "Longest.", "the role was not sampled"),
+            Row(
+                "{role}/completions/clipped_ratio",
+                "share",
+                "Completions cut at the role's token limit.",
+                "the role was not sampled",
+            ),
+            Row(
+                "{role}/completions/mean_terminated_length",
+                "tokens",
+                "Mean length of those that ended by themselves.",
+                "none ended by itself",
+            ),
+        ),
+    ),
+    Group(
+        "The reasoner",
+        "What the answers were worth and how long they were.",
+        (
+            Row(
+                "reason/accuracy",
+                "share",
+                "Right answers / answers that could be graded. An answer cut at the limit is wrong unless"
+                " `reward.require_eos` is false.",
+                "no answer could be graded",
+            ),
+            Row(
+                "reason/reward/positive_share",
+                "share",
+                "Completions that earn something before the price of length, such as right ones; under `truncation`"
+                " right ones within the target. Over the rows that the advantage counts.",
+                "no row counts",
+                "A, B",
+            ),
+            Row(
+                "reason/frac_all_correct",
+                "share",
+                "Groups in which every answer is right.",
+                alarm="cancels",
+            ),
+            Row(
+                "reason/completions/mean_length_right",
+                "tokens",
+                "Mean length of completions with a right answer.",
+                "none was right",
+                "E",
+            ),
+            Row(
+                "reason/completions/mean_length_wrong",
+                "tokens",
+                "Mean length of the others.",
+                "all were right",
+                "F",
+            ),
+            Row("reason/completions/mean_length_y", "tokens", "Mean of |y|, the reasoning before the answer line."),
+            Row(
+                "reason/penalised_share",
+                "share",
+                "Mean over completions of (charged length) / |y|: 1 means that all of the text is paid for.",
+                "the method charges nothing, or has no helpers",
+            ),
+            Row("reason/ungradable", "share", "Answers on which the grader itself failed; they leave the statistics."),
+            Row("reason/grader_timeouts", "answers", "Answers that took longer than `grading.timeout_s`."),
+        ),
+    ),
+    Group(
+        "Rewards",
+        "`reason/rewards/*` are the parts of the reward, before their weights, as means over all completions; a part is"
+        " 0 where it does not apply.",
+        (
+            Row("{role}/reward", "reward", "Mean total reward of the role's counted rows.", "the role is not updated"),
+            Row(
+                "{role}/reward_std",
+                "reward",
+                "Mean over groups of the standard deviation of the total within the group.",
+                "the role is not updated, or no group has two counted rows",
+            ),
+            Row(
+                "{role}/frac_reward_zero_std",
+                "share",
+                "Groups whose rewards are all equal: they teach nothing.",
+                "the role is not updated",
+            ),
+            Row("reason/rewards/accuracy/mean", "share", "R_acc: right answers / all answers."),
+            Row(
+                "reason/rewards/penalty/mean",
+                "–",
+                "f, before alpha; wrong answers count 0 under a gate.",
+                "the method charges nothing for length",
+                "cancels",
+            ),
+            Row(
+                "reason/rewards/weighted_length/mean",
+                "tokens",
+                "Charged length: sum of phi(w) |s| over the chunks, or |y| for a plain penalty.",
+                "the method charges nothing for length",
+            ),
+            Row(
+                "reason/rewards/outcome/mean",
+                "reward",
+                "What the length method rewards before any price: right answers for most; right within the target for"
+                " `truncation`; with their bonus for `kimi`, `laser`, `laser_d` and `dapo_overlong`.",
+            ),
+            Row(
+                "reason/rewards/format_segment/mean",
+                "reward",
+                "0 for a split that can be read, -`reward.format_penalty` for one that cannot.",
+                _NO_HELPERS,
+            ),
+            Row("reason/rewards/format_score/mean", "reward", "The same of the scores.", _NO_HELPERS),
+            Row(
+                "reason/rewards/format_annotate/mean",
+                "reward",
+                "The sum of both, of a helper that does both.",
+                "`agents.helpers` is `two`",
+            ),
+            Row(
+                "reason/rewards/agreement/mean",
+                "reward",
+                "Minus the mean gap between live and frozen scores, weighted by tokens, over 4: in -1..0.",
+                "helpers are not trained",
+            ),
+            Row(
+                "reason/rewards/contribution/mean",
+                "reward",
+                "The same gap to what the chunks measurably contribute.",
+                "the method is not `contribution`",
+            ),
+            Row(
+                "reason/rewards/functions/mean",
+                "reward",
+                "Weighted sum of the reward functions that apply, 0 where none does.",
+                _NO_FUNCTIONS,
+            ),
+        ),
+    ),
+    Group(
+        "Your reward functions",
+        "Of `reward.reward_funcs`, before their weights, under TRL's names. A function is named by its own name; two of"
+        " one name have that of their file in front.",
+        (
+            Row(
+                "rewards/{function}/mean",
+                "reward",
+                "Mean over the completions that it applies to.",
+                f"{_NO_FUNCTIONS}, or it applies to none",
+            ),
+            Row(
+                "rewards/{function}/std",
+                "reward",
+                "Standard deviation over the same (n - 1).",
+                f"{_NO_FUNCTIONS}, or it applies to fewer than two",
+            ),
+            Row(
+                "rewards/{logged}",
+                "your own",
+                "Mean of what the functions passed to `log_metric` under this name in the step.",
+                "none logs it",
+            ),
+        ),
+    ),
+    Group(
+        "The segmenter",
+        "Shares are of the segmenter's answers. Under `agents.helpers=one` they are about the split"
+        " in the single helper's answer.",
+        (
+            Row("segment/valid", "share", "Splits that can be read and are lossless.", _NO_HELPERS, "valid"),
+            Row(
+                "segment/{cause}",
+                "share",
+                "Splits that cannot be used, by the first cause: `truncated`, `no_tags`, `unbalanced`, `nested`,"
+                " `text_outside` the tags, `empty_chunk`, `too_many` or `too_few` chunks, `not_lossless`.",
+                _NO_HELPERS,
+            ),
+            Row(
+                "segment/lossless_exact",
+                "share",
+                "Splits that give back y byte for byte, white space included.",
+                _NO_HELPERS,
+            ),
+            Row("segment/chunks", "chunks", "Mean number of chunks of a valid split.", "no valid split", "merging"),
+            Row("segment/chunk_length", "tokens", "Mean length of a chunk.", "no valid split"),
+        ),
+    ),
+    Group(
+        "The scorer",
+        "Over the chunks that were scored, 1 (could go) to 5 (essential). *Frozen* is the scorer as it was at the"
+        " start, reading the same chunks: its expected score.",
+        (
+            Row("score/valid", "share", "Scorer's answers that can be read.", _NO_HELPERS, "valid"),
+            Row(
+                "score/{cause}",
+                "share",
+                "Answers that cannot be used, by the first cause: `truncated`, `no_tags`, `text_outside`, a wrong"
+                " `count` or `order`, a score out of `range`.",
+                _NO_HELPERS,
+            ),
+            Row("score/mean", "score", "Mean score.", "nothing was scored"),
+            Row("score/share_{s}", "share", "Chunks with this score.", "nothing was scored"),
+            Row(
+                "score/length_correlation",
+                "–",
+                "Correlation of a chunk's score and its tokens.",
+                "nothing was scored, or one of them does not vary",
+            ),
+            Row(
+                "score/frozen_mean", "score", "Mean of the frozen scorer's expected scores.", "helpers are not trained"
+            ),
+            Row(
+                "score/live_minus_frozen",
+                "score",
+                "Mean of live - frozen score on the same chunks: above 0 is inflation.",
+                "helpers are not trained",
+                "inflation",
+            ),
+            Row(
+                "score/live_penalised_share",
+                "share",
+                "Tokens that the live scores charge: sum of phi(score) |s| / sum of |s|.",
+                "helpers are not trained",
+            ),
+            Row(
+                "score/frozen_penalised_share",
+                "share",
+                "The same by the frozen scores, phi interpolated between whole ones.",
+                "helpers are not trained",
+            ),
+            Row(
+                "score/worth_mean",
+                "score",
+                "Mean score that the measured contributions are worth.",
+                "the method is not `contribution`",
+            ),
+            Row(
+                "score/live_minus_worth",
+                "score",
+                "Mean of live score - worth.",
+                "the method is not `contribution`",
+            ),
+            Row(
+                "score/worth_correlation",
+                "–",
+                "Correlation of live scores and worth.",
+                "the method is not `contribution`, or one does not vary",
+            ),
+        ),
+    ),
+    Group(
+        "The update, by role",
+        "Over the tokens that the loss counts: rows without advantage are left out where there is no KL term.",
+        (
+            Row("{role}/entropy", "nats", "Entropy of the next-token distribution.", _NOT_UPDATED, "C, D"),
+            Row(
+                "{role}/ratio/mean",
+                "–",
+                "Mean of exp(logp - old_logp): 1 while sampler and trainer agree.",
+                _NOT_UPDATED,
+            ),
+            Row("{role}/ratio/log_abs_mean", "nats", "Mean of |logp - old_logp|: 0 then.", _NOT_UPDATED),
+            Row(
+                "{role}/clip_ratio/low_mean",
+                "share",
+                "Tokens whose gradient the lower clip removed: negative advantage, ratio below 1 - epsilon.",
+                _NOT_UPDATED,
+            ),
+            Row(
+                "{role}/clip_ratio/high_mean",
+                "share",
+                "The same above 1 + epsilon_high, positive advantage.",
+                _NOT_UPDATED,
+            ),
+            Row("{role}/clip_ratio/region_mean", "share", "Either.", _NOT_UPDATED),
+            Row(
+                "{role}/kl",
+                "nats",
+                "k3 estimate of KL(policy, start): exp(r) - r - 1 with r = ref_logp - logp.",
+                "every `grpo.beta` is 0",
+            ),
+        ),
+    ),
+    Group(
+        "The update",
+        "Behind `helper/` stand those of helpers with a policy of their own.",
+        (
+            Row("[helper/]loss", "–", "The loss: mean over roles of their clipped objective, and KL.", "not finite"),
+            Row(
+                "[helper/]grad_norm",
+                "–",
+                "Global norm of the gradient, before `optimizer.max_grad_norm`.",
+                "not finite",
+            ),
+            Row(
+                "[helper/]skipped",
+                "share",
+                "Updates that changed nothing: no token had an advantage, or the loss was not finite.",
+            ),
+            Row(
+                "not_finite", "share", "Updates whose loss or gradient was not a number; the run stops.", alarm="finite"
+            ),
+        ),
+    ),
+    Group(
+        "Budget",
+        "With `reward.target_tokens` or `reward.target_reduction`.",
+        (
+            Row("budget/target", "tokens", "The budget B.", "there is no budget", "budget"),
+            Row("budget/aim", "tokens", "Where the schedule is on its way down to B.", "there is no budget"),
+            Row("budget/tokens", "tokens", "Moving average of the mean length.", "there is no budget", "budget"),
+            Row("budget/alpha", "–", "The controller's alpha in this step.", "there is no budget", "budget"),
+        ),
+    ),
+    Group(
+        "Experts",
+        "Of a mixture of experts, as means over its layers.",
+        (
+            Row(
+                "[helper/]experts/busiest_share",
+                "share",
+                "Choices that the busiest expert got; 1 / experts when even.",
+                "the model is dense",
+            ),
+            Row(
+                "[helper/]experts/load_entropy",
+                "–",
+                "Entropy of the shares over that of even ones; 1 when even.",
+                "the model is dense",
+            ),
+            Row("[helper/]experts/unused", "share", "Experts that nobody chose.", "the model is dense"),
+        ),
+    ),
+    Group(
+        "The built-in task",
+        "From its labels, which say of each line what it is. Diagnostics: no reward reads them.",
+        (
+            Row("reason/needless_tokens", "share", "Tokens in lines that could go.", _TASK, "needless"),
+            Row("reason/malformed_tokens", "share", "Tokens in lines that match no step of the question.", _TASK),
+            Row("reason/checked_guesses", "share", "Guesses that are worked out.", f"{_TASK}, or nothing was guessed"),
+            Row(
+                "score/needless_high",
+                "share",
+                "Needless chunks that were scored 4 or 5.",
+                f"{_TASK}, or no such chunk",
+                "needless",
+            ),
+            Row("score/needed_low", "share", "Needed chunks that were scored 1 or 2.", f"{_TASK}, or no such chunk"),
+        ),
+    ),
+    Group(
+        "Time",
+        "Wall time of the step's phases on process 0. The first step compiles.",
+        (
+            Row("time/reason", "s", "Sampling the reasoner."),
+            Row("time/grade", "s", "Reading and grading its answers."),
+            Row("time/segment", "s", "Sampling the segmenter.", _NO_HELPERS),
+            Row("time/score", "s", "Sampling the scorer.", _NO_HELPERS),
+            Row("time/annotate", "s", "Sampling the single helper.", "`agents.helpers` is `two`"),
+            Row("time/parse", "s", "Reading the helpers' answers onto the reasoner's tokens.", _NO_HELPERS),
+            Row("time/frozen_scorer", "s", "The frozen scorer on the same chunks."),
+            Row("time/reward_functions", "s", "Your reward functions.", _NO_FUNCTIONS),
+            Row("time/contribution", "s", "Measuring contributions.", "the method is not `contribution`"),
+            Row("time/reward", "s", "Rewards, advantages, packing, reference log-probabilities."),
+            Row("time/update", "s", "The update."),
+        ),
+    ),
+)
+"""What a row of metrics.jsonl may hold."""
+
+EVALUATION = Group(
+    "Evaluation",
+    "The tables of `evaluation/step_*.json`, and of `base` and `trained` in `results.json`: figures of the sampled"
+    " answers, and the same of the greedy ones below `greedy`. `by_source` holds them for each source (a level, a data"
+    " set). The problem is the unit of chance: errors are clustered by problem.",
+    (
+        Row("problems", "problems", "Held-out problems."),
+        Row("samples", "samples", "Answers a problem."),
+        Row("accuracy", "share", "Mean@k: mean over problems of the share of right answers."),
+        Row("accuracy_stderr", "share", "Its standard error.", "one problem"),
+        Row("accuracy_low", "share", "Lower end of its 95 % interval (Wilson)."),
+        Row("accuracy_high", "share", "Upper end."),
+        Row(
+            "pass_at_{k}",
+            "share",
+            "Chance that one of k answers is right, unbiased: 1 - C(n - c, k) / C(n, k) of c right in n.",
+        ),
+        Row("mean_tokens", "tokens", "Mean length of a completion."),
+        Row("mean_tokens_stderr", "tokens", "Its standard error.", "one problem"),
+        Row("mean_tokens_correct", "tokens", "Mean length where the answer is right.", "none is right"),
+        Row("mean_tokens_wrong", "tokens", "Mean length where it is wrong.", "none is wrong"),
+        Row("truncation_rate", "share", "Completions cut at the token limit."),
+        Row("ungradable", "share", "Answers on which the grader itself failed."),
+        Row("needless_share", "share", "Needless tokens of all tokens; 0 where nothing labels them."),
+        Row("budgets", "share", "Budget in tokens -> accuracy if only answers within it counted."),
+        Row("by_source", "table", "Source -> the figures above from `problems` to `truncation_rate`."),
+        Row("greedy", "table", "The same of greedy answers.", "`evaluation.greedy` is false"),
+    ),
+)
+"""What an evaluation's table holds."""
+
+ALARMS: tuple[Alarm, ...] = (
+    Alarm(
+        "A",
+        "The share of rewarded completions fell 0.08 below its best: the policy is getting worse.",
+        "Stop; go on from an earlier checkpoint with a lower `reward.alpha` or `optimizer.learning_rate`.",
+    ),
+    Alarm(
+        "B",
+        "Fewer than 0.3 of the first completions were rewarded: too few to learn from safely.",
+        "Take easier problems, more generations or a longer limit.",
+    ),
+    Alarm(
+        "C",
+        "Entropy fell below 0.65 of its start and rewards no longer rise: the policy may be learning to be short rather"
+        " than right.",
+        "Look at held-out accuracy; lower `reward.alpha` if it falls.",
+    ),
+    Alarm(
+        "D",
+        "Entropy rose above 1.5 times its start (again at 2): answers are becoming random.",
+        "Read some in `samples/`; lower `optimizer.learning_rate`, or take fewer updates a batch.",
+    ),
+    Alarm(
+        "E",
+        "Right answers grew 15 % above their shortest: what was saved is being lost.",
+        "Take the policy of an earlier checkpoint.",
+    ),
+    Alarm(
+        "F",
+        "Wrong answers grew to the token limit: they are not held against the policy.",
+        "Let them count (`reward.masking`, `grpo.mask_truncated_completions`).",
+    ),
+    Alarm(
+        "inflation",
+        "The scorer gives more than `monitor.inflation_gap` points more than at the start, for the same text.",
+        "Raise `grpo.beta` of the scorer, or set `reward.preset` to guarded or frozen.",
+    ),
+    Alarm(
+        "needless",
+        "The share of needless chunks scored 4 or 5 rose by 0.15, so they are no longer paid for (built-in task).",
+        "Set `reward.preset` to guarded.",
+    ),
+    Alarm("merging", "Chunks merge until a score means little.", "Raise `agents.min_chunks`."),
+    Alarm(
+        "valid",
+        "A helper's readable answers fell 0.10 below their best: its chunks or scores count for less.",
+        "Raise `reward.format_penalty`, or decode it under the constraint (`agents.decoding`).",
+    ),
+    Alarm(
+        "cancels",
+        "Most groups are all right under `grpo.scale_rewards=group`, where alpha cancels.",
+        "Set it to batch or none.",
+    ),
+    Alarm("budget", "The budget is out of reach: answers stopped getting shorter.", "A larger budget, or more steps."),
+    Alarm("finite", "A metric is not a finite number.", "The run stops and keeps the batch and the last good state."),
+)
+"""The alarms, in the order of the page."""
+
+
+def pattern(name: str) -> re.Pattern[str]:
+    """What a row's name matches, whole."""
+    text = re.escape(name).replace(r"\[helper/\]", "(?:helper/)?")
+    for placeholder, values in PLACEHOLDERS.items():
+        some = _PATTERNS.get(placeholder) or "|".join(map(re.escape, values))
+        text = text.replace(rf"\{{{placeholder}\}}", f"(?:{some})")
+    return re.compile(text)
+
+
+def find(name: str, groups: tuple[Group, ...] = GROUPS) -> Row | None:
+    """The row that describes a metric.
+
+    >>> find("score/completions/mean_length").unit
+    'tokens'
+    >>> find("score/no_such_thing") is None
+    True
+    """
+    return next((row for group in groups for row in group.rows if pattern(row.name).fullmatch(name)), None)
