@@ -148,7 +148,7 @@ def advance(
     def emit(state: State) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
         """Draw the next token of every row: (token, logp, next machine state, what it was drawn among), [P G ...]."""
         step_key = jax.random.fold_in(key, state.step)
-        uniform_N2 = jax.random.uniform(step_key, (P * G, 2))
+        uniform_N2 = jax.random.uniform(step_key, (2, P * G)).T
         h_ND = state.hidden.reshape(P * G, -1)
         if constraint is None:
             logits_NV = logprob.head_logits(h_ND, head_VD)
