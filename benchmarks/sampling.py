@@ -2,7 +2,7 @@
 
     python -m benchmarks.sampling [--rows 32] [--vocab 151936] [--sorted]
 
-Logits are a head's over random hidden states, scaled so that top-p 0.95 keeps some dozens of tokens; the flat rows at
+Logits are normal random numbers, scaled so that top-p 0.95 keeps some dozens of tokens; the flat rows at
 the end keep more than the quick look at the largest logits covers. `--sorted` times the filters by two sorts as well.
 On CPU the time is the processor's, so that a machine that others use too gives the same figures.
 """

@@ -100,16 +100,10 @@ def step(
     seen, lessons = yardsticks.measure(played, method, start, helper_start, helpers, programs, clock)  # 5
     seen = given.added_to(seen)
     alpha = budget.alpha_of(state.budget, config.reward, number)
-    rewards, advantages, ratio = signal(
-        seen,
-        jnp.float32(alpha),
-        state.ratio,
-        jax.random.fold_in(key, 1),
-        reward=config.reward,
-        grpo=config.grpo,
-        method=method,
-        max_length=config.sampling.max_completion_length,
-    )  # 6, 7
+    rewards, advantages, ratio = signal(  # 6, 7
+        seen, jnp.float32(alpha), state.ratio, jax.random.fold_in(key, 1),
+        reward=config.reward, grpo=config.grpo, method=method, max_length=config.sampling.max_completion_length,
+    )  # fmt: skip
     answers = {role: Answers(played.prompts[role], rollout) for role, rollout in played.rollouts.items()} | lessons
     batches = [
         wait(learner.pack_updates(answers, advantages, programs.limits, config.grpo, one, its_start))
@@ -245,18 +239,8 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                 run_state.save_last(checkpoints, number, state, memory, exp, folder)
             doors.note_failure(folder, failed)
             raise doors.stopped(failed, number) from None
-        results = {
-            "base": base["table"],
-            "trained": trained["table"],
-            "change": heldout.change(base, trained),
-            "preset": config.reward.preset,
-            "seed": config.run.seed,
-            "steps": number,
-            "problems": len(exp.test),
-            "dropped_problems": exp.dropped,
-            "seconds": time.monotonic() - began,
-            "steps_this_launch": number - first,
-        }
+        steps = {"steps": number, "steps_this_launch": number - first, "seconds": time.monotonic() - began}
+        results = heldout.results(base, trained, config) | {"dropped_problems": exp.dropped} | steps
         folder.write_json("results.json", results)
         folder.settle()
         return results

@@ -57,7 +57,7 @@ SIGNED = LinearSegmentedColormap.from_list("signed", [ORANGE, "#f6d3ae", "#f3f3e
 plt.rcParams.update(
     {
         "figure.facecolor": "#fdfdfb", "axes.facecolor": "#fdfdfb", "savefig.facecolor": "#fdfdfb",
-        "figure.dpi": 72, "savefig.bbox": "tight", "savefig.pad_inches": 0.2, "figure.constrained_layout.use": True,
+        "figure.dpi": 68, "savefig.bbox": "tight", "savefig.pad_inches": 0.2, "figure.constrained_layout.use": True,
         "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": SOFT, "axes.labelcolor": SOFT,
         "xtick.color": SOFT, "ytick.color": SOFT, "text.color": INK, "axes.titlecolor": INK, "font.size": 9.5,
         "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left", "lines.linewidth": 2,

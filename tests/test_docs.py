@@ -71,7 +71,7 @@ def test_readmes_task_asks_and_grades():
 def test_readmes_settings_exist():
     """Every `section.field` that README names, and every configuration."""
     known = {f"{name}.{key}" for name, fields in config.to_dict(config.Config()).items() for key in fields}
-    named = set(re.findall(r"\b((?:data|reward|agents|grpo|budget|run|model|mesh)\.\w+)\b", README)) - {"data.task"}
+    named = set(re.findall(r"\b((?:data|reward|agents|grpo|budget|run|model|mesh)\.\w+)\b", README))
     assert named
     assert not named - known
     for name in re.findall(r"jaxreason train (\w[\w.]*)", README):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -103,6 +104,18 @@ def chunks_of_shown(
         wait=wait,
     )
     return {(mode, q * answers[mode].length.shape[1]): fields for (mode, q), fields in zip(places, found, strict=True)}
+
+
+def results(base: dict, trained: dict, config: Config) -> dict[str, Any]:
+    """What results.json holds of a run's first and last evaluation."""
+    return {
+        "base": base["table"],
+        "trained": trained["table"],
+        "change": change(base, trained),
+        "preset": config.reward.preset,
+        "seed": config.run.seed,
+        "problems": trained["table"]["problems"],
+    }
 
 
 def change(base: dict, trained: dict) -> dict:

@@ -6,6 +6,7 @@ probability zero; the points are fixed, but nobody aims at them). Those that dif
 different; the rest is unsure, and left to math-verify.
 """
 
+import functools
 import math
 import random
 from fractions import Fraction
@@ -31,14 +32,12 @@ def real(nodes: Nodes) -> float | None:
         return None
 
 
-def _points(seed: int, low: float, high: float, integers: bool = False) -> Point:
+def _points(seed: int, low: float, high: float) -> Point:
     """A fixed choice of a number for every name."""
 
+    @functools.lru_cache(maxsize=4096)
     def point(name: str) -> complex:
-        if name == "\\infty":
-            return complex(1.2345e9)
-        draw = random.Random(f"{seed} {name}").uniform(low, high)
-        return complex(float(math.floor(draw)) if integers else draw)
+        return complex(1.2345e9 if name == "\\infty" else random.Random(f"{seed} {name}").uniform(low, high))
 
     return point
 
@@ -81,10 +80,12 @@ def _same(a: Tree, b: Tree, log_base: float) -> bool | None:
     if told < 2:
         return None
     for point in _ANY:
-        x, y = _at(a, point, log_base), _at(b, point, log_base)
+        # Beyond positive variables a root or a logarithm may leave the real numbers, and there no identity need hold.
+        x, y = _at(a, point, log_base, real=True), _at(b, point, log_base, real=True)
         if x is not None and y is not None and _same_value(x, y) is False:
-            # Equal for positive variables only: a branch of a root or a logarithm. A real value decides.
-            return None if _is_complex(x) or _is_complex(y) else False
+            return False
+        if (x is None) != (y is None) and uses(a, "abs") != uses(b, "abs"):
+            return None
     return True
 
 
@@ -92,9 +93,9 @@ def _is_complex(value: Value) -> bool:
     return isinstance(value.number, complex) and abs(value.number.imag) > 16 * value.noise
 
 
-def _at(tree: Tree, point: Point, log_base: float) -> Value | None:
+def _at(tree: Tree, point: Point, log_base: float, *, real: bool = False) -> Value | None:
     try:
-        return evaluate(tree, point, log_base)
+        return evaluate(tree, point, log_base, real=real)
     except TooBig:
         return None
 

@@ -19,7 +19,10 @@ _INTEGER = re.compile(r"-?\d+")
 _LONG = re.compile(r"(?<![\d.,_{^!\\])\d{4,}(?![\d.,\\])")
 _MATRIX = re.compile(r"\\begin\{([pb]matrix|array)\}(?:\{[a-z|]*\})?(.*?)\\end\{\1\}", re.DOTALL)
 _TUPLE = re.compile(r"(\(|\[)([^()\[\]]*)(\)|\])")
-_WORDS = re.compile(r"(?:\\text\{)?[A-Za-z][a-z]{3,}(?: [a-z]+)*\}?")
+_TEXT = re.compile(r"\\(?:text|mathrm|mbox)\{[~\s]*([^{}]*?)\s*\}")
+_STRUCTURE = re.compile(r"[()\[\]=:|]|\^\{\d\},|[A-Za-z]{2}")
+_ALGEBRA = re.compile(r"(?:\\(?:frac|sqrt|cdot|pi)(?![a-zA-Z])|[\d\s{}()^+\-./=]|(?<![a-zA-Z\\])[a-z](?![a-zA-Z]))+")
+_WORDS = re.compile(r"(?:\\text\{)?(?:[A-Za-z][a-z]{3,}|[A-Za-z][a-z]+(?: [A-Za-z]+)+)\}?")
 _LETTER = re.compile(r"(?:\\text(?:bf)?\{)?\(?([A-E])\)?\}?")
 _FRACTION = re.compile(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}")
 _BASED = re.compile(r"(\d+)_\{?(\d+)\}?")
@@ -46,7 +49,7 @@ def audit(golds: Sequence[str], verify: Verify | None = None) -> dict[int, str]:
     verdicts: dict[tuple[str, str], Verdict] = {}
     unsure: list[tuple[str, str]] = []
     for gold, attempts in tries.items():
-        for _, _, answer in attempts:
+        for answer in dict.fromkeys(answer for _, _, answer in attempts):
             if (verdict := quick(answer, gold)) is None:
                 unsure.append((answer, gold))
             else:
@@ -81,9 +84,7 @@ def _reason(
 
 def rewrites(gold: str) -> dict[str, str]:
     """Other spellings of a gold answer, each by the name of what was changed; only those that differ from it."""
-    text = gold.strip().removesuffix(".").strip()
-    if text.startswith("$") and text.endswith("$") and text.count("$") == 2 and len(text) > 2:
-        text = text[1:-1].strip()
+    text = _bare(gold)
     bare = "$" not in text.replace("\\$", "")
     found: dict[str, str] = {"full_stop": text + "."}
     if bare:
@@ -119,13 +120,23 @@ def rewrites(gold: str) -> dict[str, str]:
         ("thin_thousands", "\\,"),
         ("tex_thousands", ",\\!"),
     ):
-        if "," not in text or re.fullmatch(r"\$?\\?\$?[\d,]+", text):
+        if not re.search(r"[,(\[]", text) or re.fullmatch(r"\$?\\?\$?[\d,]+", text):
             found[name] = _LONG.sub(lambda m, s=separator: f"{int(m[0]):,}".replace(",", s), text)
     found["no_thousands"] = re.sub(
         r"^((?:\\\$)?\d{1,3})((?:,\\?!?\s?\d{3})+)$", lambda m: m[1] + re.sub(r"\D", "", m[2]), text
     )
+    if _ALGEBRA.fullmatch(text) and re.search("[a-z]", _no_commands(text)):
+        found["joined"] = re.sub(r"(\\[a-zA-Z]+ )|(?<=[\da-z}]) (?=[a-z(])", lambda m: m[1] or "", text)
+        found["explicit_product"] = re.sub(r"(?<=\d) ?(?=[a-z(])", r" \\cdot ", re.sub(r"(?<=\d) (?=[a-z])", "", text))
     found.update(_by_form(text))
-    return {name: answer for name, answer in found.items() if answer != gold}
+    return {name: answer for name, answer in found.items() if answer != gold and len(answer) <= MAX_ANSWER_CHARS}
+
+
+def _bare(gold: str) -> str:
+    """A gold without its full stop, and without dollars around all of it."""
+    text = gold.strip().removesuffix(".").strip()
+    whole = text.startswith("$") and text.endswith("$") and text.count("$") == 2 and len(text) > 2
+    return text[1:-1].strip() if whole else text
 
 
 def _no_commands(text: str) -> str:
@@ -161,13 +172,13 @@ def _by_form(text: str) -> dict[str, str]:
     elif _WORDS.fullmatch(text):
         words = text.removeprefix("\\text{").removesuffix("}")
         found |= {"words": words, "words_text": f"\\text{{{words}}}", "words_case": f"\\text{{{words.capitalize()}}}"}
-    if "\\text" in text or "\\mathrm" in text:
-        found["unit_gap"] = re.sub(r"\\(text|mathrm|mbox)\{[~\s]*([^{}]*?)\s*\}", r"\\ \\text{\2}", text)
+    if _TEXT.search(text) and not re.search(r"\\frac|[:=-]", text):
+        found["unit_gap"] = _TEXT.sub(r"\\ \\text{\1}", text)
     if text.endswith("\\%"):
         found["percent"] = text.removesuffix("\\%").strip() + "%"
     if items := _items(text):
         distinct = len({item.replace(" ", "") for item in items}) == len(items)
-        if distinct and not re.search(r"[()\[\]=:|]|\\text|\\ldots|\\pm|\^\{\d\},|[A-Za-z]{2}", _no_commands(text)):
+        if distinct and not _STRUCTURE.search(_no_commands(text)) and not re.search(r"\\pm|\\mid", text):
             found |= {
                 "reversed": ", ".join(items[::-1]),
                 "or": " \\text{ or } ".join(items),
@@ -187,12 +198,12 @@ def _items(text: str) -> list[str]:
             items.append(text[last : match.start()].strip())
             last = match.end()
     items.append(text[last:].strip())
-    return items if len(items) > 1 and all(items) and not re.fullmatch(r"[\d,\\! ]+", text) else []
+    return items if len(items) > 1 and all(items) else []
 
 
 def shifts(gold: str) -> dict[str, str]:
     """Answers near a gold answer that are not it, each by the name of what was changed."""
-    text = gold.strip()
+    text = _bare(gold)
     found: dict[str, str] = {}
     numbers = [
         m for m in re.finditer(_NUMBER, text) if not _is_index(text, m.start()) and not _is_base(text, m.start())
@@ -226,6 +237,15 @@ def shifts(gold: str) -> dict[str, str]:
     elif _WORDS.fullmatch(text):
         words = text.removeprefix("\\text{").removesuffix("}")
         found["other_word"] = f"\\text{{{words[1:] + words[0]}}}" if words[1:] + words[0] != words else "\\text{else}"
+    if _ALGEBRA.fullmatch(text):
+        if match := re.search(r"(?<=[\da-z}]) ?[+-] ?(?=[\d\\a-z])", text):
+            found["other_sign"] = text[: match.start()] + ("-" if "+" in match[0] else "+") + text[match.end() :]
+        if match := re.search(r"\\sqrt\{", text):
+            found["no_root"] = text[: match.start()] + "{" + text[match.end() :]
+        if match := re.search(r"X", text):
+            name = "w" if match[0] != "w" else "v"
+            found["other_variable"] = text[: match.start()] + name + text[match.end() :]
+            found["one_power_more"] = text[: match.start()] + f"{match[0]} {match[0]}" + text[match.end() :]
     found.update(_shifted_vectors(text))
     return {name: answer for name, answer in found.items() if answer != gold}
 

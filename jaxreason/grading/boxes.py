@@ -2,14 +2,13 @@ r"""Where a completion answers: the last `\boxed{}` that is closed. One pass, so
 
 This is the only extraction in the project. Rules, each with what public graders do by their documentation:
 
-- *The last box counts.* lm-evaluation-harness (`last_boxed_only_string`) and Qwen2.5-Math take the last as well. An
-  earlier answer is taken back by it, so naming two gains nothing over naming the second.
+- *The last box counts.* lm-evaluation-harness (`last_boxed_only_string`) takes the last as well. An earlier answer is
+  taken back by it, so naming two gains nothing over naming the second.
 - *Boxes side by side are one list*: `\boxed{5} or \boxed{6}` answers `5, 6`, which is right where both are asked for
   and wrong where one is.
 - *Only after the last `</think>`.* A box inside the thought is no answer.
 - *A box that is never closed is passed over* for the closed one before it: the model was cut at its token limit while
-  it repeated itself, and the earlier box is the last answer it finished. The harness gives up there, and
-  Qwen2.5-Math reads to the end of the text; half an answer is no answer either way.
+  it repeated itself, and the earlier box is the last answer it finished. The harness gives up there.
 - *Braces nest, escaped ones do not count*: `\boxed{\{1\}}` holds a set; `\\boxed{5}` is a line break before a word.
 """
 

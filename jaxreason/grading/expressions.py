@@ -329,12 +329,14 @@ def repeating(nodes: Nodes) -> Fraction | None:
     while nodes and nodes[0] in (Node("sym", "-"), Node("sym", "+")):
         sign = -sign if nodes[0].text == "-" else sign
         nodes = nodes[1:]
-    if not nodes or nodes[0].kind != "num" or "." not in nodes[0].text:
+    if not nodes or "." not in nodes[0].text or nodes[0].kind not in ("num", "sym"):
         return None
     whole, _, start = nodes[0].text.partition(".")
     rest = nodes[1:]
     period = ""
-    if rest and all(n.kind == "mark" and n.text in ("overline", "dot", "bar") for n in rest):
+    if len(rest) == 3 and (rest[0], rest[2]) == (Node("sym", "("), Node("sym", ")")):
+        period = _plain(rest[1:2])
+    elif rest and all(n.kind == "mark" and n.text in ("overline", "dot", "bar") for n in rest):
         period = "".join(_plain(n.parts[0]) for n in rest)
     elif rest in _DOTS:
         found = re.fullmatch(r"(\d*?)(\d)\2\2+|(\d*?)(\d{2,6}?)\4+", start)
@@ -349,9 +351,7 @@ def repeating(nodes: Nodes) -> Fraction | None:
     return sign * value
 
 
-_DOT = Node("sym", ".")
-
-_DOTS = ((Node("sym", "\\ldots"),), (_DOT, _DOT, _DOT), (_DOT, _DOT))
+_DOTS = ((Node("sym", "\\ldots"),),)
 
 
 def variables(tree: Tree) -> set[str]:

@@ -52,7 +52,8 @@ _ROOT_RUN = re.compile(r"√\s*(\d+(?:\.\d+)?|[a-zA-Z])")
 _PLAIN = re.compile(r"[\x00-\x7f]*")
 
 _ALIASES = {
-    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "leq": "le", "leqslant": "le", "leqq": "le", "geq": "ge",
+    "dfrac": "frac", "nicefrac": "frac", "sfrac": "frac", "tfrac": "frac",
+    "cfrac": "frac", "leq": "le", "leqslant": "le", "leqq": "le", "geq": "ge",
     "geqslant": "ge", "geqq": "ge", "neq": "ne", "lt": "<", "gt": ">", "ast": "*", "star": "*", "div": "/",
     "varnothing": "emptyset", "oslash": "emptyset", "vee": "lor", "wedge": "land", "implies": "Rightarrow",
     "Longrightarrow": "Rightarrow", "iff": "Leftrightarrow", "dots": "ldots", "cdots": "ldots", "dotsc": "ldots",
@@ -132,7 +133,8 @@ def _ascii(text: str) -> str:
     return "".join(pieces)
 
 
-_MARKDOWN = re.compile(r"(\*\*|__|`)(.+)\1\.?", re.DOTALL)
+_DOTS = re.compile(r"\.{2,}")
+_MARKDOWN = re.compile(r"(\*{1,3}|__|`|\")(.+)\1\.?", re.DOTALL)
 
 _STARS = re.compile(r"\*\*\s*(-?[a-zA-Z\d.]+)")
 
@@ -143,7 +145,7 @@ _LEAD = re.compile(
 
 def _outer(text: str) -> str:
     """Text without markdown around it, the words `the answer is` before it, and dollars that delimit mathematics."""
-    text = text.strip().removesuffix(".").strip()
+    text = _DOTS.sub(r"\\ldots ", text.strip()).removesuffix(".").strip()
     for _ in range(3):
         if found := _MARKDOWN.fullmatch(text):
             text = found.group(2).strip()
@@ -200,7 +202,7 @@ class _Reader:
             if end:
                 raise LatexError(f"expected {end}")
         self.depth -= 1
-        return tuple(nodes)
+        return _over(tuple(nodes))
 
     def node(self, token: str, before: list[Node]) -> list[Node] | Nodes:
         """The nodes that a token begins."""
@@ -215,6 +217,8 @@ class _Reader:
             body = self.script()
             if head == "^" and body and all(n == Node("sym", "'") for n in body):
                 return body
+            if head == "^" and body == (Node("let", "o"),) and before and before[-1].kind == "num":
+                body = (Node("sym", "\\circ"),)
             return [Node("sup" if head == "^" else "sub", "", (body,))]
         if head.isdigit() or (head == "." and len(token) > 1):
             return [Node("num", token)]
@@ -426,6 +430,14 @@ def _join_numbers(nodes: Nodes, bracketed: bool = False) -> Nodes:
         result.append(_COMMA if node == _THOUSANDS else node)
         i += 1
     return tuple(result)
+
+
+def _over(nodes: Nodes) -> Nodes:
+    r"""`{1 \over 2}` and `{n \choose k}`, which take all that stands around them."""
+    for i, node in enumerate(nodes):
+        if node in (Node("sym", "\\over"), Node("sym", "\\choose")):
+            return (Node("frac" if node.text == "\\over" else "binom", "", (trim(nodes[:i]), trim(nodes[i + 1 :]))),)
+    return nodes
 
 
 def _times_ten(nodes: Nodes) -> Nodes:

@@ -1,6 +1,8 @@
 """Several values in one answer: lists, sets, tuples, unions of intervals, matrices, both signs of a plus-minus."""
 
-from jaxreason.grading import algebra
+import itertools
+
+from jaxreason.grading import algebra, units
 from jaxreason.grading.forms import (
     EMPTY,
     REALS,
@@ -18,6 +20,7 @@ from jaxreason.grading.forms import (
 from jaxreason.grading.nodes import (
     BREAK,
     CLOSERS,
+    SPACE,
     WIDE,
     Node,
     Nodes,
@@ -68,6 +71,44 @@ def read_list(nodes: Nodes, read: Read) -> Form | None:
             items = [items[0].value, *items[1:]]
             return Named(form_name(parts[0]), Bag(tuple(items)))
     return _one_region(items, joined) or (items[0] if len(items) == 1 else Bag(tuple(items)))
+
+
+def read_compound(nodes: Nodes, read: Read) -> Form | None:
+    """`5 hours 30 minutes`: quantities of one dimension in a row; of dollars and cents the sum."""
+    cuts = [
+        i
+        for i, node in enumerate(nodes)
+        if i and node.kind == "num" and _before(nodes, i).kind in ("text", "word", "roman")
+    ]
+    if not cuts:
+        return None
+    borders = [0, *cuts, len(nodes)]
+    parts = [_without_and(nodes[a:b]) for a, b in itertools.pairwise(borders)]
+    items = [read(part) for part in parts if part]
+    quantities = [item for item in items if isinstance(item, Value) and item.unit]
+    dimensions = {units.dimension(item.unit) for item in quantities if item.unit}
+    names = [item.unit for item in quantities]
+    if len(quantities) < len(parts) or len(dimensions) != 1 or None in dimensions or len(set(names)) < len(names):
+        return None
+    if names == [units.read("dollar"), units.read("cent")]:
+        whole, part = (write(quantity.nodes) for quantity in quantities)
+        if whole.isdigit() and part.isdigit() and int(part) < 100:
+            return Value(nodes, (Node("num", f"{whole}.{int(part):02d}"),), names[0])
+    return Sequence("", "", tuple(quantities))
+
+
+def _before(nodes: Nodes, at: int) -> Node:
+    """The node before a place that is no space."""
+    return next((n for n in nodes[:at][::-1] if n.kind != "space"), SPACE)
+
+
+def _without_and(nodes: Nodes) -> Nodes:
+    """Nodes without the conjunction, or the comma, at their end."""
+    nodes = strip(nodes)
+    if nodes and nodes[-1].kind in ("text", "word") and nodes[-1].text.split()[-1:] == ["and"]:
+        text = nodes[-1].text.removesuffix("and").strip(" ,")
+        return strip((*nodes[:-1], Node("text", text)) if text else nodes[:-1])
+    return nodes
 
 
 def _is_integer_condition(form: Form) -> bool:

@@ -80,7 +80,9 @@ def read_value(nodes: Nodes) -> Form:
         first = nodes[0]
         if is_symbol(first, "-", "+") and not sign:
             sign = (first,)
-        elif is_symbol(first, *_CURRENCY) and not lead:
+        elif (
+            is_symbol(first, *_CURRENCY) or (first.kind in ("word", "text") and units.is_money(first.text))
+        ) and not lead:
             lead = first.text
         elif first.kind != "space":
             break
@@ -111,6 +113,8 @@ _UNIT_SIGNS = frozenset(["%", "$", "£", "€", "¥", "\\circ", "¢"])
 
 def _begins_unit(nodes: Nodes, at: int) -> bool:
     node = nodes[at]
+    if node.kind == "frac" and all(n.kind in ("text", "roman", "space") for part in node.parts for n in part):
+        return True
     if node.kind in ("text", "roman") or node == _DEGREE or (node.kind == "sym" and node.text in _UNIT_SIGNS):
         return True
     if node.kind != "word":
@@ -128,6 +132,8 @@ def _unit(nodes: Nodes, lead: str) -> Unit | None:
     for i, node in enumerate(nodes):
         if node.kind in ("text", "roman", "word"):
             pieces.append(f" {node.text} ")
+        elif node.kind == "frac":
+            pieces.append(" " + " / ".join(plain(part) for part in node.parts) + " ")
         elif node == _DEGREE or is_symbol(node, "\\circ"):
             pieces.append(" deg ")
         elif node.kind == "let" and (i > 0 or node.text in units.SINGLE):

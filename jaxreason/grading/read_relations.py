@@ -155,6 +155,8 @@ def name_of(nodes: Nodes) -> str | None:
     at = 1
     while at < len(nodes) and (nodes[at].kind == "sub" or is_symbol(nodes[at], "'")):
         at += 1
+    if at + 1 == len(nodes) and nodes[at].kind == "sup" and squeeze(nodes[at].parts[0]) in ("-1", "T", "*"):
+        at += 1  # an inverse or a transpose
     name = write(nodes[:at]).replace("\\mathrm{", "{").replace(" ", "")
     if at == len(nodes):
         return name.strip("{}") if first.kind == "roman" else name

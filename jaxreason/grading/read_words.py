@@ -83,6 +83,8 @@ def _words(text: str) -> Form:
 def read_choice(nodes: Nodes, read: Read) -> Form | None:
     """A letter from A to J, bare or in brackets, text or bold; behind it may stand what the choice says."""
     first = nodes[0]
+    if len(nodes) > 1 and first.kind in ("word", "text") and first.text.lower() in ("option", "choice"):
+        return read_choice(strip(nodes[1:]), read)
     if len(nodes) == 1 and first.kind in ("let", "roman") and first.text in _LETTERS and first.text:
         return Choice(first.text, bare=first.kind == "let")
     if first.kind in ("text", "roman") and (found := _CHOICE.fullmatch(first.text)) and not found[4]:
@@ -133,7 +135,7 @@ def read_sentence(nodes: Nodes) -> Form | None:
     if any(node.kind == "sym" and node.text in _IMPLIES for node in nodes):
         return Opaque(opaque(nodes))
     last = max((i for i, n in enumerate(nodes) if n.kind not in _VERBAL), default=0)
-    words = sum(len(n.text.split()) for n in nodes[:last] if n.kind == "text")
+    words = sum(word not in _JOINING for n in nodes[:last] if n.kind == "text" for word in n.text.split())
     words += sum(is_word(n.text) or n.text.lower() in _GLUE for n in nodes[:last] if n.kind == "word")
     return Opaque(opaque(nodes)) if words >= MAX_WORDS else None
 
@@ -143,4 +145,5 @@ MAX_WORDS = 4
 
 _VERBAL = frozenset(["text", "word", "space", "let", "roman"])
 
+_JOINING = frozenset(["or", "and", ",", ",or", ",and"])
 _GLUE = frozenset("the is are of at to if for in by then has have when with on it so be".split())

@@ -1,5 +1,7 @@
 """Lists, sets, unions of intervals and matrices: by their parts."""
 
+import re
+
 from jaxreason.grading import algebra
 from jaxreason.grading.forms import (
     Bag,
@@ -12,7 +14,7 @@ from jaxreason.grading.forms import (
 )
 from jaxreason.grading.nodes import Node, Nodes
 from jaxreason.grading.reading import read
-from jaxreason.grading.rules import MAX_ITEMS, Rules, all_same, bare, every, matched, value_of
+from jaxreason.grading.rules import MAX_ITEMS, Rules, all_same, every, matched, value_of
 from jaxreason.grading.same_values import same_nodes
 
 
@@ -23,10 +25,8 @@ def same_bag(a: Bag, g: Bag, rules: Rules) -> bool | None:
     if names_a and names_g and set(names_a) == set(names_g):
         places = [names_g.index(name) for name in names_a]
         return every(lambda i: rules.same(a.items[i], g.items[places[i]]), range(len(a.items)))
-    if names_a and names_g:
-        return all_same(a.items, g.items, rules)
     if names_a or names_g:
-        return all_same([bare(i) for i in a.items], [bare(i) for i in g.items], rules)
+        return all_same(a.items, g.items, rules)
     return matched([_bare_index(i) for i in a.items], [_bare_index(i) for i in g.items], rules)
 
 
@@ -41,7 +41,7 @@ def _labels(bag: Bag) -> list[str]:
 
 def _bare_index(form: Form) -> Form:
     """An item of a list of solutions without its name, if that has an index."""
-    return form.value if isinstance(form, Named) and "_" in form.name else form
+    return form.value if isinstance(form, Named) and re.fullmatch(r"[^(]+_[^(]+", form.name) else form
 
 
 def same_region(a: Form, g: Form, rules: Rules) -> bool | None:

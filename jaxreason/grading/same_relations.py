@@ -44,8 +44,10 @@ def same_relation(a: Form, g: Form, rules: Rules) -> bool | None:
     if isinstance(g, Named) and g.sides:
         g = Relation(g.sides, ("=",)) if _has_variables(g) or not isinstance(a, Relation) else g
     if isinstance(a, Relation) and isinstance(g, Relation):
-        if not any(variables_of(side) for side in (*a.sides, *g.sides)) and {*a.signs, *g.signs} <= {"=", "\\approx"}:
+        if not _mentions_variables(a) and not _mentions_variables(g) and {*a.signs, *g.signs} <= {"=", "\\approx"}:
             return same_chain(_as_chain(a), _as_chain(g), rules)
+        if _mentions_variables(a) != _mentions_variables(g):
+            return False
         if a.signs == ("=",) == g.signs:
             return _same_equation(a.sides, g.sides, rules)
         return _same_order(a, g, rules)
@@ -60,6 +62,12 @@ def same_relation(a: Form, g: Form, rules: Rules) -> bool | None:
         if is_claim and (relation is a or not rules.finished):  # x + y = 5
             return rules.same(read(relation.sides[1]), other)
     return False
+
+
+def _mentions_variables(relation: Relation) -> bool:
+    """Whether a side has variables, once its unit is taken off."""
+    sides = (read(side) for side in relation.sides)
+    return any(isinstance(side, Value) and variables_of(side.nodes) for side in sides)
 
 
 def _as_chain(relation: Relation) -> Chain:

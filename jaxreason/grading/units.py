@@ -105,7 +105,7 @@ _SCALES = {
 }
 BARE = frozenset(
     "cm mm km kg in ft yd yds mi lb lbs oz hr hrs min mins sec secs mph kph mL ml gal inch mg Hz kHz kJ kW kPa "
-    "atm".split()
+    "atm USD EUR GBP JPY".split()
 ) | frozenset(spelling for spelling in _SPELLINGS if spelling.isalpha() and len(spelling) >= 4)
 """Bare letters behind a number that are a unit: as a product of variables they are not to be expected."""
 SINGLE = frozenset("m s g h L N J W K V A T C".split())
@@ -197,6 +197,12 @@ def is_percent(unit: Unit | None) -> bool:
 def is_measure(word: str) -> bool:
     """Whether a word names a unit of measurement."""
     return _name(word) is not None
+
+
+def is_money(word: str) -> bool:
+    """Whether a word names a currency."""
+    name = _name(word)
+    return name is not None and _MEASURES[name][0] == "money"
 
 
 def is_scale(word: str) -> bool:

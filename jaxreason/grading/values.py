@@ -39,20 +39,27 @@ _EPS = 2.0**-50
 Point = Callable[[str], complex]
 
 
-def evaluate(tree: Tree, point: Point, log_base: float = math.e) -> Value:
-    """The value of an expression, each variable as `point` says.
+def evaluate(tree: Tree, point: Point, log_base: float = math.e, *, real: bool = False) -> Value:
+    """The value of an expression, each variable as `point` says; `real`: with no complex number on the way.
 
     Raises:
       TooBig: a number beyond MAX_BITS or a float's range, or a division by zero.
       Unreadable: a function that has no value there.
     """
     try:
-        return _evaluate(tree, point, log_base)
+        return _evaluate(tree, point, log_base, real)
     except (OverflowError, ZeroDivisionError, RecursionError):
         raise TooBig("out of range") from None
 
 
-def _evaluate(tree: Tree, point: Point, log_base: float) -> Value:
+def _evaluate(tree: Tree, point: Point, log_base: float, real: bool) -> Value:
+    value = _step(tree, point, log_base, real)
+    if real and isinstance(value.number, complex) and abs(value.number.imag) > 16 * value.noise:
+        raise TooBig("not real")
+    return value
+
+
+def _step(tree: Tree, point: Point, log_base: float, real: bool) -> Value:
     match tree[0]:
         case "num":
             return Value(tree[1])
@@ -62,7 +69,7 @@ def _evaluate(tree: Tree, point: Point, log_base: float) -> Value:
         case "var":
             number = complex(point(tree[1]))
             return Value(number, abs(number) * _EPS)
-    operands = [_evaluate(operand, point, log_base) for operand in tree[1:] if isinstance(operand, tuple)]
+    operands = [_evaluate(operand, point, log_base, real) for operand in tree[1:] if isinstance(operand, tuple)]
     match tree[0]:
         case "add" | "mixed":
             return _add(*operands)

@@ -12,7 +12,7 @@ import dataclasses
 import logging
 import re
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from jaxreason.grading import forms, latex, nodes
 from jaxreason.grading.boxes import MAX_ANSWER_CHARS
@@ -83,48 +83,45 @@ def normalise(answer: str) -> str:
 
 
 def _by_rules(answer: str, right: str, rules: Rules) -> Verdict | None:
-    readings, bad = _readings(right)
-    if not readings:
-        if answer == right and bad != "empty":
-            return Verdict("right", "string", "ok")
-        return Verdict("error", "none", "bad_gold")
-    candidates, _ = _readings(answer)
-    if not candidates:
+    gold = _read(right)
+    if not gold.forms:
+        same = answer == right and bool(gold.spelling)
+        return Verdict("right", "string", "ok") if same else Verdict("error", "none", "bad_gold")
+    found = _read(answer)
+    if not found.forms:
         return Verdict("wrong", "rules", "unreadable")
-    if nodes.squeeze(latex.parse(answer)) == nodes.squeeze(latex.parse(right)):
+    if found.spelling == gold.spelling or not set(found.forms).isdisjoint(gold.forms):
         return Verdict("right", "string", "ok")
-    verdicts = []
-    for reading in candidates:
-        for target in readings:
-            if reading == target:
-                return Verdict("right", "string", "ok")
-            verdicts.append(rules.same(reading, target))
-            if verdicts[-1]:
-                return Verdict("right", "rules", "ok")
-    if None not in verdicts:
-        return Verdict("wrong", "rules", "ok")
-    if UNFINISHED.search(answer) and not UNFINISHED.search(right):
-        return Verdict("wrong", "rules", "unevaluated")
-    return None
+    verdicts = [rules.same(reading, target) for reading in found.forms for target in gold.forms]
+    if True in verdicts:
+        return Verdict("right", "rules", "ok")
+    return None if None in verdicts else Verdict("wrong", "rules", "ok")
+
+
+class _Reading(NamedTuple):
+    """The forms that an answer can have (none: it cannot be read), and its canonical spelling."""
+
+    forms: tuple[forms.Form, ...]
+    spelling: str
 
 
 @lru_cache(maxsize=8192)
-def _readings(text: str) -> tuple[tuple[forms.Form, ...], str]:
-    """The forms that an answer can have, and why there are none: `100, 200` is a list, and may be a number."""
+def _read(text: str) -> _Reading:
+    """Read an answer; `100,200` is a number, and may be a list."""
     try:
         parsed = latex.parse(text)
         if not parsed:
-            return (), "empty"
-        found = [read(parsed)]
-        if _THOUSANDS.fullmatch(text):
-            number = read(latex.parse(text.replace(",", "").replace(" ", "")))
-            items = text.replace(" ", "").split(",")
-            found = [number]
-            if not any(item.startswith("0") for item in items):
-                found.append(forms.Bag(tuple(read(latex.parse(item)) for item in items)))
-        return tuple(found), ""
-    except (latex.LatexError, forms.FormError, RecursionError) as error:
-        return (), str(error)
+            return _Reading((), "")
+        spelling = nodes.squeeze(parsed)
+        if not _THOUSANDS.fullmatch(text):
+            return _Reading((read(parsed),), spelling)
+        items = text.replace(" ", "").split(",")
+        found = [read(latex.parse("".join(items)))]
+        if not any(item.startswith("0") for item in items):
+            found.append(forms.Bag(tuple(read(latex.parse(item)) for item in items)))
+        return _Reading(tuple(found), spelling)
+    except (latex.LatexError, forms.FormError, RecursionError):
+        return _Reading((), text)
 
 
 class _Asker:

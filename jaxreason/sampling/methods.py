@@ -180,7 +180,8 @@ def draw(uniform_N2: jax.Array, logits_NA: jax.Array, temperature: jax.Array) ->
     logits_NB = jnp.take_along_axis(logits_NKB, block_N[:, None, None], axis=1)[:, 0]
     weight_NB = jnp.exp(logits_NB - top_N11[:, 0])
     column_N = _first_past(
-        uniform_N2[:, 1], jnp.where(greedy, (logits_NB == top_N11[:, 0]).astype(jnp.float32), weight_NB)
+        uniform_N2[:, 1 if A > size else 0],
+        jnp.where(greedy, (logits_NB == top_N11[:, 0]).astype(jnp.float32), weight_NB),
     )
     logit_N1 = jnp.take_along_axis(logits_NB, column_N[:, None], axis=1) - top_N11[:, 0]
     return block_N * size + column_N, logit_N1[:, 0] - jnp.log(weight_NK.sum(1))

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 UNBOUNDED = {"grade", "symbolic", "math_verify_alone"}
 """Functions of jaxreason/grading that run algebra in the process that calls them."""
-INSIDE = {"grading/answers.py", "grading/baselines.py", "grading/worker.py", "tasks/boxed_math.py"}
+INSIDE = {"grading/audit.py", "grading/answers.py", "grading/baselines.py", "grading/worker.py", "tasks/boxed_math.py"}
 GRADERS = {"boxed_math": "tasks/base.py", "task": "tasks/judge.py"}
 """Whose `grade` is called in one file alone: the default task's by the class of tasks, a task's in a worker."""
 

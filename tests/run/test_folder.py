@@ -223,12 +223,19 @@ def test_evaluations_of_steps_that_will_be_done_again_go(tmp_path):
     assert sorted(p.name for p in (tmp_path / "evaluation").iterdir()) == ["step_000000.json", "step_000002.json"]
 
 
-def test_a_field_that_is_new_since_the_run_was_made_is_named(tmp_path):
+def test_a_field_that_is_new_since_the_run_was_made_had_its_default(tmp_path):
+    """Catches a field added to the code that makes every older run folder another configuration's."""
     with create_or_open(tmp_path, Config()) as run:
         run.write_metrics(1, {})
     file = tmp_path / "config.yaml"
-    file.write_text(file.read_text().replace("  epsilon: 0.2\n", "  old_name: 0.2\n"))
-    with pytest.raises(ValueError, match=r"grpo.epsilon \(not set -> 0.2\), grpo.old_name \(0.2 -> not set\)"):
+    older = file.read_text().replace("  epsilon: 0.2\n", "")
+    file.write_text(older)
+    create_or_open(tmp_path, Config()).close()
+    file.write_text(older)
+    with pytest.raises(ValueError, match=r"grpo.epsilon \(0.2 -> 0.3\)"):
+        create_or_open(tmp_path, _changed("grpo", epsilon=0.3))
+    file.write_text(older.replace("grpo:\n", "grpo:\n  old_name: 0.2\n"))
+    with pytest.raises(ValueError, match=r"grpo.old_name \(0.2 -> not set\)"):
         create_or_open(tmp_path, Config())
 
 
