@@ -16,31 +16,15 @@ import jax.numpy as jnp
 
 from jaxreason.config import ModelConfig
 from jaxreason.ops import logprob
-from jaxreason.parallel.rules import everywhere, parts_of_batch, shard
+from jaxreason.parallel.rules import everywhere, parts_of, shard
 from jaxreason.policy import api, cache
+from jaxreason.policy.cache import Cache
 from jaxreason.sampling import draft, methods, slots
+from jaxreason.sampling.room import BLOCK, PAGE, Room, holds
 from jaxreason.types import Constraint, Params, PromptBatch, Rollout, pytree
-
-PAGE = 64
-"""Tokens of a page. Half a page of each row lies idle; a page is one small matrix product."""
 
 READ_TOKENS = 2048
 """Prompts are read so many tokens at a time: enough to fill a device, few enough to fit beside the pages."""
-
-BLOCK = 8
-"""Tokens of a row that a pass reads under a constraint, most of which are forced or foreseen."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Room:
-    """How much is decoded at a time, over all devices. It decides speed and memory, and not one token."""
-
-    slots: int = 0
-    """rows that decode at a time; 0: all"""
-    pages: int = 0
-    """pages of PAGE tokens that rows share; 0: enough for every slot to reach the limit"""
-    block: int = 0
-    """tokens of a row fed at a time; 0: one, or BLOCK under a constraint"""
 
 
 @pytree
@@ -60,7 +44,7 @@ class State:
 
     slots: slots.Slots
     queue: slots.Queue
-    cache: cache.Cache
+    cache: Cache
     tokens: jax.Array  # int32 [X N T]
     logp: jax.Array  # float32 [X N T]
     length: jax.Array  # int32 [X N], of rows that are done
@@ -105,7 +89,8 @@ def generate(
     Args:
       params: the policy's.
       prompts: left-padded.
-      limit_PG: int32 token limit of each row, 0..T. A row of limit 0 stays empty.
+      limit_PG: int32 token limit of each row, 0..T. A row of limit 0 stays empty, and so does one whose limit is
+        longer than all pages of `room` together.
       key: every draw of the call comes from it: the same key repeats the call, and the caller never passes one twice.
       temperature: float32 scalar; 0 decodes greedily.
       constraint: what each row may emit, over N = P*G rows; None samples freely. Filters of `method` apply to free
@@ -123,7 +108,7 @@ def generate(
       read it.
     """
     params = api.unstack(params, config)
-    requests, order_XP = arrange(prompts, limit_PG, key, constraint, number_P, expected_P)
+    requests, order_XP = arrange(prompts, admitted(limit_PG, room), key, constraint, number_P, expected_P)
     state = begin(requests, config=config, T=max_completion_length, pad_id=pad_id, room=room)
     state = advance(
         params,
@@ -144,6 +129,11 @@ def block_of(room: Room, constraint: Constraint | None) -> int:
     return room.block or (1 if constraint is None else BLOCK)
 
 
+def admitted(limit_PG: jax.Array, room: Room) -> jax.Array:
+    """The limits of rows that find pages enough, 0 for others: they would wait for ever."""
+    return jnp.where(holds(room, limit_PG, limit_PG.shape[0]), limit_PG, 0)
+
+
 def arrange(
     prompts: PromptBatch,
     limit_PG: jax.Array,
@@ -156,7 +146,7 @@ def arrange(
     chex.assert_rank([prompts.tokens, prompts.length, limit_PG], [2, 1, 2])
     P, G = prompts.tokens.shape[0], limit_PG.shape[1]
     chex.assert_shape(limit_PG, (P, G))
-    X = parts_of_batch(P)
+    X = parts_of("batch", P)
     number_P = jnp.arange(P) if number_P is None else number_P
     expected_P = jnp.zeros(P, jnp.float32) if expected_P is None else expected_P
     # Groups without a request come last: their prompts are not read.
@@ -191,8 +181,7 @@ def begin(requests: Requests, *, config: ModelConfig, T: int, pad_id: int, room:
     N, Z = requests.key.shape[1], min(PAGE, T)
     A = 0 if requests.constraint is None else requests.constraint.token.shape[-1]
     B, most = min(N, -(-room.slots // X) or N), -(-T // Z)
-    E = min(max(-(-room.pages // X), most), B * most) if room.pages else B * most
-    E = cache.pool_size(E)
+    E = cache.pool_size(min(room.pages // X, B * most) if room.pages else B * most)
     Q = min(P, prompts_held(B, N // P))
     one = functools.partial(slots.at_start, slots=B, prompts=Q, pages=E, most_pages=most)
     begun, queue = jax.tree.map(_by_parts, jax.vmap(one)(requests.limit))

@@ -38,7 +38,7 @@ def _of(config, params, tokens_BS):
 
     (value, parts), grads = jax.value_and_grad(loss, has_aux=True)(params)
     single = api.unstack(params, config)
-    X = rules.parts_of_batch(len(tokens_BS))
+    X = rules.parts_of("batch", len(tokens_BS))
     tokens_XNS = tokens_BS.reshape(X, -1, S)
     N = tokens_XNS.shape[1]
     own_XN = jnp.broadcast_to(jnp.arange(N, dtype=jnp.int32), (X, N))
