@@ -13,6 +13,8 @@ from jaxreason.run.best import best_step
 from tests import runs
 from tests.helpers import TOLERANCE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory):
