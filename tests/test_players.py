@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 SEPARATE = (
     "--agents.helper_policy=separate",
-    "--sampling.num_generations=8",
+    "--sampling.num_generations=16",
     "--helper_model.hidden_size=16",
     "--helper_model.intermediate_size=32",
     "--helper_model.num_hidden_layers=1",
