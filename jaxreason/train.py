@@ -60,6 +60,7 @@ from jaxreason.run.interrupt import Abandoned, Interrupt
 from jaxreason.run.programs import Programs, make_programs
 from jaxreason.run.progress import Display
 from jaxreason.run.state import EVALUATION, STEP, RunState
+from jaxreason.run.trackers import Trackers, refuse_missing
 from jaxreason.tasks.grading import try_grading
 from jaxreason.types import Params
 
@@ -144,6 +145,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
     """
     display = display or Display(every=config.run.logging_steps)
     own_code = doors.load(config)
+    refuse_missing(config)
     chosen(config)  # a setting that its method cannot work with is refused before anything is fetched
     config, released = base_model.find(config)
     config, helper_released = base_model.find_helpers(config)
@@ -156,6 +158,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         Interrupt(hosts.gather) as interrupt,
         on_mesh(config, display.warn),
         run_state.open_folder(config) as folder,
+        Trackers(config, folder.path, display.warn) as trackers,
         Pool(config.grading.num_workers, config.grading.timeout_s) as pool,
         open_checkpoints(folder.checkpoints, config.run.save_total_limit) as checkpoints,
         open_checkpoints(folder.path / run_folder.START, 1) as starts,
@@ -188,6 +191,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                 wait=interrupt.wait,
                 helpers=(start if helper_start is None else helper_start) if asks else None,
             )  # fmt: skip
+            trackers.step(number, heldout.headline(found["table"]))
             if config.run.keep_best:
                 run_state.keep_best(bests, number, params, folder, display)
             return found
@@ -220,6 +224,8 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                     )
                     row["warnings"] = warnings
                     folder.write_metrics(number, row)
+                    trackers.step(number, row)
+                    trackers.completions(number, samples)
                     advance(1, note=step_metrics.note(row) + (f"  {folder.trouble}" if folder.trouble else ""))
                     for line in [*warnings, *([f"step {number}: {folder.trouble}"] if folder.trouble else [])]:
                         display.warn(line)

@@ -118,6 +118,17 @@ def results(base: dict, trained: dict, config: Config) -> dict[str, Any]:
     }
 
 
+def headline(table: dict) -> dict[str, float]:
+    """The figures of an evaluation that are followed over a run: `eval/...`, greedy `eval/greedy/...`."""
+    parts = {"eval": table, "eval/greedy": table.get("greedy", {})}
+    return {
+        f"{prefix}/{name}": part[name]
+        for prefix, part in parts.items()
+        for name in ("accuracy", "mean_tokens")
+        if part.get(name) is not None
+    }
+
+
 def change(base: dict, trained: dict) -> dict:
     """Mode -> paired differences on the same problems, after minus before, each with its interval."""
     result = {}

@@ -93,10 +93,12 @@ def places(folder: Path, report: Path | None, console: Console) -> None:
         "figures": folder / "results.json",
         "every step": folder / "metrics.jsonl",
         "completions": f"{folder / 'samples'} and {folder / 'evaluation'}",
-        "curves": f"tensorboard --logdir {folder / 'tb'}",
+        "curves": f"tensorboard --logdir {folder / 'tb'}" if (folder / "tb").is_dir() else None,
         "report": report or f"jaxreason report {folder}",
     }
     for name, place in rows.items():
+        if place is None:
+            continue
         console.print(f"{name + ':':13}{place}", markup=False)
 
 
