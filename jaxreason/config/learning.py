@@ -129,8 +129,9 @@ class GRPOConfig:
     """k3 KL coefficient to the starting policy, for reason, segment, score; annotate has that of score"""
     role_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """weight of each role's loss, for reason, segment, score; annotate has that of score"""
-    scale_rewards: Literal["group", "batch", "none"] = "group"
-    """divide advantages by the standard deviation of the group, of the batch, or not"""
+    scale_rewards: Literal["method", "group", "batch", "none"] = "method"
+    """divide advantages by the standard deviation of the group, of the batch, or not; `method`: as the source of
+    reward.preset does, the group's for most (`jaxreason methods` lists the others)"""
     loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
     """`grpo`: mean over sequences of their token means; `dapo`: mean over tokens; `dr_grpo`: over the token limit"""
     credit: Literal["sequence", "chunk"] = "sequence"
