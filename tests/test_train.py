@@ -61,7 +61,7 @@ def test_every_kind_of_preset_trains_with_either_decoding(warm, tmp_path, preset
     folder = runs.begin(warm, tmp_path / "run")
     arguments = [f"--reward.preset={preset}", f"--agents.decoding={decoding}", "--run.max_steps=2"]
     if "asked" in METHODS[preset].reads:
-        arguments += ["--data.target_tokens=[10, 30]", "--data.max_prompt_length=120"]
+        arguments += ["--data.target_tokens=[10, 30]", "--data.max_prompt_length=100"]
     assert runs.train(folder, *arguments) == 0
     found = runs.rows(folder)
     assert [row["step"] for row in found] == [1, 2]
