@@ -140,7 +140,7 @@ METHODS: dict[str, Method] = {
         "arXiv:2505.15612; found on training answers, not on a set apart", _ALONE, memory=COVERAGE,
     ),
     "laser_de": Method(
-        adaptive.laser_de, "the same, and long wrong answers are paid unless they repeat",
+        adaptive.laser_de, "laser_d_dynamic, and long wrong answers are paid unless they repeat",
         "arXiv:2505.15612; the rule of what repeats is ours", _ALONE, reads=("repeats",), memory=COVERAGE,
     ),
     "l1_exact": Method(
@@ -154,7 +154,7 @@ METHODS: dict[str, Method] = {
         scale="none",
     ),
     "group_zscore": Method(
-        relative.group_zscore, "the same as a factor, and wrong answers cost 1",
+        relative.group_zscore, "right answers scaled by length standardised among themselves",
         "GRPO-LEAD, arXiv:2504.09696; its default weight not checked", _ALONE,
     ),
     "o1_pruner": Method(
@@ -177,7 +177,7 @@ METHODS: dict[str, Method] = {
         "arXiv:2506.05256; alpha is its beta, whose value was not found", _PRICED, priced=True,
     ),
     "linear_pass_rate": Method(
-        relative.linear_pass_rate, "the same by the group's longest answer, at a fixed weight", "prime-rl #2901",
+        relative.linear_pass_rate, "length by the group's longest answer, times the pass rate", "prime-rl #2901",
         _ALONE, scale="none",
     ),
     "gr3": Method(relative.gr3, "the reward divided by relative length", "arXiv:2603.10535, as in prime-rl", _ALONE),
