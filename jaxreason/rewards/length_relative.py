@@ -22,12 +22,12 @@ def tlmre(seen: Completions, *, weight: float = 0.1) -> LengthReward:
     return LengthReward(jnp.where(seen.right, 1.0 - weight * jax.nn.sigmoid(_z_among_right(seen)), 0.0))
 
 
-def group_zscore(seen: Completions, *, weight: float = 0.05, wrong: float = -1.0) -> LengthReward:
+def group_zscore(seen: Completions, *, weight: float = 0.5, wrong: float = -1.0) -> LengthReward:
     """A right answer earns exp(-weight z), z its length standardised over the group's right answers; a wrong one -1.
 
     z is 0 where the right answers are equally long, or there is one.
 
-    Source: GRPO-LEAD, arXiv:2504.09696. The default weight is from memory of the paper, TRL's proposal (#6221) has 0.5.
+    Source: GRPO-LEAD, arXiv:2504.09696, read in TRL's proposal (#6221), whose weight this is; the paper's was not found.
     Its reweighting of advantages by difficulty is not part of this.
     """
     return LengthReward(jnp.where(seen.right, jnp.exp(-weight * _z_among_right(seen)), wrong))

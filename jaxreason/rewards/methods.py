@@ -155,7 +155,7 @@ METHODS: dict[str, Method] = {
     ),
     "group_zscore": Method(
         relative.group_zscore, "right answers scaled by length standardised among themselves",
-        "GRPO-LEAD, arXiv:2504.09696; its default weight not checked", _ALONE,
+        "GRPO-LEAD, arXiv:2504.09696, as in TRL #6221", _ALONE,
     ),
     "o1_pruner": Method(
         relative.o1_pruner, "shorter than the group's mean at no lower accuracy",

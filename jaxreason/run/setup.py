@@ -75,6 +75,7 @@ def prepare(
     refuse_without_workers(task, config.grading.num_workers)
     prompts.try_prompts(config.agents)
     train, test = _training(config.data), held_out(config.data)
+    refuse_unasked(train, config)
     if config.tokenizer.path:
         tok = tokenizer.load(config.tokenizer.path)
     elif base:
@@ -105,15 +106,19 @@ def prepare(
         say(f"warning: dropped {len(test) - len(test_kept)} of {len(test)} held-out problems: prompts too long")
     if not test_kept:
         raise ValueError("data.test: no held-out problem left; raise data.max_prompt_length")
+    built = dataset.prepare(train, folder / "data")
+    stream = dataset.open_stream(built, seed=config.run.seed, batch_size=config.data.prompts_per_step)
+    return Experiment(config, task, tok, stream, test_kept, dropped, base, helper_base, problems.columns(train))
+
+
+def refuse_unasked(train: list[Problem], config: Config) -> None:
+    """Refuse a method that compares with what the prompt asks for where some prompt asks for nothing."""
     missing = [problem.id for problem in train if problems.TARGET_TOKENS not in problem.meta]
-    if "asked" in chosen(config).reads and missing:
+    if missing and "asked" in chosen(config).reads:
         raise ValueError(
             f"data.target_tokens: expected two numbers, such as [20, 100], since reward.preset={config.reward.preset} "
             f"compares with the tokens that the prompt asks for, got none for problem {missing[0]!r}"
         )
-    built = dataset.prepare(train, folder / "data")
-    stream = dataset.open_stream(built, seed=config.run.seed, batch_size=config.data.prompts_per_step)
-    return Experiment(config, task, tok, stream, test_kept, dropped, base, helper_base, problems.columns(train))
 
 
 def fits(problem: Problem, config: Config, tok: Tokenizer) -> bool:

@@ -63,7 +63,7 @@ def tlmre(group: Group, length: float, right: bool, case) -> float:
 
 
 def group_zscore(group: Group, length: float, right: bool, case) -> float:
-    return math.exp(-0.05 * _z(group, length)) if right else -1.0
+    return math.exp(-0.5 * _z(group, length)) if right else -1.0
 
 
 def o1_pruner(group: Group, length: float, right: bool, case) -> float:

@@ -1,5 +1,7 @@
 """How many tokens a prompt asks for, in every family of prompts."""
 
+import pytest
+
 from jaxreason.config import load
 from jaxreason.data.problems import Problem
 from jaxreason.run import setup
@@ -29,3 +31,16 @@ def test_the_settings_ask_for_tokens_in_every_problem():
     assert max(asked) <= 40
     assert len(set(asked)) > 5
     assert all("target_tokens" not in p.meta for p in setup.held_out(load(None, ["--data.test_size=30"]).data))
+
+
+def test_a_method_that_needs_the_number_is_refused_without():
+    """Catches a run that trains plain accuracy under the name of L1; a column of the data will do."""
+    config = load(None, ["--reward.preset=l1_max"])
+    with pytest.raises(
+        ValueError, match=r"data.target_tokens: expected two numbers.*reward.preset=l1_max .* problem 'b'"
+    ):
+        setup.refuse_unasked([ASKS, Problem("b", "q", "a")], config)
+    setup.refuse_unasked([ASKS], config)
+    setup.refuse_unasked([Problem("b", "q", "a")], load(None, ["--reward.preset=grpo"]))
+    with pytest.raises(ValueError, match=r"data.target_tokens: expected \[0, 0\], or two numbers of at least 1"):
+        load(None, ["--data.target_tokens=[30, 20]"])
