@@ -90,11 +90,10 @@ def one_cell(cell: Cell, final: Path | None) -> dict[str, Any]:
 
 def _score(before: dict, after: dict) -> float | None:
     """AES of sampled answers; None where one is missing, or nothing was right before."""
-    points = [_point(at) for at in (before, after)]
-    if None in points:
+    start, end = _point(before), _point(after)
+    if start is None or end is None:
         return None
-    (tokens0, accuracy0), (tokens, accuracy) = points
-    return efficiency.efficiency_score((accuracy0, tokens0), (accuracy, tokens))
+    return efficiency.efficiency_score((start[1], start[0]), (end[1], end[0]))
 
 
 def _point(at: dict) -> tuple[float, float] | None:

@@ -27,8 +27,8 @@ def group_zscore(seen: Completions, *, weight: float = 0.5, wrong: float = -1.0)
 
     z is 0 where the right answers are equally long, or there is one.
 
-    Source: GRPO-LEAD, arXiv:2504.09696, read in TRL's proposal (#6221), whose weight this is; the paper's was not found.
-    Its reweighting of advantages by difficulty is not part of this.
+    Source: GRPO-LEAD, arXiv:2504.09696, read in TRL's proposal (#6221), whose weight this is; the paper's was not
+    found. Its reweighting of advantages by difficulty is not part of this.
     """
     return LengthReward(jnp.where(seen.right, jnp.exp(-weight * _z_among_right(seen)), wrong))
 

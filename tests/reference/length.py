@@ -125,9 +125,10 @@ def smart_thinker(group: Group, length: float, right: bool, case) -> float:
 
 
 def gfpo_keep(case, *, by_efficiency: bool = False) -> np.ndarray:
-    result = np.zeros(case["length"].shape, bool)
-    for p in range(len(result)):
-        rows = [g for g in range(result.shape[1]) if case["keep"][p, g]]
+    problems, rollouts = case["length"].shape
+    result = np.zeros((problems, rollouts), bool)
+    for p in range(problems):
+        rows = [g for g in range(rollouts) if case["keep"][p, g]]
 
         def rank(g, p=p):
             return (by_efficiency and not case["right"][p, g], int(case["length"][p, g]))
