@@ -126,7 +126,8 @@ METHODS: dict[str, Method] = {
     "lp": Method(length.penalty, "the plain length penalty", _SCMA, _PRICED, priced=True),
     "truncation": Method(length.truncation, "a right answer counts up to target_length", f"{_ART}, eq. 2", _ALONE),
     "dler": Method(
-        length.truncation, "truncation, over the spread of the batch", "arXiv:2510.15110", _ALONE, scale="batch"
+        length.truncation, "truncation, over the spread of the batch",
+        "arXiv:2510.15110; that of rewards, as in TRL, where it takes that of advantages", _ALONE, scale="batch",
     ),
     "think_prune": Method(
         adaptive.think_prune, "truncation at a limit that falls in stages", "arXiv:2504.01296", _ALONE,

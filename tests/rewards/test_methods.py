@@ -60,6 +60,20 @@ def test_a_row_that_is_left_out_changes_nothing(name, seed):
 
 
 @pytest.mark.parametrize("name", METHODS)
+@given(seed=st.integers(0, 2**31))
+def test_of_two_equally_long_completions_the_right_one_earns_more(name, seed):
+    """Catches a method under which being wrong pays: two that end, of one length, one right and one wrong."""
+    step = random_step(seed)
+    for field, value in {"length": 17, "y": 15.0, "finished": True, "keep": True, "repeats": False}.items():
+        step[field][:, :2] = value
+    step["right"][:, :2] = [True, False]
+    found = judged(name, step)
+    total = found.reward if found.cost is None else found.reward - 0.2 * found.cost
+    assert (np.asarray(total)[:, 0] > np.asarray(total)[:, 1]).all() or name == "l1_max"
+    assert (np.asarray(total)[:, 0] >= np.asarray(total)[:, 1]).all()
+
+
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("right", [True, False])
 def test_a_group_without_spread_gets_equal_rewards(name, right):
     """Catches a rounding error that becomes an advantage: equal completions, all right or all wrong."""
