@@ -51,8 +51,8 @@ from jaxreason.grpo.signal import signal
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.rewards import budget, functions
-from jaxreason.rewards.methods import chosen, target_of
-from jaxreason.run import base_model, doors, monitor, provenance, reward_functions, room, setup, yardsticks
+from jaxreason.rewards.methods import chosen, scale_of, target_of
+from jaxreason.run import base_model, doors, monitor, provenance, remember, reward_functions, room, setup, yardsticks
 from jaxreason.run import folder as run_folder
 from jaxreason.run import metrics as step_metrics
 from jaxreason.run import state as run_state
@@ -103,7 +103,7 @@ def step(
     clock.lap("episode")
     given = reward_functions.of_step(played, number, programs, clock, wait)
     seen, lessons = yardsticks.measure(played, method, start, helper_start, helpers, programs, clock)  # 5
-    seen = given.added_to(seen)
+    seen = remember.added_to(given.added_to(seen), played, state.memory, number, exp)
     alpha = budget.alpha_of(state.budget, config.reward, number)
     rewards, advantages, ratio = signal(  # 6, 7
         seen, jnp.float32(alpha), state.ratio, jax.random.fold_in(key, 1),
@@ -123,7 +123,8 @@ def step(
     row = step_metrics.step_row(played, rewards, advantages, seen, config.reward) | step_metrics.divide(total)
     row |= mismatch.metrics(packed, ROLES, config.grpo) | step_metrics.label_row(played, exp.task)
     row |= step_metrics.time_row(played, clock.seconds)
-    after = run_state.after_step(state, train, helper, ratio, row, number, config)
+    memory = remember.after_step(state.memory, method, played, rewards, config.sampling.max_completion_length)
+    after = run_state.after_step(state, train, helper, ratio, memory, row, number, config)
     row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
     samples = step_metrics.samples(
         played, rewards, exp.tokenizer, config.run.log_completions, require_eos=config.reward.require_eos
@@ -224,7 +225,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                         limit=config.sampling.max_completion_length,
                         target=target_of(chosen(config), config.reward),
                         ceiling=budget.ceiling(config.reward.alpha),
-                        scaled=config.grpo.scale_rewards == "group" and row["alpha"] > 0,
+                        scaled=scale_of(chosen(config), config.grpo) == "group" and row["alpha"] > 0,
                     )
                     row["warnings"] = warnings
                     folder.write_metrics(number, row)

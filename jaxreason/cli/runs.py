@@ -173,7 +173,8 @@ def methods(args: argparse.Namespace) -> None:
 
     for name, method in METHODS.items():
         own = "".join(f"  reward.options.{field}={default}" for field, default in own_fields(method).items())
-        print(f"{name:14}{method.summary} ({method.source}){own}")
+        divided = "" if method.scale == "group" else f"  grpo.scale_rewards={method.scale}"
+        print(f"{name:18}{method.summary} ({method.source}){own}{divided}")
 
 
 def report(args: argparse.Namespace) -> None:

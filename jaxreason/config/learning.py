@@ -130,8 +130,9 @@ class GRPOConfig:
     """k3 KL coefficient to the starting policy, for reason, segment, score; annotate has that of score"""
     role_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """weight of each role's loss, for reason, segment, score; annotate has that of score"""
-    scale_rewards: Literal["group", "batch", "none"] = "group"
-    """divide advantages by the standard deviation of the group, of the batch, or not"""
+    scale_rewards: Literal["method", "group", "batch", "none"] = "method"
+    """divide advantages by the standard deviation of the group, of the batch, or not; `method`: as the source of
+    reward.preset does, the group's for most (`jaxreason methods` lists the others)"""
     loss_type: Literal["grpo", "dapo", "dr_grpo", "cispo"] = "grpo"
     """`grpo`: mean over sequences of their token means; `dapo`: mean over tokens; `dr_grpo`: over the token limit;
     `cispo`: mean over tokens, and no token's gradient is clipped away, only its weight to 1 + epsilon_high"""
