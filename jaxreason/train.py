@@ -40,6 +40,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.agents import episode
+from jaxreason.agents.roles import REASON
 from jaxreason.config import Config
 from jaxreason.config.doors import DoorFailed
 from jaxreason.evaluation import heldout
@@ -51,7 +52,7 @@ from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.rewards import budget, functions
 from jaxreason.rewards.methods import chosen, target_of
-from jaxreason.run import base_model, doors, monitor, provenance, reward_functions, setup, yardsticks
+from jaxreason.run import base_model, doors, monitor, provenance, reward_functions, room, setup, yardsticks
 from jaxreason.run import folder as run_folder
 from jaxreason.run import metrics as step_metrics
 from jaxreason.run import state as run_state
@@ -92,9 +93,12 @@ def step(
     helpers = {"none": None, "train": trained, "frozen": helper_start}[method.helpers]
 
     problems = exp.stream.batch(number)  # 1
-    played = episode.run(
-        state.train.params, helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait
-    )  # 2, 3, 4
+    ids = [problem.id for problem in problems]
+    played = episode.run(  # 2, 3, 4
+        state.train.params, helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait,
+        expected=programs.lengths.expected(ids),
+    )  # fmt: skip
+    programs.lengths.note(ids, played.rollouts[REASON.name].length)
     clock.lap("episode")
     given = reward_functions.of_step(played, number, programs, clock, wait)
     seen, lessons = yardsticks.measure(played, method, start, helper_start, helpers, programs, clock)  # 5
@@ -163,7 +167,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         begun = run_folder.begun(folder.path)
         doors.refuse_changed(folder, own_code, config, display.warn)
         own = folder.path if hosts.first() else folder.path / "hosts" / str(jax.process_index())
-        exp = setup.prepare(config, own, display.say, released, helper_released)
+        exp = setup.prepare(room.with_pages(config), own, display.say, released, helper_released)
         hosts.refuse_difference(run_state.identity(exp))
         refuse_vocabulary(exp.config)
         hosts.together(lambda: try_grading(exp.task, exp.test, pool))

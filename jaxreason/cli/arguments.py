@@ -109,6 +109,9 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--topology", metavar="NAME", required=True, help="v5p:2x2x4, or a product such as v5litepod-16")
     plan.add_argument("--slices", type=int, default=1, help="slices of this topology; default: 1")
     plan.add_argument("--search", action="store_true", help="try mesh.tensor, micro-batches and remat until one fits")
+    plan.add_argument(
+        "--lengths", metavar="MEAN,LIMIT", help="lengths of completions to predict a step for, or a file of them"
+    )
     plan.add_argument("--json", action="store_true", help="print JSON")
 
     data = commands.add_parser("data", help="convert, prepare or split problems", description="problems as files")

@@ -138,7 +138,7 @@ def plan(args: argparse.Namespace) -> None:
     from jaxreason import config
     from jaxreason.plan.topology import parse
 
-    refuse_misspelt(args.overrides, ("--topology", "--slices", "--search", "--json", "--debug", "--help"))
+    refuse_misspelt(args.overrides, ("--topology", "--slices", "--search", "--lengths", "--json", "--debug", "--help"))
     conf = config.load(shipped.find(args.config), args.overrides)
     topology = parse(args.topology, args.slices)
     os.environ["JAX_PLATFORMS"] = "cpu"  # what compiles is not what computes, and must not claim a chip
@@ -147,7 +147,14 @@ def plan(args: argparse.Namespace) -> None:
     def say(line: str) -> None:
         print(line, file=sys.stderr)
 
-    found = (plan.search if args.search else plan.plan)(conf, topology, say)
+    if args.search and args.lengths:
+        raise ValueError("--lengths: expected without --search, which goes by the limits; leave one of them out")
+    if args.search:
+        found = plan.search(conf, topology, say)
+    else:
+        from jaxreason.plan.sampling import read_lengths
+
+        found = plan.plan(conf, topology, say, read_lengths(args.lengths) if args.lengths else ())
     if args.json:
         print(json.dumps(found, indent=2))
         return

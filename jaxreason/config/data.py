@@ -111,14 +111,11 @@ class EvaluationConfig:
     """samples a problem, for Mean@k and Pass@k"""
     greedy: bool = True
     """whether to decode greedily as well"""
-    batch_rows: int = 128
-    """completions decoded at a time"""
     budgets: tuple[int, ...] = ()
     """token budgets of the post-hoc accuracy curve; empty: eighths of the limit"""
 
     def __post_init__(self):
         require(self.num_samples >= 1, "evaluation.num_samples", "at least 1", self.num_samples)
-        require(self.batch_rows >= 1, "evaluation.batch_rows", "at least 1", self.batch_rows)
         require(self.temperature >= 0, "evaluation.temperature", "at least 0", self.temperature)
         require(0 < self.top_p <= 1, "evaluation.top_p", "in (0, 1]", self.top_p)
         require(all(b >= 1 for b in self.budgets), "evaluation.budgets", "numbers of at least 1", self.budgets)

@@ -19,7 +19,7 @@ from jaxreason.grading.pool import Pool
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.policy import huggingface
-from jaxreason.run import base_model, doors, setup
+from jaxreason.run import base_model, doors, room, setup
 from jaxreason.run import state as run_state
 from jaxreason.run.base_model import BaseModel
 from jaxreason.run.best import best_step
@@ -32,7 +32,8 @@ from jaxreason.tasks.grading import refuse_without_workers
 from jaxreason.tasks.opening import task_of
 from jaxreason.types import Params
 
-MAY_CHANGE = ("evaluation.", "grading.", "mesh.", "distributed.", "run.compilation_cache_dir", "data.max_prompt_length")
+MAY_CHANGE = ("evaluation.", "grading.", "mesh.", "distributed.", "run.compilation_cache_dir")
+MAY_CHANGE += ("data.max_prompt_length", "sampling.slots", "sampling.pages")
 """What of a run's configuration an evaluation may override; the rest made the policy what it is."""
 
 
@@ -161,6 +162,7 @@ def evaluate(
     modes = 1 + config.evaluation.greedy
     with on_mesh(config, display.warn), Pool(config.grading.num_workers, config.grading.timeout_s) as pool:
         refuse_vocabulary(config)
+        config = room.with_pages(config)
         params, number = open_policy(place, step, display)
         with display.bar(f"evaluate at {number}", modes * len(problems), every=0) as advance:
             answers = loop.evaluate(

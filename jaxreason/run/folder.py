@@ -40,10 +40,12 @@ _MAY_CHANGE = {
     "run.save_total_limit",
     "run.keep_best",
     "run.accept_changed_doors",
+    "sampling.slots",
+    "sampling.pages",
     "reward.reward_timeout_s",
 }
 """What a resumed run may change: how far it goes, where it lies, what it keeps and, beside these, its mesh. Nothing in
-the numbers, of which a mesh moves the last digits."""
+the numbers, of which a mesh and the number of slots move the last digits."""
 
 
 class RunFolder:

@@ -102,7 +102,7 @@ def test_two_processes_evaluate_what_one_evaluates(two, tmp_path):
     """Answer for answer, with a batch that is filled up. Catches rows that are graded by nobody or twice, a file that
     both write, and a run whose own record of its processes (their address is long free) is joined again."""
     alone, together = tmp_path / "alone.json", tmp_path / "together.json"
-    asked = ["evaluate", str(two), "--evaluation.batch_rows=24"]
+    asked = ["evaluate", str(two), "--sampling.slots=24"]
     assert runs.main([*asked, f"--output={alone}", runs.NO_CACHE]) == 0
     files = [together, tmp_path / "other.json"]
     (code, screen, said), (other_code, other_screen, other_said) = runs.end(
