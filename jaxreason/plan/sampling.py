@@ -39,7 +39,7 @@ def read_lengths(given: str) -> tuple[int, ...]:
         return np.minimum(np.ceil(-np.log1p(-share_K) * rate), int(limit))
 
     # The cut takes from the mean what the rate must give back.
-    low, high = 0.5, 1e3 * int(limit)
+    low, high = 0.01, 1e3 * int(limit)
     for _ in range(100):
         rate = (low * high) ** 0.5
         low, high = (rate, high) if cut(rate).mean() < int(mean) else (low, rate)

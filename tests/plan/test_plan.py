@@ -304,7 +304,7 @@ def test_what_a_terminal_shows():
     )
     burst = Finding("sample reason", work, 1, False, 0.0, "Used 20.00G of 15.75G hbm", flops=1e15)
     found = {"topology": "v5e:2x2", "slices": 1, "devices": 4, "memory_gib": 16, "libtpu": "0"}
-    found |= {"mesh": {"replica": 1, "fsdp": 4, "tensor": 1}}
+    found |= {"mesh": {"replica": 1, "fsdp": 4, "tensor": 1}, "slots": 64, "pages": 90, "mean_length": 50.0}
     found["programs"] = [dataclasses.asdict(one) | roofline.bound(one, config, topology) for one in (good, bad, burst)]
     text = "\n".join(show.lines(found))
     assert "update             yes    4.25    1.25" in text

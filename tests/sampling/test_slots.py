@@ -11,22 +11,22 @@ import pytest
 
 from jaxreason.config import ModelConfig
 from jaxreason.policy import api
-from jaxreason.sampling import engine, methods
+from jaxreason.sampling import engine, methods, room
 from jaxreason.sampling.engine import Room, generate
-from jaxreason.types import Constraint, PromptBatch
+from jaxreason.types import PromptBatch
 from tests.helpers import TOLERANCE
 
 TINY = ModelConfig(
     vocab_size=150,
     hidden_size=16,
     intermediate_size=24,
-    num_hidden_layers=2,
+    num_hidden_layers=1,
     num_attention_heads=4,
     num_key_value_heads=2,
     head_dim=8,
     initializer_range=0.4,
 )
-SLIDING = dataclasses.replace(TINY, sliding_window=5, sliding_layers=(1,))
+SLIDING = dataclasses.replace(TINY, num_hidden_layers=2, sliding_window=5, sliding_layers=(1,))
 P, G, L, T, PAD, EOS = 5, 3, 6, 20, 148, tuple(range(0, 150, 12))
 RNG = np.random.default_rng(0)
 PROMPTS = PromptBatch(tokens=RNG.integers(0, 150, (P, L)).astype(np.int32), length=np.array([6, 1, 4, 3, 5], np.int32))
@@ -40,10 +40,10 @@ def _params(config=TINY):
     return jax.jit(api.init, static_argnames="config")(jax.random.key(0), config=config)
 
 
-def _sample(config=TINY, prompts=PROMPTS, limit=LIMIT, constraint=None, number=None, expected=None, **static):
+def _sample(config=TINY, prompts=PROMPTS, limit=LIMIT, number=None, expected=None, **static):
     settings = {"num_generations": limit.shape[1], "max_completion_length": T, "eos_ids": EOS, "pad_id": PAD}
     rollout = generate(
-        _params(config), prompts, limit, jax.random.key(7), jnp.float32(1), constraint, number, expected,
+        _params(config), prompts, limit, jax.random.key(7), jnp.float32(1), None, number, expected,
         config=config, **(settings | static),
     )  # fmt: skip
     return jax.tree.map(np.asarray, rollout)
@@ -55,8 +55,6 @@ def _same(got, want):
     np.testing.assert_array_equal(got.length, want.length)
     np.testing.assert_array_equal(got.finished, want.finished)
     np.testing.assert_allclose(got.logp, want.logp, atol=TOLERANCE["sum"])
-    if want.candidates is not None:
-        np.testing.assert_array_equal(got.candidates, want.candidates)
 
 
 def _plain(config, limit):
@@ -83,16 +81,15 @@ def _plain(config, limit):
     return tokens, logp, length, finished
 
 
-@pytest.mark.parametrize("config", [TINY, SLIDING], ids=["full", "sliding"])
-def test_it_is_the_plain_loop(monkeypatch, config):
-    """Pages of 4, fewer slots than rows, fewer prompts held than there are. Catches a page that is read in the wrong
-    order or by another row, a place counted from the slot's last row, a prompt read by another group, a window that
-    forgets the prompt too early, and rows that write into what the next one reads."""
+def test_it_is_the_plain_loop(monkeypatch):
+    """A full layer and a sliding one, pages of 4, fewer slots than rows, fewer prompts held than there are. Catches a
+    page that is read in the wrong order or by another row, a place counted from the slot's last row, a prompt read by
+    another group, a window that forgets the prompt too early, and rows that write into what the next one reads."""
     monkeypatch.setattr(engine, "PAGE", 4)
     monkeypatch.setattr(engine, "READ_TOKENS", 2 * L)
     monkeypatch.setattr(engine, "prompts_held", lambda B, G: 3)
-    got = _sample(config, room=Room(slots=4), max_completion_length=T)
-    tokens, logp, length, finished = _plain(config, LIMIT)
+    got = _sample(SLIDING, room=Room(slots=4))
+    tokens, logp, length, finished = _plain(SLIDING, LIMIT)
     np.testing.assert_array_equal(got.tokens, tokens)
     np.testing.assert_array_equal(got.length, length)
     np.testing.assert_array_equal(got.finished, finished)
@@ -100,7 +97,7 @@ def test_it_is_the_plain_loop(monkeypatch, config):
     assert len(set(length.ravel().tolist())) > 4
 
 
-@pytest.mark.parametrize("slots", [1, 2, 5, 8, 14])
+@pytest.mark.parametrize("slots", [1, 7, 14])
 def test_the_number_of_slots_decides_no_token(slots):
     """Catches a key that is the slot's or the pass's, and one that is used up by whoever comes first."""
     _same(_sample(room=Room(slots=slots)), _sample())
@@ -122,36 +119,52 @@ def test_neither_order_nor_neighbours_decide_a_token(monkeypatch):
     assert (other.tokens[0] != whole.tokens[4]).any(), "the number is part of the key"
 
 
-@pytest.mark.parametrize("pages", [5, 7, 11])
+@pytest.mark.parametrize("pages", [5, 11])
 def test_a_pool_too_small_for_all_sends_rows_back(monkeypatch, pages):
     """With pages for one row or two at the limit. Catches a row that goes on without a page, one that is lost or drawn
     otherwise after it was sent back, a page that two rows own, and a loop that never ends."""
     monkeypatch.setattr(engine, "PAGE", 4)
-    limit, settings = np.full((P, G), T, np.int32), {"eos_ids": (-1,), "pad_id": 0}
-    whole = _sample(limit=limit, **settings)
-    _same(_sample(limit=limit, room=Room(slots=6, pages=pages), **settings), whole)
-    state = _state(limit, Room(slots=6, pages=pages))
+    limit = np.full((P, G), T, np.int32)
+    whole = _sample(limit=limit, eos_ids=(-1,))
+    state, found = _state(limit, Room(slots=6, pages=pages))
+    _same(found, whole)
     assert int(state.queue.sent_back[0]) > 0, "nothing was sent back, so nothing was tested"
     assert (np.asarray(state.queue.owner) == 6).all()
     assert (np.asarray(state.queue.group_of) == P).all()
 
 
-def _state(limit, room, eos=(-1,)):
-    requests, _ = engine.arrange(PROMPTS, jnp.asarray(limit), jax.random.key(7))
+def _state(limit, room):
+    """Where the loop ends, and what it made, where no token ends a row."""
+    requests, order = engine.arrange(PROMPTS, jnp.asarray(limit), jax.random.key(7))
     state = engine.begin(requests, config=TINY, T=T, pad_id=PAD, room=room)
-    run = jax.jit(engine.advance, static_argnames=("config", "eos_ids"))
-    params = api.unstack(_params(), TINY)
-    return run(params, state, requests, jax.random.key(7), jnp.float32(1), config=TINY, eos_ids=eos)
+    run = jax.jit(functools.partial(engine.advance, config=TINY, eos_ids=(-1,)))
+    end = run(api.unstack(_params(), TINY), state, requests, jax.random.key(7), jnp.float32(1))
+    return end, jax.tree.map(np.asarray, engine.collect(end, order, G))
 
 
 def test_a_slot_is_refilled_at_once():
-    """Counts passes: every row takes as many as it has tokens, one row after the other where there is one slot, and
-    side by side where there are as many slots as rows. Catches a pass between two rows, and one for the last token."""
-    assert int(_state(LIMIT, Room(slots=1)).passes) == LIMIT.sum()
-    assert int(_state(LIMIT, Room()).passes) == LIMIT.max()
-    few = _state(LIMIT, Room(slots=4))
+    """Counts passes: every row takes as many as it has tokens, one row after the other where there is one slot. Catches
+    a pass between two rows, and one for the last token."""
+    one, found = _state(LIMIT, Room(slots=1))
+    assert int(one.passes) == LIMIT.sum()
+    few, same = _state(LIMIT, Room(slots=4))
     assert int(few.fed.sum()) == LIMIT.sum()
     assert int(few.passes) <= -(-LIMIT.sum() // 4) + T
+    _same(same, found)
+
+
+def test_a_request_beyond_all_pages_is_refused_and_others_go_on(monkeypatch):
+    """Three pages of 4 hold limits up to 12. Catches a request that waits for ever, one that is cut, and neighbours
+    that draw otherwise beside it."""
+    monkeypatch.setattr(engine, "PAGE", 4)
+    monkeypatch.setattr(room, "PAGE", 4)
+    got, whole = _sample(room=Room(slots=4, pages=3)), _sample()
+    held = LIMIT <= 12
+    assert 0 < (LIMIT[held] > 0).sum() < (LIMIT > 0).sum()
+    assert (got.length[~held] == 0).all()
+    assert not got.finished[~held].any()
+    np.testing.assert_array_equal(got.tokens[held], whole.tokens[held])
+    np.testing.assert_array_equal(got.length[held], whole.length[held])
 
 
 def test_all_rows_at_their_first_token_and_no_rows():
@@ -162,48 +175,6 @@ def test_all_rows_at_their_first_token_and_no_rows():
     none = _sample(limit=np.zeros_like(LIMIT), room=Room(slots=2))
     assert (none.length == 0).all()
     assert (none.tokens == PAD).all()
-
-
-def _copier(width):
-    """Copy a text of the row's own, and at every place of it perhaps put 9, 8 in between; then end with 3."""
-    N, states = P * G, 3 * width + 1
-    token, following = np.full((N, states, 2), -1, np.int32), np.zeros((N, states, 2), np.int32)
-    for n in range(N):
-        for j in range(width):
-            token[n, 3 * j] = 20 + (7 * n + 3 * j) % 100, 9
-            following[n, 3 * j] = 3 * j + 3, 3 * j + 1
-            token[n, 3 * j + 1, 0], following[n, 3 * j + 1, 0] = 8, 3 * j + 2
-            token[n, 3 * j + 2, 0], following[n, 3 * j + 2, 0] = token[n, 3 * j, 0], 3 * j + 3
-        token[n, -1, 0], following[n, -1] = 3, states - 1
-    return Constraint(token=token, next=following)
-
-
-@pytest.mark.parametrize(("block", "slots", "page"), [(2, 3, 4), (4, 0, 4), (8, 2, 8), (8, 15, 64)])
-def test_a_block_of_foreseen_tokens_changes_none(monkeypatch, block, slots, page):
-    """Exactly the tokens of one pass a token. Catches a token kept behind one that came out otherwise, keys and values
-    of such tokens that are read later, the state of the machine after the wrong token, and a row past its limit."""
-    monkeypatch.setattr(engine, "PAGE", page)
-    settings = {"constraint": _copier(6), "eos_ids": (3,)}
-    limit = LIMIT.copy()
-    one = _sample(limit=limit, room=Room(block=1), **settings)
-    many = _sample(limit=limit, room=Room(block=block, slots=slots), **settings)
-    _same(many, one)
-    choices = ((one.candidates >= 0).sum(-1) == 2) & (np.arange(T) < one.length[..., None])
-    taken = (one.tokens == 9) & choices
-    assert 0 < taken.sum() < choices.sum(), "both edges were drawn"
-    assert one.finished.any()
-
-
-def test_forced_tokens_take_no_pass_of_their_own():
-    """Catches a block that is fed and thrown away: a wholly forced answer of n tokens takes n / block passes."""
-    forced = _copier(12)
-    forced = Constraint(token=np.where(np.arange(2) == 1, -1, forced.token), next=forced.next)
-    requests, _ = engine.arrange(PROMPTS, jnp.full((P, G), T, jnp.int32), jax.random.key(7), forced)
-    state = engine.begin(requests, config=TINY, T=T, pad_id=PAD)
-    run = functools.partial(engine.advance, config=TINY, eos_ids=(3,), block=4)
-    end = jax.jit(run)(api.unstack(_params(), TINY), state, requests, jax.random.key(7), jnp.float32(1))
-    assert (np.asarray(end.length) == 13).all()
-    assert int(end.passes) == 4
 
 
 def test_one_program_serves_a_run():
