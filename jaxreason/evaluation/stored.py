@@ -12,7 +12,7 @@ import jax
 
 from jaxreason.config import Config, given, load
 from jaxreason.data import tokenizer
-from jaxreason.data.problems import fingerprint
+from jaxreason.data.problems import Problem, fingerprint
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation import graders, loop
 from jaxreason.grading.pool import Pool
@@ -36,10 +36,12 @@ MAY_CHANGE = ("evaluation.", "grading.", "mesh.", "distributed.", "run.compilati
 MAY_CHANGE += ("data.max_prompt_length", "sampling.slots", "sampling.pages")
 """What of a run's configuration an evaluation may override; the rest made the policy what it is."""
 
-
+WIDTH = 64
+"""Prompts of a checkpoint are padded to a multiple of this, so that few programs are compiled."""
 RECIPE = "jaxreason.yaml"
 """In an exported checkpoint: the configuration of the run it came from."""
 UNKNOWN = (
+    "--data.task=math",
     "--data.max_prompt_length=1024",
     "--sampling.max_completion_length=2048",
     "--evaluation.temperature=0.6",
@@ -64,7 +66,8 @@ def open_place(place: str, overrides: Sequence[str] = ()) -> Place:
     Args:
       place: a run's folder, a checkpoint's, or an id of the Hugging Face hub.
       overrides: of evaluation, grading and the like for a run; anything for a checkpoint. A checkpoint that was
-        exported from a run has that run's settings, another the ones in UNKNOWN and its own chat template.
+        exported from a run has that run's settings, another the ones in UNKNOWN, its own chat template and the type its
+        tensors are stored in.
 
     Raises:
       ValueError: nothing of the kind there, or an override of what made a run's policy what it is.
@@ -86,7 +89,9 @@ def open_place(place: str, overrides: Sequence[str] = ()) -> Place:
         config = load(folder / RECIPE, overrides)
     else:
         form = "chat" if tok.has_template else "plain"
-        config = load(None, [f"--agents.prompts={form}", "--data.task=boxed_math", *UNKNOWN, *overrides])
+        kind = huggingface.stored_type(folder)
+        types = [f"--model.{name}={kind}" for name in ("dtype", "param_dtype") if kind]
+        config = load(None, [f"--agents.prompts={form}", *UNKNOWN, *types, *overrides])
     bare = dataclasses.replace(asked.model, path=place, dtype=config.model.dtype, param_dtype=config.model.param_dtype)
     config = dataclasses.replace(config, model=bare, tokenizer=asked.tokenizer)
     config, released = base_model.find(config, given(None, overrides))
@@ -155,6 +160,8 @@ def evaluate(
         | {"checkpoint": place.released and place.released.fingerprint}
     )
     problems = [problem for problem in asked if setup.fits(problem, config, tok)]
+    if place.released and problems:
+        config = _as_wide_as(problems, config, tok)
     if not problems:
         raise ValueError(f"{data or 'data.test'}: all {len(asked)} prompts exceed data.max_prompt_length; raise it")
     if len(problems) < len(asked):
@@ -162,7 +169,7 @@ def evaluate(
     modes = 1 + config.evaluation.greedy
     with on_mesh(config, display.warn), Pool(config.grading.num_workers, config.grading.timeout_s) as pool:
         refuse_vocabulary(config)
-        config = room.with_pages(config)
+        config = room.fit_evaluation(config, len(problems), display.say)
         params, number = open_policy(place, step, display)
         with display.bar(f"evaluate at {number}", modes * len(problems), every=0) as advance:
             answers = loop.evaluate(
@@ -195,6 +202,13 @@ def evaluate(
     rows = [{"mode": mode} | row for mode, a in answers.items() for row in a.samples]
     output.with_suffix(".jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return output, found
+
+
+def _as_wide_as(problems: Sequence[Problem], config: Config, tok: Tokenizer) -> Config:
+    """A configuration with prompts as wide as the longest of these problems: what is wider is read for nothing."""
+    longest = max(setup.prompt_lengths(problems, config, tok))
+    width = min(config.data.max_prompt_length, -(-longest // WIDTH) * WIDTH)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, max_prompt_length=width))
 
 
 def open_policy(place: Place, step: int | str | None = None, display: Display | None = None) -> tuple[Params, int]:

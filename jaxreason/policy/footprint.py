@@ -1,0 +1,117 @@
+"""What a policy takes in memory, in bytes, by formula alone: nothing is allocated, compiled or read from a disk.
+
+Formulas count the large arrays that stand at the same time; what XLA holds beside them is small where a model is not.
+"""
+
+import math
+
+import jax
+
+from jaxreason.config import ModelConfig
+from jaxreason.ops.attention_mesh import platform
+from jaxreason.policy import hf_names
+
+FLOAT32 = 4
+LOGIT_COPIES = 6
+"""Arrays like the logits that drawing a token holds at a time: logits, filtered ones, weights, and their parts."""
+FEED_FORWARD_COPIES = 4
+"""Arrays of tokens x inner width, in float32, that reading prompts holds at a time."""
+
+
+def number_size(dtype: str) -> int:
+    """Bytes of a number.
+
+    >>> number_size("bfloat16"), number_size("float32")
+    (2, 4)
+    """
+    return 2 if dtype == "bfloat16" else FLOAT32
+
+
+def num_params(config: ModelConfig) -> int:
+    """Parameters of a model of this shape; its vocabulary is known.
+
+    >>> num_params(ModelConfig(vocab_size=64, num_hidden_layers=1))
+    204992
+    """
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(hf_names.shapes(config)))
+
+
+def embeddings(config: ModelConfig) -> int:
+    """Parameters of the embedding and the head, which is the same where they are tied."""
+    return config.vocab_size * config.hidden_size * (1 if config.tie_word_embeddings else 2)
+
+
+def token_bytes(config: ModelConfig) -> int:
+    """Bytes of keys and values of one token.
+
+    >>> token_bytes(ModelConfig(num_hidden_layers=2, num_key_value_heads=2, head_dim=8))
+    256
+    """
+    numbers = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+    return numbers * number_size(config.dtype)
+
+
+def decoding_copies(config: ModelConfig) -> int:
+    """Bytes of weights that decoding holds beside the parameters: its layers cut apart in the type of the computation,
+    and what a platform multiplies in another type."""
+    layers = num_params(config) - embeddings(config)
+    held = layers * number_size(config.dtype)
+    head = config.vocab_size * config.hidden_size
+    if config.dtype != config.param_dtype:
+        held += head * number_size(config.dtype)
+    if config.dtype == "bfloat16" and platform() == "cpu":
+        held += head * FLOAT32  # the head in float32, made once before the loop
+    return held
+
+
+def reading(config: ModelConfig, tokens: int, length: int) -> int:
+    """Bytes that reading prompts takes for a while, beyond the cache.
+
+    Args:
+      tokens: read at a time.
+      length: of a prompt.
+    """
+    inner = config.intermediate_size
+    if config.num_experts:
+        inner = max(inner, config.num_experts_per_tok * (config.moe_intermediate_size + config.hidden_size))
+    scores = 2 * config.num_attention_heads * min(length, 512)
+    return tokens * FLOAT32 * (FEED_FORWARD_COPIES * inner + scores)
+
+
+def drawing(config: ModelConfig, rows: int) -> int:
+    """Bytes that drawing one token of so many rows takes: logits of the whole vocabulary."""
+    return LOGIT_COPIES * rows * config.vocab_size * FLOAT32
+
+
+def activations(config: ModelConfig, tokens: float, tensor: int = 1) -> float:
+    """Bytes that a backward pass keeps of so many tokens on a device: all of every layer, or with `remat` the inputs of
+    all layers and all of one.
+
+    Args:
+      tensor: devices that share each row.
+    """
+    heads = config.head_dim * (config.num_attention_heads + config.num_key_value_heads) / tensor
+    inner = config.intermediate_size / tensor
+    if config.num_experts:
+        inner = config.num_experts_per_tok * (config.moe_intermediate_size / tensor + config.hidden_size)
+    whole = 6 * config.hidden_size + 4 * heads + 4 * inner
+    layers = config.num_hidden_layers
+    kept = layers * config.hidden_size + 2 * whole if config.remat else layers * whole
+    return tokens * number_size(config.dtype) * kept
+
+
+def update(config: ModelConfig, tokens: float, split: int = 1, vocab: int = 1) -> float:
+    """Bytes that an update takes of a device beside parameters and optimiser state.
+
+    Sums of gradients in float32; the head with its gradient and a copy; logits, their gradient and one more of as many
+    tokens as exist at a time; what the backward pass keeps.
+
+    Args:
+      tokens: of a micro-batch.
+      split: devices that parameters are split over.
+      vocab: devices that the vocabulary is split over.
+    """
+    head = config.vocab_size * config.hidden_size / vocab
+    logits = min(config.logp_chunk, tokens) * config.vocab_size / vocab
+    gradients = num_params(config) * FLOAT32 / split
+    return gradients + 3 * head * number_size(config.dtype) + 3 * logits * FLOAT32 + activations(config, tokens, vocab)
