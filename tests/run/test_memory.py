@@ -58,6 +58,7 @@ def test_a_device_has_its_share_of_this_machine():
     import jax
 
     whole, device = memory.of_machine(), memory.of_device()
-    assert whole and device
+    assert whole
+    assert device
     assert device.limit == whole.limit // jax.local_device_count()
     assert 0 < device.free <= device.limit
