@@ -30,6 +30,8 @@ ENOUGH = 2**60
 """Bytes, where nobody knows how much memory there is."""
 WRITTEN = 8
 """Bytes of a token that was drawn and of its log-probability, for all completions; they are copied once at the end."""
+KEPT = 3
+"""Times that keys and values stand in memory while the loop runs, by the compiler's own account on CPU."""
 STEPS = 16
 """Numbers of slots that are tried, at equal distances."""
 
@@ -86,7 +88,7 @@ def fitting(
         most = -(-one.limit // PAGE)
         whole = min(each, -(-one.rows // parts)) * most
         least = max(most, -(-whole // filled) if filled else 0)
-        fixed, page = _fixed(one, each), PAGE * _token(one.model)
+        fixed, page = _fixed(one, each), KEPT * PAGE * _token(one.model)
         room = int((free - fixed) // page)
         if min(room, whole if pages is None else pages // parts) < least:
             return None
@@ -110,7 +112,7 @@ def _fixed(asked: Asked, slots: int) -> float:
     split = parts_of("vocab", model.vocab_size)
     briefly = max(footprint.drawing(model, slots) / split, footprint.reading(model, once, asked.prompt))
     written = 2 * asked.rows * asked.limit * WRITTEN / parts
-    return footprint.decoding_copies(model) / split + held * _token(model) + briefly + written
+    return footprint.decoding_copies(model) / split + KEPT * held * _token(model) + briefly + written
 
 
 def _token(model: ModelConfig) -> int:
@@ -133,14 +135,21 @@ def trained(config: Config, tokenizer: Tokenizer, problems: int) -> list[Asked]:
     return found
 
 
-def fit_evaluation(config: Config, problems: int, say: Callable[[str], None] = lambda line: None) -> Config:
+def fit_evaluation(
+    config: Config, problems: int, say: Callable[[str], None] = lambda line: None, *, loaded: bool = False
+) -> Config:
     """A configuration with slots and pages that fit beside the parameters on the mesh in force, told in a line.
+
+    Args:
+      loaded: whether the parameters stand on the devices already.
 
     Raises:
       ValueError: what is asked for cannot fit, with the numbers and the remedy.
     """
     asked, there = [evaluated(config, problems)], _there()
     held = PROCESS.get(platform(), 0) + _held(config.model, footprint.number_size(config.model.param_dtype))
+    if loaded and there:
+        there = Memory(int(there.free + held), there.limit)
     found = _sampling(asked, config, there, held, "evaluation")
     if there:
         say(f"evaluation: {found.slots} rows at a time, {in_gib(held + found.bytes)} of {in_gib(there.free)} estimated")
