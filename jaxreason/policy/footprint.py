@@ -8,6 +8,7 @@ import math
 import jax
 
 from jaxreason.config import ModelConfig
+from jaxreason.ops.attention import BLOCK
 from jaxreason.ops.attention_mesh import platform
 from jaxreason.policy import hf_names
 
@@ -25,6 +26,15 @@ def number_size(dtype: str) -> int:
     (2, 4)
     """
     return 2 if dtype == "bfloat16" else FLOAT32
+
+
+def computed_size(config: ModelConfig) -> int:
+    """Bytes of a number that is kept for a backward pass: on CPU, XLA computes what is no product in float32.
+
+    >>> computed_size(ModelConfig())
+    4
+    """
+    return FLOAT32 if platform() == "cpu" else number_size(config.dtype)
 
 
 def num_params(config: ModelConfig) -> int:
@@ -51,6 +61,11 @@ def token_bytes(config: ModelConfig) -> int:
     return numbers * number_size(config.dtype)
 
 
+def cache_copies(config: ModelConfig) -> int:
+    """How many times as much as the cache itself decoding holds: on CPU, XLA changes bfloat16 arrays in float32."""
+    return 3 if config.dtype == "bfloat16" and platform() == "cpu" else 1
+
+
 def decoding_copies(config: ModelConfig) -> int:
     """Bytes of weights that decoding holds beside the parameters: its layers cut apart in the type of the computation,
     and what a platform multiplies in another type."""
@@ -74,8 +89,8 @@ def reading(config: ModelConfig, tokens: int, length: int) -> int:
     inner = config.intermediate_size
     if config.num_experts:
         inner = max(inner, config.num_experts_per_tok * (config.moe_intermediate_size + config.hidden_size))
-    scores = 2 * config.num_attention_heads * min(length, 512)
-    return tokens * FLOAT32 * (FEED_FORWARD_COPIES * inner + scores)
+    scores = 2 * config.num_attention_heads * min(length, BLOCK)
+    return tokens * FLOAT32 * max(FEED_FORWARD_COPIES * inner, scores)
 
 
 def drawing(config: ModelConfig, rows: int) -> int:
@@ -97,7 +112,7 @@ def activations(config: ModelConfig, tokens: float, tensor: int = 1) -> float:
     whole = 6 * config.hidden_size + 4 * heads + 4 * inner
     layers = config.num_hidden_layers
     kept = layers * config.hidden_size + 2 * whole if config.remat else layers * whole
-    return tokens * number_size(config.dtype) * kept
+    return tokens * computed_size(config) * kept
 
 
 def update(config: ModelConfig, tokens: float, split: int = 1, vocab: int = 1) -> float:
@@ -114,4 +129,4 @@ def update(config: ModelConfig, tokens: float, split: int = 1, vocab: int = 1) -
     head = config.vocab_size * config.hidden_size / vocab
     logits = min(config.logp_chunk, tokens) * config.vocab_size / vocab
     gradients = num_params(config) * FLOAT32 / split
-    return gradients + 3 * head * number_size(config.dtype) + 3 * logits * FLOAT32 + activations(config, tokens, vocab)
+    return gradients + 3 * head * computed_size(config) + 3 * logits * FLOAT32 + activations(config, tokens, vocab)

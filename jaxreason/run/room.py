@@ -30,8 +30,6 @@ ENOUGH = 2**60
 """Bytes, where nobody knows how much memory there is."""
 WRITTEN = 8
 """Bytes of a token that was drawn and of its log-probability, for all completions; they are copied once at the end."""
-KEPT = 3
-"""Times that keys and values stand in memory while the loop runs, by the compiler's own account on CPU."""
 STEPS = 16
 """Numbers of slots that are tried, at equal distances."""
 
@@ -88,7 +86,7 @@ def fitting(
         most = -(-one.limit // PAGE)
         whole = min(each, -(-one.rows // parts)) * most
         least = max(most, -(-whole // filled) if filled else 0)
-        fixed, page = _fixed(one, each), KEPT * PAGE * _token(one.model)
+        fixed, page = _fixed(one, each), PAGE * _token(one.model)
         room = int((free - fixed) // page)
         if min(room, whole if pages is None else pages // parts) < least:
             return None
@@ -112,11 +110,13 @@ def _fixed(asked: Asked, slots: int) -> float:
     split = parts_of("vocab", model.vocab_size)
     briefly = max(footprint.drawing(model, slots) / split, footprint.reading(model, once, asked.prompt))
     written = 2 * asked.rows * asked.limit * WRITTEN / parts
-    return footprint.decoding_copies(model) / split + KEPT * held * _token(model) + briefly + written
+    return footprint.decoding_copies(model) / split + held * _token(model) + briefly + written
 
 
 def _token(model: ModelConfig) -> int:
-    return footprint.token_bytes(model) // parts_of("kv_heads", model.num_key_value_heads)
+    """Bytes of a device that keys and values of a token take while the loop runs."""
+    token = footprint.token_bytes(model) * footprint.cache_copies(model)
+    return token // parts_of("kv_heads", model.num_key_value_heads)
 
 
 def evaluated(config: Config, problems: int) -> Asked:
