@@ -24,8 +24,8 @@ from jaxreason.sampling.room import FILLED, PAGE, most_slots
 
 SHARE = 0.85
 """Of the memory that is free, what is planned with; the rest is for what the formulas leave out, and for others."""
-PROCESS = {"cpu": 600 * 2**20}
-"""What a process takes in main memory besides: Python, JAX and its compiler."""
+PROCESS = {"cpu": 2**30}
+"""What a process takes in main memory besides: Python, JAX, and what its compiler leaves behind."""
 ENOUGH = 2**60
 """Bytes, where nobody knows how much memory there is."""
 WRITTEN = 8

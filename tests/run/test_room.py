@@ -141,7 +141,7 @@ def test_what_was_chosen_is_told_in_a_line(monkeypatch):
         (
             2,
             [],
-            r"memory: evaluation needs \d.\d GiB \(1.8 GiB before anything is sampled\), got 2.0 GiB free; lower sam",
+            r"memory: evaluation needs \d.\d GiB \(2.2 GiB before anything is sampled\), got 2.0 GiB free; lower sam",
         ),
         (8, ["--sampling.slots=3000"], r"got 8.0 GiB free; leave out sampling.slots=3000, or lower sampling.max_compl"),
         (8, ["--sampling.pages=99999"], "leave out sampling.pages=99999, or lower"),
