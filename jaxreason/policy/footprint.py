@@ -105,21 +105,27 @@ def activations(config: ModelConfig, tokens: float, tensor: int = 1) -> float:
     Args:
       tensor: devices that share each row.
     """
+    inputs, whole = _kept(config, tokens, tensor)
+    return inputs + 2 * whole if config.remat else config.num_hidden_layers * whole
+
+
+def _kept(config: ModelConfig, tokens: float, tensor: int) -> tuple[float, float]:
+    """Bytes of the inputs of all layers, and of everything in one."""
     heads = config.head_dim * (config.num_attention_heads + config.num_key_value_heads) / tensor
     inner = config.intermediate_size / tensor
     if config.num_experts:
         inner = config.num_experts_per_tok * (config.moe_intermediate_size / tensor + config.hidden_size)
-    whole = 6 * config.hidden_size + 4 * heads + 4 * inner
-    layers = config.num_hidden_layers
-    kept = layers * config.hidden_size + 2 * whole if config.remat else layers * whole
-    return tokens * computed_size(config) * kept
+    number = tokens * computed_size(config)
+    return number * config.num_hidden_layers * config.hidden_size, number * (
+        6 * config.hidden_size + 4 * heads + 4 * inner
+    )
 
 
 def update(config: ModelConfig, tokens: float, split: int = 1, vocab: int = 1) -> float:
     """Bytes that an update takes of a device beside parameters and optimiser state.
 
     Sums of gradients in float32; the head with its gradient and a copy; logits, their gradient and one more of as many
-    tokens as exist at a time; what the backward pass keeps.
+    tokens as exist at a time; what the backward pass keeps. With `remat` logits and a layer don't stand together.
 
     Args:
       tokens: of a micro-batch.
@@ -127,6 +133,8 @@ def update(config: ModelConfig, tokens: float, split: int = 1, vocab: int = 1) -
       vocab: devices that the vocabulary is split over.
     """
     head = config.vocab_size * config.hidden_size / vocab
-    logits = min(config.logp_chunk, tokens) * config.vocab_size / vocab
+    logits = 3 * min(config.logp_chunk, tokens) * config.vocab_size / vocab * FLOAT32
     gradients = num_params(config) * FLOAT32 / split
-    return gradients + 3 * head * computed_size(config) + 3 * logits * FLOAT32 + activations(config, tokens, vocab)
+    inputs, whole = _kept(config, tokens, vocab)
+    kept = inputs + max(logits, 2 * whole) if config.remat else config.num_hidden_layers * whole + logits
+    return gradients + 3 * head * computed_size(config) + kept

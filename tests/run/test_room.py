@@ -144,7 +144,11 @@ def test_what_was_chosen_is_told_in_a_line(monkeypatch):
             r"memory: evaluation needs \d.\d GiB \(2.2 GiB before anything is sampled\), got 2.0 GiB free; lower sam",
         ),
         (8, ["--sampling.slots=3000"], r"got 8.0 GiB free; leave out sampling.slots=3000, or lower sampling.max_compl"),
-        (8, ["--sampling.pages=99999"], "leave out sampling.pages=99999, or lower"),
+        (
+            8,
+            ["--sampling.slots=32", "--sampling.pages=9999"],
+            "leave out sampling.slots=32 and sampling.pages=9999, or",
+        ),
         (
             8,
             ["--sampling.pages=1", "--sampling.max_completion_length=640"],
