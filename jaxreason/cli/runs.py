@@ -89,12 +89,17 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Evaluate a run's policy or a checkpoint; see `jaxreason.evaluation.stored`."""
+    """Evaluate a run's policy or a checkpoint; see `jaxreason.evaluation.ask` and `jaxreason.evaluation.suite`."""
     from jaxreason import config
 
-    refuse_misspelt(args.overrides, ("--data", "--step", "--output", "--debug", "--help"))
+    known = ("--data", "--suite", "--data-dir", "--limit", "--step", "--output")
+    refuse_misspelt(args.overrides, (*known, "--debug", "--help"))
+    if args.suite and args.data:
+        raise ValueError(f"--data: expected without --suite, which has its own files (--data-dir), got {args.data}")
+    if args.data_dir and not args.suite:
+        raise ValueError(f"--data-dir: expected with --suite only, got {args.data_dir}; --data names one file")
     conf = config.load(None, args.overrides)
-    from jaxreason.evaluation import show, stored
+    from jaxreason.evaluation import ask, show, stored, suite
     from jaxreason.parallel import hosts
     from jaxreason.run.progress import Display
 
@@ -102,12 +107,22 @@ def evaluate(args: argparse.Namespace) -> None:
     display = Display(quiet=not hosts.first())
 
     def opened() -> stored.Place:
-        place = stored.open_place(args.place, args.overrides)
+        place = (suite.open_for if args.suite else stored.open_place)(args.place, args.overrides)
         _cache_compilations(place.config.run.compilation_cache_dir)  # JAX reads it once, before the first program
         return place
 
     place = hosts.together(opened)
-    file, found = stored.evaluate(place, data=args.data, step=args.step, output=args.output, display=display)
+    given = {"limit": args.limit, "step": args.step, "output": args.output, "display": display}
+    if args.suite:
+        try:
+            folder, found = suite.run(place, args.suite, args.overrides, data_dir=args.data_dir, **given)
+        except KeyboardInterrupt:
+            told = "stopped; the sets that were finished stay, the same command goes on with the next"
+            raise Stopped(told, CTRL_C) from None
+        show.suite(found, display.console)
+        display.say(f"written to {folder / suite.TABLE} and beside it")
+        return
+    file, found = ask.evaluate(place, data=args.data, **given)
     show.evaluation(found["table"], display.console)
     show.graders(found["graders"], display.console)
     display.say(f"written to {file}")

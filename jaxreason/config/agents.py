@@ -20,7 +20,7 @@ class SamplingConfig:
     many as pay and as memory holds. It decides speed and memory, and not one token"""
     pages: int | Literal["auto"] = "auto"
     """pages of 64 tokens that the slots share and take as they grow. `auto`: enough for every slot to reach the limit,
-    or what a quarter of a device's memory holds"""
+    or as many as memory holds"""
     temperature: float = 1.0
     """softmax temperature; the trainer's log-probabilities use the same"""
     top_p: float = 1.0

@@ -79,6 +79,35 @@ def evaluation(found: dict, console: Console) -> None:
     console.print(note, style="dim", markup=False)
 
 
+def suite(found: dict, console: Console) -> None:
+    """A suite's table, a row a set.
+
+    Args:
+      found: what its suite.json holds.
+    """
+    rows = found["sets"].values()
+    budgets = list(next(iter(rows))["budgets"])
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for title in ("answers", "accuracy / tokens", "cut", *[f"{int(b) // 1024}k" for b in budgets], "differ"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        accuracy = f"{_accuracy(row)} / {row['mean_tokens']:.0f}"
+        curve = ["-" if value is None else f"{100 * value:.1f}" for value in row["budgets"].values()]
+        differ = " ".join(str(n) for n in row["differs"].values()) or "-"
+        cells = [f"{row['problems']} x {row['samples']}", accuracy, _share(row["truncation_rate"]), *curve, differ]
+        table.add_row(Text(row["title"]), *cells)
+    means = found["mean"]
+    table.add_row("overall", "", f"{100 * means['accuracy']:.2f} / {means['mean_tokens']:.0f}")
+    _print(table, console)
+    console.print(
+        "accuracy in %, with its 95 % interval; 2k to 32k: if only answers within so many tokens counted; differ: "
+        "answers that string comparison and math-verify alone judge otherwise",
+        style="dim",
+        markup=False,
+    )
+
+
 def graders(found: dict, console: Console) -> None:
     """How far simpler graders judge the same answers otherwise, a line a mode.
 

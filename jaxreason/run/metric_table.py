@@ -171,6 +171,12 @@ GROUPS: tuple[Group, ...] = (
                 "Mean over completions of (charged length) / |y|: 1 means that all of the text is paid for.",
                 "the method charges nothing, or has no helpers",
             ),
+            Row(
+                "reason/no_answer",
+                "share",
+                "Completions in which the task finds no answer, cut ones among them.",
+                alarm="nothing",
+            ),
             Row("reason/ungradable", "share", "Answers on which the grader itself failed; they leave the statistics."),
             Row("reason/grader_timeouts", "answers", "Answers that took longer than `grading.timeout_s`."),
         ),
@@ -594,6 +600,11 @@ ALARMS: tuple[Alarm, ...] = (
         "Set it to batch or none.",
     ),
     Alarm("budget", "The budget is out of reach: answers stopped getting shorter.", "A larger budget, or more steps."),
+    Alarm(
+        "nothing",
+        "No completion of the first step was rewarded; it says how many hold no answer and how many were cut.",
+        "Take `data.task=math` or a task of your own, raise `sampling.max_completion_length`, or take easier problems.",
+    ),
     Alarm("finite", "A metric is not a finite number.", "The run stops and keeps the batch and the last good state."),
 )
 """The alarms, in the order of the page."""

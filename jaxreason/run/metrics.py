@@ -97,6 +97,7 @@ def _reasoner(episode: Episode, rewards: Rewards, advantages: Advantages) -> Row
         "reason/completions/mean_length_right": _mean(length_PG, right_PG),
         "reason/completions/mean_length_wrong": _mean(length_PG, ~right_PG),
         "reason/completions/mean_length_y": _mean(y_PG),
+        "reason/no_answer": _mean(np.array([r.answer is None for r in episode.reasonings])),
         "reason/ungradable": _mean(~gradable_PG),
         "reason/grader_timeouts": float(sum(status == "timeout" for status in episode.grades.status)),
     }

@@ -4,7 +4,7 @@ Everything here is host work done once, before the first step, and the same on e
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +123,12 @@ def refuse_unasked(train: list[Problem], config: Config) -> None:
 
 def fits(problem: Problem, config: Config, tok: Tokenizer) -> bool:
     """Whether the reasoner's prompt for a problem is within data.max_prompt_length."""
-    (text,) = prompts.render_reason([problem], task_of(config.data), config.agents, tok)
-    (ids,) = tok.encode_batch([text])
-    return len(ids) <= config.data.max_prompt_length
+    return prompt_lengths([problem], config, tok)[0] <= config.data.max_prompt_length
+
+
+def prompt_lengths(some: Sequence[Problem], config: Config, tok: Tokenizer) -> list[int]:
+    """Tokens of the reasoner's prompt for each problem."""
+    return [len(ids) for ids in tok.encode_batch(prompts.render_reason(some, task_of(config.data), config.agents, tok))]
 
 
 def held_out(config: DataConfig) -> list[Problem]:
