@@ -93,8 +93,9 @@ def step(
 
     problems = exp.stream.batch(number)  # 1
     played = episode.run(
-        state.train.params, helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait
-    )  # 2, 3, 4
+        state.train.params, helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait,
+        run_state.known_lift(state),
+    )  # 2, 3, 4  # fmt: skip
     clock.lap("episode")
     given = reward_functions.of_step(played, number, programs, clock, wait)
     seen, lessons = yardsticks.measure(played, method, start, helper_start, helpers, programs, clock)  # 5
@@ -106,7 +107,7 @@ def step(
     )  # fmt: skip
     answers = {role: Answers(played.prompts[role], rollout) for role, rollout in played.rollouts.items()} | lessons
     batches = [
-        wait(learner.pack_updates(answers, advantages, programs.limits, config.grpo, one, its_start))
+        wait(learner.pack_updates(answers, advantages, programs.limits, config.grpo, one, its_start, played.lift))
         for one, its_start in zip(programs.learners, (start, helper_start), strict=False)
     ]
     clock.lap("reward")
@@ -117,7 +118,7 @@ def step(
 
     row = step_metrics.step_row(played, rewards, advantages, seen, config.reward) | step_metrics.divide(total)
     row |= step_metrics.label_row(played, exp.task) | step_metrics.time_row(played, clock.seconds)
-    after = run_state.after_step(state, train, helper, ratio, row, number, config)
+    after = run_state.after_step(state, train, helper, ratio, played.lift, row, number, config)
     row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
     samples = step_metrics.samples(
         played, rewards, exp.tokenizer, config.run.log_completions, require_eos=config.reward.require_eos

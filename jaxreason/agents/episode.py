@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from jaxreason.agents import alignment, constraints, helper_sampling, prompts
+from jaxreason.agents import alignment, boundaries, calibration, constraints, helper_sampling, prompts
 from jaxreason.agents.alignment import Scoring, Segmentation
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT, Role, score_limit, segment_limit, token_limits
 from jaxreason.config import Config
@@ -29,7 +29,7 @@ from jaxreason.tasks.grading import grade_answers
 from jaxreason.tasks.labels import Labels, labels_of
 from jaxreason.tasks.opening import task_of
 from jaxreason.tasks.reading import Reasoning, find_reasoning
-from jaxreason.types import Chunks, HostRollout, Params, PromptBatch, Rollout, Scores
+from jaxreason.types import Chunks, HostRollout, Lift, Params, PromptBatch, Rollout, Scores
 
 Rows = TypeVar("Rows", Chunks, Scores)
 
@@ -49,6 +49,7 @@ class Episode:
     )  # tokens of what each row's scorer is asked
     segmentation: Segmentation | None = None  # None where no helper was asked
     scoring: Scoring | None = None
+    lift: Lift | None = None  # of a new chunk; None where helpers split at their own odds
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # phase -> wall time
 
     @property
@@ -139,6 +140,7 @@ def run(
     tokenizer: Tokenizer,
     pool: Pool | None = None,
     wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
+    lift: float | None = None,
 ) -> Episode:
     """Play one batch.
 
@@ -148,6 +150,7 @@ def run(
       key: of this step; every role draws from its own fold of it.
       pool: for answers that need algebra.
       wait: returns a rollout when the device has made it, or raises to give the batch up.
+      lift: of a new chunk, where agents.calibrated; None: solved on this batch, see `calibration`.
     """
     clock = Clock()
     asked, rollout = _reason_in_batches(params, problems, jax.random.fold_in(key, REASON.id), config, tokenizer, wait)
@@ -167,7 +170,7 @@ def run(
         return episode
     # A cut y could not be re-emitted within the segmenter's limit; one that can't be graded is not learnt from.
     wanted = rollout.finished.reshape(-1) & read.grades.gradable & [bool(r.ids) for r in read.reasonings]
-    return ask_helpers(helper_params, episode, wanted, key, config, tokenizer, clock, wait)
+    return ask_helpers(helper_params, episode, wanted, key, config, tokenizer, clock, wait, lift)
 
 
 def _reason_in_batches(
@@ -201,31 +204,32 @@ def ask_helpers(
     tokenizer: Tokenizer,
     clock: Clock,
     wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
+    lift: float | None = None,
 ) -> Episode:
     """Let the segmenter split each y, and the scorer score the chunks; or one helper do both in one answer.
 
     Args:
       params: of `config.for_helpers`.
       wanted: bool [P*G]; other rows are not asked about.
-      key, wait: as in `run`.
+      key, wait, lift: as in `run`.
     """
     config = config.for_helpers
     if config.agents.helpers == "one":
         own_key = jax.random.fold_in(key, ANNOTATE.id)
-        return _annotate(params, episode, wanted, own_key, config, tokenizer, clock, wait)
+        return _annotate(params, episode, wanted, own_key, config, tokenizer, clock, wait, lift)
     segment_key, score_key = (jax.random.fold_in(key, role.id) for role in (SEGMENT, SCORE))
-    episode = _segment(params, episode, wanted, segment_key, config, tokenizer, clock, wait)
+    episode = _segment(params, episode, wanted, segment_key, config, tokenizer, clock, wait, lift)
     return _score(params, episode, score_key, config, tokenizer, clock, wait)
 
 
-def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock, wait) -> Episode:
+def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock, wait, lift) -> Episode:
     """Ask for a split of every wanted y and read it."""
     texts = prompts.render_segment([y.text for y in episode.reasonings], config.agents, tokenizer)
     frame = helper_sampling.frame(prompts.render_segment([""], config.agents, tokenizer), tokenizer)
     longest = frame + config.sampling.max_completion_length
     encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
-    asked, rollout, lengths = _ask_about_y(
-        params, episode, wanted, SEGMENT, encoded, longest, key, config, tokenizer, wait
+    asked, rollout, lengths, lift = _ask_about_y(
+        params, episode, wanted, SEGMENT, encoded, longest, key, config, tokenizer, wait, lift
     )
     clock.lap("segment")
     P, G, T = episode.rollouts[REASON.name].tokens.shape
@@ -244,6 +248,7 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
         prompts=episode.prompts | {SEGMENT.name: asked},
         rollouts=episode.rollouts | {SEGMENT.name: rollout},
         segmentation=segmentation,
+        lift=lift,
     )
 
 
@@ -258,8 +263,10 @@ def _ask_about_y(
     config: Config,
     tokenizer,
     wait,
-) -> tuple[PromptBatch, HostRollout, list[int]]:
-    """Ask a helper that writes y again, split, about the wanted rows: prompts, answers, and the tokens of each y.
+    lift: float | None,
+) -> tuple[PromptBatch, HostRollout, list[int], Lift | None]:
+    """Ask a helper that writes y again, split, about the wanted rows: prompts, answers, the tokens of each y, and the
+    lift of a new chunk.
 
     Args:
       encoded: a prompt a row; those of rows that are not wanted are not read.
@@ -269,10 +276,19 @@ def _ask_about_y(
     ys = [y.ids if want else [] for want, y in zip(wanted, episode.reasonings, strict=True)]
     scored = role == ANNOTATE
     tags = constraints.tag_tokens(tokenizer, scored=scored)
-    constraint = None
+    constraint, places = None, None
+    if config.agents.natural:
+        places = [boundaries.places(y, tokenizer, max_chunks=config.agents.max_chunks) for y in ys]
+    if not config.agents.calibrated:
+        lift = None
+    elif lift is None:
+        assert places is not None  # what is calibrated is natural
+        lift = calibration.solve(params, rows, ys, places, config, tokenizer, scored=scored)
     if config.agents.decoding == "constrained":
         most = config.sampling.max_completion_length
-        constraint = constraints.segment_constraint(ys, tokenizer, max_tokens=most, scored=scored)
+        constraint = constraints.segment_constraint(
+            ys, tokenizer, max_tokens=most, scored=scored, places=places, lift=lift
+        )
     lengths = [len(ids) for ids in ys]
     asked, rollout = helper_sampling.ask(
         params,
@@ -287,7 +303,7 @@ def _ask_about_y(
         episode.shape,
         wait,
     )
-    return asked, rollout, lengths
+    return asked, rollout, lengths, None if lift is None else constraints.new_chunk_lift(lift, tokenizer)
 
 
 def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Clock, wait) -> Episode:
@@ -330,12 +346,12 @@ def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Cloc
     )
 
 
-def _annotate(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock, wait) -> Episode:
+def _annotate(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock, wait, lift) -> Episode:
     """Ask for a split of every wanted y with a score of each chunk, and read both."""
     texts, longest = annotate_prompts(episode, config, tokenizer), annotate_prompt_limit(config, tokenizer)
     encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
-    asked, rollout, lengths = _ask_about_y(
-        params, episode, wanted, ANNOTATE, encoded, longest, key, config, tokenizer, wait
+    asked, rollout, lengths, lift = _ask_about_y(
+        params, episode, wanted, ANNOTATE, encoded, longest, key, config, tokenizer, wait, lift
     )
     clock.lap("annotate")
     P, G, T = episode.rollouts[REASON.name].tokens.shape
@@ -354,6 +370,7 @@ def _annotate(params, episode: Episode, wanted, key, config: Config, tokenizer, 
         scorer_prompts=encoded,
         segmentation=_joined_chunks(splits, (P, G)),
         scoring=_joined_scores(scorings, (P, G)),
+        lift=lift,
     )
 
 

@@ -22,7 +22,7 @@ from jaxreason.run.programs import Programs, make_programs
 from jaxreason.run.setup import Experiment
 from jaxreason.sampling.generate import generate
 from jaxreason.sampling.methods import Method
-from jaxreason.types import PromptBatch, UpdateBatch
+from jaxreason.types import Lift, PromptBatch, UpdateBatch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,8 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
         return lambda: _sample(exp, role, N, 1, width, limits[role], made() if constrained else None, batches, held)
 
     def borders(scored: bool = False):
-        return constraints.segment_constraint([[]] * N, exp.tokenizer, max_tokens=T, scored=scored)
+        lift = 0.0 if config.agents.calibrated else None
+        return constraints.segment_constraint([[]] * N, exp.tokenizer, max_tokens=T, scored=scored, lift=lift)
 
     machines = {
         SEGMENT.name: borders,
@@ -129,7 +130,8 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
 def _update(exp: Experiment, programs: Programs, held: Held) -> Program:
     (learner,) = programs.learners
     shape = learner.packing.shapes[-1]
-    packed = _packed(shape, learner.packing.num_candidates, learner.packing.with_ref)
+    lifted = run_state.calibrates(exp.config)
+    packed = _packed(shape, learner.packing.num_candidates, learner.packing.with_ref, lifted)
     state = run_state.shape_of_state(exp.config).train
     traced = learner.update.compiled.trace(state, packed)  # pyright: ignore[reportFunctionMemberAccess]
     calls = exp.config.grpo.num_mini_batches
@@ -149,8 +151,9 @@ def packed_work(shape: batch.Shape, passes: int, whole_head: bool = True) -> Wor
     return Work(shape.max_micro, rows * S, rows * S if whole_head else 0, pairs, passes)
 
 
-def _packed(shape: batch.Shape, num_candidates: int, with_ref: bool) -> UpdateBatch:
-    empty = batch.pack([], shape, num_candidates=num_candidates)
+def _packed(shape: batch.Shape, num_candidates: int, with_ref: bool, lifted: bool = False) -> UpdateBatch:
+    lift = Lift(token=np.int32(0), logit=np.float32(0)) if lifted else None
+    empty = batch.pack([], shape, num_candidates=num_candidates, lift=lift)
     if with_ref:
         empty = dataclasses.replace(empty, ref_logp=empty.old_logp)
     return abstract_rows(empty, None, "batch")

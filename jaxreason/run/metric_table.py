@@ -291,6 +291,13 @@ GROUPS: tuple[Group, ...] = (
             ),
             Row("segment/chunks", "chunks", "Mean number of chunks of a valid split.", "no valid split", "merging"),
             Row("segment/chunk_length", "tokens", "Mean length of a chunk.", "no valid split"),
+            Row(
+                "segment/lift",
+                "nats",
+                "What is added to the logit of a new chunk so that chunks have `agents.chunk_length` tokens; solved on"
+                " the first step.",
+                "chunks may begin anywhere, `agents.chunk_length` is 0, or the method has no helpers",
+            ),
         ),
     ),
     Group(

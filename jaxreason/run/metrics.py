@@ -117,6 +117,8 @@ def _helpers(
     row["segment/valid"], row["score/valid"] = row.pop("segment/ok"), row.pop("score/ok")
     count = np.asarray(chunks.mask).sum(-1)
     row["segment/chunks"] = _mean(count, np.asarray(chunks.valid))
+    if episode.lift is not None:
+        row["segment/lift"] = float(episode.lift.logit)
     row["segment/chunk_length"] = _mean(chunks.length, np.asarray(chunks.mask))
     row["score/mean"] = _mean(value, scored)
     row |= {f"score/share_{s}": _mean(value == s, scored) for s in range(1, 6)}

@@ -30,7 +30,7 @@ from jaxreason.run.folder import RunFolder
 from jaxreason.run.interrupt import Interrupt, Stopped
 from jaxreason.run.progress import Display
 from jaxreason.run.setup import Experiment
-from jaxreason.types import Params, TrainState, pytree
+from jaxreason.types import Lift, Params, TrainState, pytree
 
 EVALUATION, STEP = 1, 2
 """What a key is for; folded in first, so that no two uses share randomness."""
@@ -44,6 +44,7 @@ class RunState:
     ratio: RatioState
     budget: BudgetState | None = None  # only where a target is set
     helper: TrainState | None = None  # only where the helpers are a policy of their own that is trained
+    lift: jax.Array | None = None  # float32 [], of a new chunk, where calibrated; nan before the first step
 
 
 def new_state(params: Params, config: Config, helper_params: Params | None = None) -> RunState:
@@ -63,6 +64,7 @@ def new_state(params: Params, config: Config, helper_params: Params | None = Non
         ratio=initial_ratio(),
         budget=budget.initial(1.0, 1.0) if config.budget.wanted else None,
         helper=None if helper_params is None else train_state(helper_params),
+        lift=jnp.float32(jnp.nan) if calibrates(config) else None,
     )
 
 
@@ -71,6 +73,7 @@ def after_step(
     train: TrainState,
     helper: Sequence[TrainState],
     ratio: RatioState,
+    lift: Lift | None,
     row: dict,
     number: int,
     config: Config,
@@ -79,18 +82,36 @@ def after_step(
 
     Args:
       helper: the helpers' own policy, where it is trained; else empty.
+      lift: of the step's episode.
       row: the step's metrics.
     """
-    after = RunState(train=train, ratio=state.ratio, budget=state.budget, helper=helper[0] if helper else None)
+    after = RunState(
+        train=train,
+        ratio=state.ratio,
+        budget=state.budget,
+        helper=helper[0] if helper else None,
+        lift=state.lift if lift is None else place(lift.logit),
+    )
     if row["not_finite"]:
         return after
     tokens = row["reason/completions/mean_length"]
     return dataclasses.replace(after, ratio=ratio, budget=budget.after_step(state.budget, tokens, config, number))
 
 
+def known_lift(state: RunState) -> float | None:
+    """The lift of a new chunk; None where there is none, or none yet."""
+    lift = None if state.lift is None else float(state.lift)
+    return None if lift is None or np.isnan(lift) else lift
+
+
 def trains_helper(config: Config) -> bool:
     """Whether the helpers are a policy of their own that is updated."""
     return config.agents.separate and named(config.reward.preset).helpers == "train"
+
+
+def calibrates(config: Config) -> bool:
+    """Whether the odds of a new chunk are solved for on the first step, and kept."""
+    return config.agents.calibrated and named(config.reward.preset).helpers != "none"
 
 
 def keeps_start(config: Config) -> bool:

@@ -156,7 +156,7 @@ def advance(
             return token_N.reshape(P, G), logp_N.reshape(P, G), state.machine, None
         row_N, at_N = jnp.arange(P * G), state.machine.reshape(-1)
         few_NA = constraint.token[row_N, at_N]
-        logits_NA = methods.scale(logprob.candidate_logits(h_ND, head_VD, few_NA), temperature)
+        logits_NA = methods.scale(logprob.candidate_logits(h_ND, head_VD, few_NA, constraint.lift), temperature)
         choice_N, logp_N = methods.draw(uniform_N2, logits_NA, temperature)
         token_N = few_NA[row_N, choice_N]
         next_N = constraint.next[row_N, at_N, choice_N]
