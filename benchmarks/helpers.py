@@ -3,12 +3,13 @@
     jaxreason evaluate MODEL --data gsm8k.jsonl --output chains.json      (writes chains.jsonl beside it)
     python benchmarks/helpers.py MODEL chains.jsonl --rows 16 --output found.json
 
-MODEL is a checkpoint or a run's folder; `--section.field=value` overrides its configuration. Chains that were cut are left
-out. Steps are labelled by rule (`step_labels.py`), each chunk by its steps: needed if one of them is, needless if all are.
-AUC is how often a needed chunk has the larger score than a needless one.
+MODEL is a checkpoint or a run's folder; `--section.field=value` overrides its configuration. Chains that were cut are
+left out. Steps are labelled by rule (`step_labels.py`), each chunk by its steps: needed if one of them is, needless if
+all are. AUC is how often a needed chunk has the larger score than a needless one.
 """
 
 import argparse
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -80,7 +81,7 @@ def chunk_labels(row: dict) -> list[str]:
     """The label of each chunk, from those of its steps."""
     y = row["y"]
     borders = [0, *(at for at, _ in starts(y)), len(y)]
-    steps = [y[a:b] for a, b in zip(borders, borders[1:], strict=False)]
+    steps = [y[a:b] for a, b in itertools.pairwise(borders)]
     names = step_labels.label(row["question"], steps, row["answer"])
     result, at = [], 0
     for chunk in row["chunks"]:
@@ -99,7 +100,7 @@ def summary(found: list[dict]) -> list[str]:
     scores, labels = (np.array([x for row in valid for x in row[name]]) for name in ("scores", "labels"))
     lengths = np.concatenate([row["chunk_lengths"] for row in valid])
     places = np.concatenate([np.arange(len(row["scores"])) / max(1, len(row["scores"]) - 1) for row in valid])
-    spread = [np.std(row["scores"]) for row in valid if len(row["scores"]) > 1]
+    spread = [np.std(row["scores"]) for row in valid if len(row["scores"]) > 1] or [0.0]
     marked = labels != ""
     needed = labels[marked] == "needed"
     shares = " ".join(f"{s}: {np.mean(scores == s):.2f}" for s in range(1, 6))
@@ -109,7 +110,7 @@ def summary(found: list[dict]) -> list[str]:
         f"chunks a chain {counts.mean():.1f} ({counts.min()}-{counts.max()}), one chunk in {np.mean(counts == 1):.2f} "
         f"of the chains, {lengths.mean():.1f} tokens a chunk",
         f"scores {scores.mean():.2f} on average, {shares}; standard deviation in a chain "
-        f"{np.mean(spread) if spread else 0:.2f}, all alike in {np.mean([s == 0 for s in spread] or [1]):.2f} of the chains",
+        f"{np.mean(spread):.2f}, all alike in {np.mean([s == 0 for s in spread]):.2f} of the chains",
         f"correlation of score and place {correlation(scores, places):.2f}, of score and length "
         f"{correlation(scores, lengths):.2f}",
         f"AUC {auc(scores[marked], needed):.3f} ({needed.sum()} needed, {(~needed).sum()} needless); of the place "

@@ -119,11 +119,13 @@ def _helpers(
     row["segment/chunks"] = _mean(count, np.asarray(chunks.valid))
     if episode.lift is not None:
         row["segment/lift"] = float(episode.lift.logit)
+    row["segment/one_chunk"] = _mean(count == 1, np.asarray(chunks.valid))
     row["segment/chunk_length"] = _mean(chunks.length, np.asarray(chunks.mask))
     row["score/mean"] = _mean(value, scored)
     row |= {f"score/share_{s}": _mean(value == s, scored) for s in range(1, 6)}
     length = np.asarray(chunks.length)[scored]
     row["score/length_correlation"] = _correlation(value[scored], length)
+    row |= _score_spread(value, scored)
     if frozen_PGK is not None:
         row["score/frozen_mean"] = _mean(frozen_PGK, scored)
         row["score/live_minus_frozen"] = _mean(value - frozen_PGK, scored)
@@ -143,6 +145,21 @@ def _helpers(
         y = np.array([len(r.ids) for r in episode.reasonings]).reshape(episode.shape)
         row["reason/penalised_share"] = _mean((rewards.parts["weighted_length"] / np.maximum(y, 1))[y > 0])
     return row
+
+
+def _score_spread(value_PGK: np.ndarray, scored_PGK: np.ndarray) -> Row:
+    """How much scores vary inside a completion, and how much of that is the place in the list. Completions of one chunk
+    say nothing of either."""
+    number_PG1 = scored_PGK.sum(-1, keepdims=True)
+    several_PGK = scored_PGK & (number_PG1 > 1)
+    mean_PG1 = (value_PGK * scored_PGK).sum(-1, keepdims=True) / np.maximum(number_PG1, 1)
+    off_PGK = value_PGK - mean_PG1
+    variance_PG = (off_PGK**2 * scored_PGK).sum(-1) / np.maximum(number_PG1[..., 0], 1)
+    place_PGK = (np.cumsum(scored_PGK, axis=-1) - 1) / np.maximum(number_PG1 - 1, 1)
+    return {
+        "score/spread": _mean(np.sqrt(variance_PG), several_PGK.any(-1)),
+        "score/place_correlation": _correlation(off_PGK[several_PGK], place_PGK[several_PGK]),
+    }
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
