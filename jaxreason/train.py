@@ -51,7 +51,7 @@ from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.rewards import budget, functions
 from jaxreason.rewards.methods import chosen, target_of
-from jaxreason.run import base_model, doors, monitor, provenance, reward_functions, setup, yardsticks
+from jaxreason.run import base_model, doors, helper_lessons, monitor, provenance, reward_functions, setup, yardsticks
 from jaxreason.run import folder as run_folder
 from jaxreason.run import metrics as step_metrics
 from jaxreason.run import state as run_state
@@ -173,8 +173,9 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         run_state.require_space(exp, checkpoints)
         helper_start = run_state.starting_helpers(exp, folder.path, display, interrupt)
         start = run_state.starting_policy(
-            exp, starts, folder.path, display, interrupt, roles=setup.demonstrated(config)
-        )
+            exp, starts, folder.path, display, interrupt, roles=setup.demonstrated(config),
+            teach=helper_lessons.teacher(programs, display, interrupt),
+        )  # fmt: skip
         state, number, memory = run_state.open_state(exp, start, helper_start, checkpoints, folder)
         doors.record(folder, own_code, number)
         if begun:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason.agents.tags import CLOSE, DIGITS, OPEN, SCORE_CLOSE, SCORE_OPEN
+from jaxreason.agents.constraints import Split, split_tokens
 from jaxreason.config import Config
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.parallel.rules import everywhere, place, whole_batch
@@ -32,6 +32,8 @@ MOST_PLACES = 0.8
 """Share of a text's places that are split at most on average: certainty would leave nothing to choose."""
 FURTHEST = 60.0
 """Bound of the number, over the temperature."""
+MIDDLE = 3
+"""The score that stands behind chunks, where one does."""
 WIDTH = 128
 """Rows are padded to a multiple of this, so that few programs are compiled."""
 
@@ -74,8 +76,8 @@ def solve(
     found = 0.0
     for _ in range(PASSES):
         texts = [
-            _text(prompts[n], y_rows[n], some, split, tokenizer, scored)
-            for n, some, split in zip(chosen, at, drawn, strict=True)
+            (prompts[n], split_tokens(y_rows[n], some, new, tokenizer, [MIDDLE] * (sum(new) + 1) if scored else ()))
+            for n, some, new in zip(chosen, at, drawn, strict=True)
         ]
         odds = _odds(params, texts, config, tokenizer.pad_id)
         found = solve_odds(np.concatenate(odds), total)
@@ -100,39 +102,26 @@ def _chance(odds_N: np.ndarray) -> np.ndarray:
     return 0.5 * (1.0 + np.tanh(0.5 * odds_N))
 
 
-def _text(
-    prompt: Sequence[int], y: Sequence[int], at: np.ndarray, split: np.ndarray, tokenizer: Tokenizer, scored: bool
-) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Prompt and answer with the drawn splits, where in it each place is decided, and between which two tokens."""
-    behind = [CLOSE, SCORE_OPEN, DIGITS[2], SCORE_CLOSE] if scored else [CLOSE]
-    pieces = tokenizer.encode_batch([*behind, OPEN])
-    first, close = pieces[0][0], [token for ids in pieces for token in ids]
-    tokens, decided, few, done = [*prompt, *pieces[-1]], [], [], 0
-    for j, new in zip(at.tolist(), split.tolist(), strict=True):
-        tokens += y[done:j]
-        done = j
-        decided.append(len(tokens))
-        few.append((y[j], first))
-        tokens += close if new else []
-    return [*tokens, *y[done:]], np.array(decided), np.array(few, np.int32)
-
-
-def _odds(params: Params, texts, config: Config, pad_id: int) -> list[np.ndarray]:
-    """Log-odds of a new chunk at the places of each text, over the temperature; float64."""
-    B, S = whole_batch(AT_A_TIME), -(-max(len(tokens) for tokens, _, _ in texts) // WIDTH) * WIDTH
+def _odds(
+    params: Params, texts: Sequence[tuple[Sequence[int], Split]], config: Config, pad_id: int
+) -> list[np.ndarray]:
+    """Log-odds of a new chunk at the places of each text, a prompt and its answer, over the temperature; float64."""
+    longest = max(len(asked) + len(split.tokens) for asked, split in texts)
+    B, S = whole_batch(AT_A_TIME), -(-longest // WIDTH) * WIDTH
     found: list[np.ndarray] = []
     for start in range(0, len(texts), B):
         some = texts[start : start + B]
         tokens_BS = np.full((B, S), pad_id, np.int32)
         segments_BS, few_BSA = np.zeros((B, S), np.int32), np.full((B, S, 2), -1, np.int32)
-        for b, (tokens, decided, few) in enumerate(some):
-            tokens_BS[b, : len(tokens)] = tokens
-            segments_BS[b, : len(tokens)] = 1
-            few_BSA[b, decided] = few
+        for b, (asked, split) in enumerate(some):
+            row = [*asked, *split.tokens]
+            tokens_BS[b, : len(row)] = row
+            segments_BS[b, : len(row)] = 1
+            few_BSA[b, len(asked) + split.decided] = split.between
         arrays = place((tokens_BS, segments_BS, few_BSA), "batch")
         chance_BS = np.asarray(_chances(params, *arrays, config=config.model, temperature=config.sampling.temperature))
-        for chance_S, (_, decided, _) in zip(chance_BS, some, strict=False):
-            chance = np.clip(chance_S[decided].astype(np.float64), 1e-30, 1 - 1e-7)
+        for chance_S, (asked, split) in zip(chance_BS, some, strict=False):
+            chance = np.clip(chance_S[len(asked) + split.decided].astype(np.float64), 1e-30, 1 - 1e-7)
             found.append(np.log(chance) - np.log1p(-chance))
     return found
 

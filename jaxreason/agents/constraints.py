@@ -6,6 +6,7 @@ This module must not know how the machine is walked.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -107,6 +108,50 @@ def segment_constraint(
         next=step.reshape(shape)[:, states],
         lift=None if lift is None else new_chunk_lift(lift, tokenizer, (N,)),
     )
+
+
+class Split(NamedTuple):
+    """A segmenter's answer as the constraint lets it be written, without the end token."""
+
+    tokens: list[int]
+    decided: np.ndarray  # int [n], where in it each place is decided on
+    between: np.ndarray  # int32 [n 2], between which two tokens: y's next one, and a new chunk
+    scored: list[int]  # where the digits of the scores stand, of a helper that scores as well
+
+
+def split_tokens(
+    y: Sequence[int], at: Sequence[int], new: Sequence[bool], tokenizer: Tokenizer, scores: Sequence[int] = ()
+) -> Split:
+    """y with a new chunk at some of its places, token for token.
+
+    Args:
+      at: the places, tokens of y before which a chunk may begin, in order.
+      new: which of them begin one.
+      scores: of the chunks, where a score stands behind each; none: it does not.
+    """
+    open_ids, close_ids, score_ids, end_ids = tokenizer.encode_batch([OPEN, CLOSE, SCORE_OPEN, SCORE_CLOSE])
+    digits = _digits(tokenizer) if scores else []
+    tokens: list[int] = list(open_ids)
+    decided, between, scored, done = [], [], [], 0
+
+    def close() -> None:
+        tokens.extend(close_ids)
+        if scores:
+            tokens.extend(score_ids)
+            scored.append(len(tokens))
+            tokens.extend([*digits[scores[len(scored) - 1] - 1], *end_ids])
+
+    for place, begins in zip(at, new, strict=True):
+        tokens += y[done:place]
+        done = place
+        decided.append(len(tokens))
+        between.append((y[place], close_ids[0]))
+        if begins:
+            close()
+            tokens += open_ids
+    tokens += y[done:]
+    close()
+    return Split(tokens, np.array(decided, int), np.array(between, np.int32).reshape(-1, 2), scored)
 
 
 def new_chunk_lift(logit: float, tokenizer: Tokenizer, shape: tuple[int, ...] = ()) -> Lift:

@@ -567,12 +567,12 @@ ALARMS: tuple[Alarm, ...] = (
         "From the first step on: nearly every completion is one chunk, or all chunks of a completion have one score, so"
         " that no length is charged by importance; or, at the first step, half of a helper's answers cannot be read.",
         "Set `agents.boundaries=natural` and a smaller `agents.chunk_length`, or teach the helpers first"
-        " (`warmup.max_steps`); or take `reward.preset=lp`.",
+        " (`warmup.chains`); or take `reward.preset=lp`.",
     ),
     Alarm(
         "place",
         "From the first step on: scores follow the place of a chunk in the list rather than what it says.",
-        "Teach the helpers first (`warmup.max_steps`).",
+        "Teach the helpers first (`warmup.chains`).",
     ),
     Alarm(
         "inflation",

@@ -227,23 +227,23 @@ def _idle(mean, *, first: bool) -> dict[str, str]:
         if first and mean.get(name, 1.0) < VALID_LOW:
             signs[f"idle {role}"] = (
                 f"idle helpers: only {mean[name]:.2f} of the {role}'s answers can be read; set "
-                "agents.decoding=constrained, or teach the helpers first (warmup.max_steps)"
+                "agents.decoding=constrained, or teach the helpers first (warmup.chains)"
             )
     if mean.get(ONE_CHUNK, 0.0) >= UNSPLIT:
         signs["unsplit"] = (
             f"idle helpers: {mean[ONE_CHUNK]:.2f} of the completions are a single chunk, so nothing is charged by "
             "importance; set agents.boundaries=natural and a smaller agents.chunk_length, or teach the helpers first "
-            "(warmup.max_steps)"
+            "(warmup.chains)"
         )
     if mean.get(SPREAD, 1.0) < CONSTANT:
         signs["constant"] = (
             "idle helpers: all chunks of a completion have the same score, so nothing is charged by importance; teach "
-            "the helpers first (warmup.max_steps), or set reward.preset=lp"
+            "the helpers first (warmup.chains), or set reward.preset=lp"
         )
     elif abs(mean.get(PLACE, 0.0)) > BY_PLACE:
         signs["place"] = (
             f"scores by place: their correlation with the place in the list is {mean[PLACE]:.2f}, so the scorer counts "
-            "rather than reads; teach the helpers first (warmup.max_steps)"
+            "rather than reads; teach the helpers first (warmup.chains)"
         )
     return signs
 

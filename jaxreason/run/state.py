@@ -164,6 +164,7 @@ def starting_policy(
     *,
     roles: Sequence[str],
     who: str = "policy",
+    teach: Callable[[Params], Params] | None = None,
 ) -> Params:
     """The policy before step 0: restored if it was made before, else loaded or initialised, and warm-started if asked.
 
@@ -173,6 +174,7 @@ def starting_policy(
       folder: where model.json goes.
       roles: those it is shown in the supervised start.
       who: in words.
+      teach: what is done with it last, see `run.helper_lessons`.
     """
     config = exp.config
     shapes = shape_of_start(config)
@@ -190,12 +192,15 @@ def starting_policy(
     if config.warmup.max_steps:
         with display.bar("warm-up", config.warmup.max_steps, every=config.warmup.max_steps // 5) as advance:
             params = warmup.run(params, config, exp.tokenizer, advance, interrupt.noticed, roles=roles)
+    if teach is not None:
+        params = teach(params)
+    if config.warmup.wanted:
         if interrupt.noticed():
             raise Stopped(f"{interrupt.signal.name}: stopped in the warm-up, which begins anew", interrupt.exit_code)
     if exp.base:
         if hosts.first():
             base_model.record(exp.base, folder)
-        if not config.warmup.max_steps:
+        if not config.warmup.wanted:
             return params
     starts.save(0, params, {})
     starts.wait()

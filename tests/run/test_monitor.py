@@ -136,7 +136,7 @@ WORKING = {monitor.ONE_CHUNK: 0.1, monitor.SPREAD: 0.9, monitor.PLACE: 0.2, moni
     [
         (monitor.ONE_CHUNK, 1.0, "agents.chunk_length"),  # as on the first released checkpoint that was tried
         (monitor.SPREAD, 0.0, "reward.preset=lp"),
-        (monitor.PLACE, -0.9, "warmup.max_steps"),
+        (monitor.PLACE, -0.9, "warmup.chains"),
         (monitor.SEGMENT_VALID, 0.1, "agents.decoding=constrained"),
         (monitor.SCORE_VALID, 0.1, "agents.decoding=constrained"),
     ],
