@@ -76,7 +76,12 @@ def solve(
     found = 0.0
     for _ in range(PASSES):
         texts = [
-            (prompts[n], split_tokens(y_rows[n], some, new, tokenizer, [MIDDLE] * (sum(new) + 1) if scored else ()))
+            (
+                prompts[n],
+                split_tokens(
+                    y_rows[n], some.tolist(), new.tolist(), tokenizer, [MIDDLE] * (sum(new) + 1) if scored else ()
+                ),
+            )
             for n, some, new in zip(chosen, at, drawn, strict=True)
         ]
         odds = _odds(params, texts, config, tokenizer.pad_id)

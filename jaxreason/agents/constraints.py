@@ -5,6 +5,7 @@ Everything else is forced and has log-probability 0. Row sizes vary, shapes don'
 This module must not know how the machine is walked.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -102,12 +103,8 @@ def segment_constraint(
     step[rows, m_N, c, 0] = number_JK[m_N, c]
     states = slice(c, c + T * width + 1)
     shape = (N, (T + 1) * width, A)
-    return on_host(
-        Constraint,
-        token=token.reshape(shape)[:, states],
-        next=step.reshape(shape)[:, states],
-        lift=None if lift is None else new_chunk_lift(lift, tokenizer, (N,)),
-    )
+    found = on_host(Constraint, token=token.reshape(shape)[:, states], next=step.reshape(shape)[:, states])
+    return found if lift is None else dataclasses.replace(found, lift=new_chunk_lift(lift, tokenizer, (N,)))
 
 
 class Split(NamedTuple):

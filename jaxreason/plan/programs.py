@@ -22,7 +22,7 @@ from jaxreason.run.programs import Programs, make_programs
 from jaxreason.run.setup import Experiment
 from jaxreason.sampling.generate import generate
 from jaxreason.sampling.methods import Method
-from jaxreason.types import Lift, PromptBatch, UpdateBatch
+from jaxreason.types import Lift, PromptBatch, UpdateBatch, on_host
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,7 @@ def packed_work(shape: batch.Shape, passes: int, whole_head: bool = True) -> Wor
 
 
 def _packed(shape: batch.Shape, num_candidates: int, with_ref: bool, lifted: bool = False) -> UpdateBatch:
-    lift = Lift(token=np.int32(0), logit=np.float32(0)) if lifted else None
+    lift = on_host(Lift, token=np.array(0, np.int32), logit=np.array(0, np.float32)) if lifted else None
     empty = batch.pack([], shape, num_candidates=num_candidates, lift=lift)
     if with_ref:
         empty = dataclasses.replace(empty, ref_logp=empty.old_logp)
