@@ -1,4 +1,4 @@
-# make demo | test | test-parity | lint | docs | notebooks | clean    PYTHON=python3.12 chooses the interpreter, VENV=... where the packages go
+# make demo | test | test-all | test-parity | lint | docs | notebooks | clean    PYTHON=python3.12 chooses the interpreter, VENV=... where the packages go
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
@@ -7,11 +7,12 @@ INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-parity lint docs notebooks clean
+.PHONY: help demo test test-all test-parity lint docs notebooks clean
 
 help:
 	@echo 'make demo   train the built-in task from nothing and show what changed (configs/quickstart.yaml)'
-	@echo 'make test   run the tests in $(JOBS) processes (JOBS=4 for more)'
+	@echo 'make test   run the quick tests in $(JOBS) processes (JOBS=4 for more)'
+	@echo 'make test-all   run every test: runs that are killed, several processes, compiling for TPUs'
 	@echo 'make test-parity   compare the policy with transformers in torch, live'
 	@echo 'make lint   ruff and pyright'
 	@echo 'make docs   build the documentation into build/site, every internal link checked'
@@ -22,7 +23,10 @@ help:
 demo: $(INSTALLED)
 	$(BIN)/jaxreason train configs/quickstart.yaml
 
-test: $(INSTALLED) $(VENV)/.libtpu
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not (slow or tpu_aot or torch)'
+
+test-all: $(INSTALLED) $(VENV)/.libtpu
 	PYTHONPATH=$(abspath $(VENV)/libtpu) $(BIN)/python -m pytest -n $(JOBS)
 
 test-parity: $(VENV)/.torch

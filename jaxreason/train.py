@@ -40,11 +40,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.agents import episode
-from jaxreason.config import Config
+from jaxreason.config import ROLES, Config
 from jaxreason.config.doors import DoorFailed
 from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
-from jaxreason.grpo import learner, optimizer
+from jaxreason.grpo import learner, mismatch, optimizer
 from jaxreason.grpo.learner import Answers
 from jaxreason.grpo.signal import signal
 from jaxreason.parallel import hosts
@@ -88,14 +88,15 @@ def step(
     method, clock = chosen(config), episode.Clock()
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.run.seed), STEP), number)
     helper_start = start if helper_start is None else helper_start
-    trained = (state.helper or state.train).params
-    helpers = {"none": None, "train": trained, "frozen": helper_start}[method.helpers]
+    before = [state.train] if state.helper is None else [state.train, state.helper]
+    helpers = {"none": None, "train": before[-1].params, "frozen": helper_start}[method.helpers]
 
     problems = exp.stream.batch(number)  # 1
     played = episode.run(
         state.train.params, helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait,
         run_state.known_lift(state),
     )  # 2, 3, 4  # fmt: skip
+    lift = played.lift
     clock.lap("episode")
     given = reward_functions.of_step(played, number, programs, clock, wait)
     seen, lessons = yardsticks.measure(played, method, start, helper_start, helpers, programs, clock)  # 5
@@ -107,23 +108,24 @@ def step(
     )  # fmt: skip
     answers = {role: Answers(played.prompts[role], rollout) for role, rollout in played.rollouts.items()} | lessons
     batches = [
-        wait(learner.pack_updates(answers, advantages, programs.limits, config.grpo, one, its_start, played.lift))
-        for one, its_start in zip(programs.learners, (start, helper_start), strict=False)
+        wait(learner.pack_updates(answers, advantages, programs.limits, config.grpo, one, its.params, its_start, lift))
+        for one, its, its_start in zip(programs.learners, before, (start, helper_start), strict=False)
     ]
+    packed = [one for some in batches for one in some]
     clock.lap("reward")
     learning_rate = np.asarray(programs.schedule(optimizer.updates_made(state.train.opt_state))).item()
-    before = [state.train] if state.helper is None else [state.train, state.helper]
     (train, *helper), total = learner.learn(programs.learners, before, batches)  # 8
     clock.lap("update")
 
     row = step_metrics.step_row(played, rewards, advantages, seen, config.reward) | step_metrics.divide(total)
-    row |= step_metrics.label_row(played, exp.task) | step_metrics.time_row(played, clock.seconds)
-    after = run_state.after_step(state, train, helper, ratio, played.lift, row, number, config)
+    row |= mismatch.metrics(packed, ROLES, config.grpo) | step_metrics.label_row(played, exp.task)
+    row |= step_metrics.time_row(played, clock.seconds)
+    after = run_state.after_step(state, train, helper, ratio, lift, row, number, config)
     row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
     samples = step_metrics.samples(
         played, rewards, exp.tokenizer, config.run.log_completions, require_eos=config.reward.require_eos
     )
-    return after, row | given.metrics, given.noted(samples), [packed for some in batches for packed in some]
+    return after, row | given.metrics, given.noted(samples), packed
 
 
 def train(config: Config, *, display: Display | None = None) -> dict:

@@ -13,6 +13,8 @@ from nbclient.exceptions import CellExecutionError
 
 from tests import runs
 
+pytestmark = pytest.mark.slow
+
 FOLDER = runs.ROOT / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
 COLAB = "https://colab.research.google.com/github/jaxreason/jaxreason/blob/main/notebooks"

@@ -11,6 +11,8 @@ from jaxreason.run import state as run_state
 from jaxreason.run.checkpoint import open_checkpoints
 from tests import runs
 
+pytestmark = pytest.mark.slow
+
 SEPARATE = (
     "--agents.helper_policy=separate",
     "--sampling.num_generations=8",

@@ -19,6 +19,8 @@ from tests import runs
 from tests.reference import transformer as reference
 from tests.released import write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 16
 NO_CACHE = runs.NO_CACHE
 SETTINGS = {

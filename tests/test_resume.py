@@ -106,6 +106,7 @@ def test_two_launches_are_one_run_as_a_user_compiles_it(warm, tmp_path):
     assert sum(row["grad_norm"] > 0 for row in runs.rows(straight)) > 2, "little was learnt, so little compared"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "exit_code"),
     [(signal.SIGTERM, 143), (signal.SIGINT, 130)],
@@ -137,6 +138,7 @@ def test_a_run_that_is_stopped_goes_on_with_the_same_numbers(warm, straight, tmp
     chex.assert_trees_all_equal(_policy(folder, STEPS), _policy(straight, STEPS))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_at_ten_random_moments_is_the_run_that_was_not(warm, straight, tmp_path):
     """Inside a rollout, an update, a save or an evaluation, by turns: nothing is missing, double or other.
 

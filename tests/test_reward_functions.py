@@ -11,6 +11,8 @@ from jaxreason.config import doors
 from tests import runs
 from tests.helpers import TOLERANCE
 
+pytestmark = pytest.mark.slow
+
 BRIEF = """
     from statistics import mean
 
@@ -164,7 +166,6 @@ def test_a_function_that_does_not_fit_the_data_is_refused_before_anything_long(f
     assert not (folder / "metrics.jsonl").exists()
 
 
-@pytest.mark.slow
 def test_two_processes_learn_what_one_learns_and_end_alike(folder, warm, tmp_path, train):
     """Process 0 alone calls the function, and its mistake ends both: one that went on would wait for the other."""
     noted = "print(trainer_state.global_step, file=open(__file__ + '.calls', 'a'))"

@@ -5,7 +5,7 @@ and alpha are computed from the step.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jsonargparse
@@ -47,6 +47,7 @@ __all__ = [
     "load",
     "of_each_role",
     "parser",
+    "respell",
     "save",
     "to_dict",
 ]
@@ -90,7 +91,7 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
         parsed = known.parse_args([*args, *map(_listed, overrides)])
         sections = known.instantiate(parsed)
         config = Config(**{field.name: sections[field.name] for field in dataclasses.fields(Config)})
-        return config if path is None else _doors_beside(config, Path(path).parent)
+        return config if path is None else respell(config, lambda _, name: doors.beside(name, Path(path).parent))
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
         raise ValueError(explain(str(error))) from None
 
@@ -103,15 +104,19 @@ def _listed(override: str) -> str:
     return f"{name}=[{value}]" if several and value and not value.startswith("[") else override
 
 
-def _doors_beside(config: Config, folder: Path) -> Config:
+def respell(config: Config, spelling: Callable[[str, str], str]) -> Config:
+    """The same experiment with its doors spelled in another way.
+
+    Args:
+      spelling: from the field that names a door, such as `data.task`, and its spelling to the new one. It is called
+        with the names of what ships as well, and returns them as they are.
+    """
     for key in DOORS:
         section, field = key.split(".")
         values = getattr(config, section)
         named = getattr(values, field)
-        one = not isinstance(named, tuple)
-        found = tuple(doors.beside(name, folder) for name in ((named,) if one else named))
-        values = dataclasses.replace(values, **{field: found[0] if one else found})
-        config = dataclasses.replace(config, **{section: values})
+        new = tuple(spelling(key, n) for n in named) if isinstance(named, tuple) else spelling(key, named)
+        config = dataclasses.replace(config, **{section: dataclasses.replace(values, **{field: new})})
     return config
 
 

@@ -1,5 +1,6 @@
 """From what a door holds to an object with all the methods that the program calls. Starts no JAX."""
 
+import difflib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from types import FunctionType
@@ -44,6 +45,7 @@ def assemble(door: Door, base: type[T], methods: Mapping[str, Sequence[str]], ot
     own = [key for key in found if key in methods]
     if not found:
         raise DoorError(f"{where}: expected any of {', '.join(methods)}, got {type(value).__name__} with none of them")
+    _refuse_misspelt(value, found, methods, where)
     for key in own:
         _refuse_signature(found[key], key, methods[key], where)
     if result is not value:
@@ -58,6 +60,15 @@ def _made(value: type, where: str) -> Any:
     except Exception as error:
         line = f"{where}: making {value.__name__}() without arguments raised {in_a_line(error)}"
         raise DoorError(line, own_traceback(error)) from None
+
+
+def _refuse_misspelt(value: Any, found: Iterable[str], methods: Iterable[str], where: str) -> None:
+    """Refuse a class with a method that is nearly one of the program's, whose default would silently be used."""
+    missing = [key for key in methods if key not in found]
+    for key, one in vars(type(value)).items():
+        near = difflib.get_close_matches(key, missing, n=1, cutoff=0.8)
+        if near and isinstance(one, FunctionType) and key not in found:
+            raise DoorError(f"{where}: {key} is never called, expected {near[0]}; rename it, or begin its name with _")
 
 
 def _refuse_signature(held: Any, key: str, arguments: Sequence[str], where: str) -> None:

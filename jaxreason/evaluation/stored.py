@@ -19,7 +19,7 @@ from jaxreason.grading.pool import Pool
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.policy import huggingface
-from jaxreason.run import base_model, setup
+from jaxreason.run import base_model, doors, setup
 from jaxreason.run import state as run_state
 from jaxreason.run.base_model import BaseModel
 from jaxreason.run.best import best_step
@@ -110,7 +110,7 @@ def load_config(run: Path, overrides: Sequence[str] = ()) -> Config:
                 f"{name}: the run was trained with its own; expected overrides of evaluation.*, grading.*, "
                 "mesh.*, distributed.*, data.max_prompt_length or run.compilation_cache_dir"
             )
-    return load(run / "config.yaml", overrides)
+    return doors.from_copies(load(run / "config.yaml", overrides), run)
 
 
 def evaluate(

@@ -14,6 +14,7 @@ from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT
 from jaxreason.config import Config, ModelConfig
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch
+from jaxreason.grpo.learner import Packing
 from jaxreason.ops import attention
 from jaxreason.parallel.rules import abstract_rows
 from jaxreason.rewards.methods import named
@@ -130,8 +131,7 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
 def _update(exp: Experiment, programs: Programs, held: Held) -> Program:
     (learner,) = programs.learners
     shape = learner.packing.shapes[-1]
-    lifted = run_state.calibrates(exp.config)
-    packed = _packed(shape, learner.packing.num_candidates, learner.packing.with_ref, lifted)
+    packed = _packed(shape, learner.packing.num_candidates, learner.packing, lifted=run_state.calibrates(exp.config))
     state = run_state.shape_of_state(exp.config).train
     traced = learner.update.compiled.trace(state, packed)  # pyright: ignore[reportFunctionMemberAccess]
     calls = exp.config.grpo.num_mini_batches
@@ -140,7 +140,7 @@ def _update(exp: Experiment, programs: Programs, held: Held) -> Program:
 
 def _forward(name: str, call: Any, exp: Experiment, shape: batch.Shape, width: int, held: Held, calls: int) -> Program:
     params = run_state.shape_of_start(exp.config)
-    traced = call.compiled.trace(params, _packed(shape, width, False))
+    traced = call.compiled.trace(params, _packed(shape, width))
     return Program(name, traced, packed_work(shape, 1, width == 0), calls, held.state)
 
 
@@ -151,11 +151,15 @@ def packed_work(shape: batch.Shape, passes: int, whole_head: bool = True) -> Wor
     return Work(shape.max_micro, rows * S, rows * S if whole_head else 0, pairs, passes)
 
 
-def _packed(shape: batch.Shape, num_candidates: int, with_ref: bool, lifted: bool = False) -> UpdateBatch:
+def _packed(
+    shape: batch.Shape, num_candidates: int, packing: Packing | None = None, *, lifted: bool = False
+) -> UpdateBatch:
     lift = on_host(Lift, token=np.array(0, np.int32), logit=np.array(0, np.float32)) if lifted else None
     empty = batch.pack([], shape, num_candidates=num_candidates, lift=lift)
-    if with_ref:
+    if packing and packing.with_ref:
         empty = dataclasses.replace(empty, ref_logp=empty.old_logp)
+    if packing and packing.with_trainer:
+        empty = dataclasses.replace(empty, trainer_logp=empty.old_logp)
     return abstract_rows(empty, None, "batch")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxreason.config import Config, doors
+from jaxreason.config import Config, doors, respell
 from jaxreason.config.doors import Door, DoorError, DoorFailed
 from jaxreason.parallel import hosts
 from jaxreason.run import folder as run_folder
@@ -37,6 +37,28 @@ def load(config: Config) -> tuple[Door, ...]:
             raise refusal or DoorError(f"process {process}: {theirs}")
     hosts.refuse_difference({f"code of {door.field} {door.name}": door.fingerprint for door in found})
     return found
+
+
+def from_copies(config: Config, folder: Path) -> Config:
+    """The configuration of a run's folder, with the folder's own copy of each file that is no longer where it was.
+
+    So a run can be evaluated from another working directory, and where only its folder was copied to. A copy stands
+    alone: a module of the user's that it imports has to be importable.
+
+    Raises:
+      DoorError: the record of the run's code cannot be read.
+    """
+
+    def spelling(field: str, name: str) -> str:
+        source, _, attribute = name.rpartition(":")
+        if not source.endswith(".py") or Path(source).expanduser().is_file():
+            return name
+        for entry in _read(folder)["doors"]:
+            if (entry["field"], entry["name"], Path(entry["file"]).name) == (field, attribute, Path(source).name):
+                return f"{folder / entry['source']}:{attribute}"
+        return name
+
+    return respell(config, spelling)
 
 
 def refuse_changed(folder: RunFolder, found: Sequence[Door], config: Config, say: Callable[[str], None]) -> None:

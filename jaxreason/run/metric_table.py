@@ -85,6 +85,7 @@ ABOUT_ALARMS = (
 
 _NO_HELPERS = "no helpers are sampled"
 _NOT_UPDATED = "the role is not updated, or no token of it had an advantage"
+_NOT_CORRECTED = "`grpo.importance_sampling_correction` is `none`, or no token of the role had an advantage"
 _NO_FUNCTIONS = "`reward.reward_funcs` is empty"
 _TASK = "the task has no labels, or the problems are not its own (the calculator has labels)"
 
@@ -391,6 +392,27 @@ GROUPS: tuple[Group, ...] = (
                 _NOT_UPDATED,
             ),
             Row("{role}/ratio/log_abs_mean", "nats", "Mean of |logp - old_logp|: 0 then.", _NOT_UPDATED),
+            Row(
+                "{role}/sampling/importance_sampling_ratio/mean",
+                "–",
+                "Mean of trainer's over sampler's probability, unbounded; of sequences under a sequence correction.",
+                _NOT_CORRECTED,
+            ),
+            Row("{role}/sampling/importance_sampling_ratio/min", "–", "Least of them.", _NOT_CORRECTED),
+            Row("{role}/sampling/importance_sampling_ratio/max", "–", "Largest of them.", _NOT_CORRECTED),
+            Row(
+                "{role}/sampling/sampling_logp_difference/mean",
+                "nats",
+                "Mean of |trainer's - sampler's log-probability| of a token, before the update.",
+                _NOT_CORRECTED,
+            ),
+            Row("{role}/sampling/sampling_logp_difference/max", "nats", "Largest of them.", _NOT_CORRECTED),
+            Row(
+                "{role}/sampling/effective_sample_size",
+                "share",
+                "(sum w)^2 / (n sum w^2) of the correction's weights: 1 where all are equal, 0 where all are masked.",
+                _NOT_CORRECTED,
+            ),
             Row(
                 "{role}/clip_ratio/low_mean",
                 "share",

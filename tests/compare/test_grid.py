@@ -7,6 +7,8 @@ import pytest
 from jaxreason.compare.grid import load_grid, select
 from jaxreason.compare.run import start_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 GOOD = f"""
 experiment: {ROOT}/configs/tiny.yaml

@@ -21,6 +21,8 @@ from jaxreason.run.progress import Display
 from tests import runs
 from tests.compare.test_grid import GOOD
 
+pytestmark = pytest.mark.slow
+
 QUIET = Display(quiet=True)
 
 

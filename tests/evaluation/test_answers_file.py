@@ -12,6 +12,8 @@ from jaxreason.grading.pool import Grades, Pool
 from jaxreason.types import HostRollout
 from tests import runs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory):

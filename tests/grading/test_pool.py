@@ -69,6 +69,7 @@ def test_a_bomb_is_wrong_by_timeout_and_takes_nothing_else_with_it(pool):
     assert time.monotonic() - start < 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gold", [TEN, r"\frac12", r"\sqrt{2} x"])
 def test_every_known_bomb_ends_and_is_wrong(gold):
     """Answers that hang sympy or take the host's memory. Each is either settled by a rule or ended by the clock."""

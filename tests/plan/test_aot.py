@@ -9,6 +9,8 @@ from jaxreason.cli import main
 from tests.released import tiny_config
 from tests.runs import ROOT
 
+pytestmark = pytest.mark.slow
+
 SHAPE = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 128}
 SETTINGS = [
     "--data.prompts_per_step=16",

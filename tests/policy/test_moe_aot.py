@@ -14,6 +14,8 @@ from jaxreason.plan import flops
 from jaxreason.policy import moe
 from tests.topology import tpu_mesh
 
+pytestmark = pytest.mark.slow
+
 E, D, F, N, k = 16, 256, 384, 4096, 4
 MODEL = ModelConfig(
     hidden_size=D, num_experts=E, num_experts_per_tok=k, moe_intermediate_size=F, dtype="bfloat16"

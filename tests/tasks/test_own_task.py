@@ -188,6 +188,11 @@ def test_a_prompt_that_cannot_be_asked_is_refused_in_one_line(written, body, mes
         ("class A:\n    grade = 3\n", "A", "expected grade(answer, problem), got 3"),
         ("class A:\n    def __init__(self, x): pass\n", "A", "making A() without arguments raised TypeError"),
         ("raise OSError('gone')\n", "A", "importing it raised OSError: gone"),
+        (
+            "class A:\n    def grade(self, answer, problem): pass\n    def mesages(self, problem): pass\n",
+            "A",
+            "mesages is never called, expected messages; rename it",
+        ),
     ],
 )
 def test_what_is_no_task_is_refused_in_one_line(written, text, name, message):
@@ -360,4 +365,8 @@ def test_a_run_with_a_task_of_fifteen_lines(tmp_path, monkeypatch):
     assert "task: toy.py:Toy" in (tmp_path / "run/config.yaml").read_text()
     (door,) = json.loads((tmp_path / "run/doors.json").read_text())["doors"]
     assert (door["field"], door["name"]) == ("data.task", "Toy")
+    # From another folder too, and when the file is gone: the run has its own copy.
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    (tmp_path / "toy.py").rename(tmp_path / "kept.py")
     assert runs.main(["evaluate", str(tmp_path / "run"), "--evaluation.greedy=false"]) == 0

@@ -7,6 +7,8 @@ import pytest
 
 from tests.tpu.test_scripts import printed
 
+pytestmark = pytest.mark.slow
+
 
 def test_from_nothing_to_finished(cloud):
     done = cloud.run("babysit.sh", "configs/demo.yaml", "--run.seed=3")

@@ -10,6 +10,8 @@ import pytest
 
 from tests.tpu.slice import ROOT
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = sorted((ROOT / "tpu").glob("*.sh")) + sorted((ROOT / "tpu" / "worker").glob("*.sh"))
 COMMANDS = [script.name for script in SCRIPTS if script.parent.name == "tpu" and script.name != "lib.sh"]
 
