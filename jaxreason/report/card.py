@@ -69,9 +69,8 @@ def _text(run: Run, name: str, step: int, base: Path | None) -> str:
         "Licence": _licence_words(run, base),
         "Citation": "\n".join(f"- {title}, [arXiv:{n}](https://arxiv.org/abs/{n})" for title, n in PAPERS.items()),
     }
-    return (
-        "\n\n".join([f"# {name}", *(f"## {head}\n\n{body}" if head else body for head, body in parts.items())]) + "\n"
-    )
+    shown = (f"## {head}\n\n{body}" if head else body for head, body in parts.items())
+    return "\n\n".join([f"# {name}", *shown]) + "\n"
 
 
 def _what(run: Run, step: int) -> str:
@@ -89,9 +88,9 @@ def _change(run: Run, step: int) -> str:
         return f"Not known: the run holds no evaluation of the policy after step {step}."
     rows = ["| | accuracy before | after | tokens before | after | change |", "|---|---|---|---|---|---|"]
     for mode in ("sampled", "greedy"):
-        pair = [_figures(found, mode) for found in (before, after or before)]
-        if pair[0] and pair[1]:
-            rows.append(f"| {mode} | {' | '.join(_cells(*pair))} |")
+        old, new = _figures(before, mode), _figures(after or before, mode)
+        if old and new:
+            rows.append(f"| {mode} | {' | '.join(_cells(old, new))} |")
     return "\n".join([*rows, "", _measured(run, before)])
 
 
@@ -106,9 +105,9 @@ def _cells(old: dict, new: dict) -> list[str]:
         between = f" ({100 * low:.1f} to {100 * high:.1f})" if low is not None and high is not None else ""
         return f"{100 * part['accuracy']:.1f} %{between}"
 
-    lengths = [part.get("mean_tokens") for part in (old, new)]
-    words = ["-" if length is None else f"{length:.0f}" for length in lengths]
-    change = f"{100 * (lengths[1] / lengths[0] - 1):+.0f} %" if all(lengths) else "-"
+    before, after = old.get("mean_tokens"), new.get("mean_tokens")
+    words = ["-" if length is None else f"{length:.0f}" for length in (before, after)]
+    change = f"{100 * (after / before - 1):+.0f} %" if before and after else "-"
     return [accuracy(old), accuracy(new), *words, change]
 
 
@@ -142,10 +141,8 @@ def _training(run: Run, step: int) -> str:
         "software": f"jaxreason {versions.get('jaxreason') or __version__}, jax {versions.get('jax') or 'unknown'}"
         + (f", commit {git['sha'][:12]}" if git.get("sha") else ""),
     }
-    return "\n".join(
-        ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]
-        + ["", "Every setting stands in `jaxreason.yaml` beside the weights."]
-    )
+    table = ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]
+    return "\n".join([*table, "", "Every setting stands in `jaxreason.yaml` beside the weights."])
 
 
 def _use(name: str, run: Run) -> str:
@@ -169,9 +166,9 @@ def _use(name: str, run: Run) -> str:
 def _limits(run: Run) -> str:
     return (
         "Measured on problems like those it was trained on, and on nothing else: not on other subjects, languages or "
-        f"prompts, not above {run.setting('sampling', 'max_completion_length')} tokens, and not for safety. Training for "
-        "short answers can remove checks that harder problems need; compare both models on your own problems before you "
-        "use it."
+        f"prompts, not above {run.setting('sampling', 'max_completion_length')} tokens, and not for safety. Training "
+        "for short answers can remove checks that harder problems need; compare both models on your own problems "
+        "before you use it."
     )
 
 

@@ -62,7 +62,7 @@ def test_before_and_after_method_and_licence(run, base, tmp_path):
 
 
 def test_what_is_not_known_is_said_to_be_unknown(run, tmp_path):
-    """A step without an evaluation has no figures, least of all those of another step; a base without a card no licence."""
+    """A step without an evaluation has no figures, least of all another step's; a base without a card no licence."""
     card = ModelCard.load(write_card(run, tmp_path / "to", 20))
     assert "Not known: the run holds no evaluation of the policy after step 20." in card.text
     assert "50.0 %" not in card.text
