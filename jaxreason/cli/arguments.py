@@ -66,6 +66,11 @@ def parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("place", metavar="RUN_OR_MODEL", help=PLACE)
     evaluate.add_argument("--data", metavar="FILE", help="problems to ask, JSONL or prepared; default: the run's own")
+    evaluate.add_argument("--suite", choices=("scma", "art"), help="benchmarks of a paper, each under its protocol")
+    evaluate.add_argument(
+        "--data-dir", metavar="DIR", type=Path, help="with --suite: folder of the files as released; default: the hub"
+    )
+    evaluate.add_argument("--limit", metavar="N", type=int, help="ask the first N problems only, of every set")
     evaluate.add_argument(
         "--step", type=_step, help="checkpoint to load, 0 for the start, or best; default: the newest"
     )

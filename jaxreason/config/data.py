@@ -17,8 +17,9 @@ class DataConfig:
     test: str = "builtin"
     """held-out problems: a JSONL file, a folder made by `jaxreason data prepare`, or `builtin`: the task's own"""
     task: str = "auto"
-    """how problems are asked, read and graded: `boxed_math`, `calculator`, or your own as `package.module:name` or
-    `path/file.py:name`; `auto`: calculator where data.train is builtin, else boxed_math"""
+    """how problems are asked, read and graded: `math`, answered in a box, or else in words (`the answer is ...`);
+    `boxed_math`, in a box only, as published protocols have it; `calculator`; or your own as `package.module:name` or
+    `path/file.py:name`; `auto`: calculator where data.train is builtin, else math"""
     train_size: int = 20000
     """built-in task: training problems"""
     test_size: int = 504
@@ -37,17 +38,27 @@ class DataConfig:
     """built-in task: share of the guesses that are checked in what the reasoner is shown"""
     prompts_per_step: int = 16
     """problems P in a step"""
+    target_tokens: tuple[int, int] = (0, 0)
+    """every question asks for a number of tokens, drawn between these two ("Think for 60 tokens."), for reward.preset
+    l1_exact and l1_max; the column target_tokens of the data (in meta) goes before. [0, 0]: none is asked for"""
     max_prompt_length: int = 48
     """reasoner prompts longer than this many tokens are dropped and counted"""
 
     def __post_init__(self):
         require(
-            self.task in ("auto", "boxed_math", "calculator") or is_door(self.task),
+            self.task in ("auto", "math", "boxed_math", "calculator") or is_door(self.task),
             "data.task",
-            f"auto, boxed_math, calculator, or {SPELLINGS}",
+            f"auto, math, boxed_math, calculator, or {SPELLINGS}",
             self.task,
         )
         require(self.prompts_per_step >= 1, "data.prompts_per_step", "at least 1", self.prompts_per_step)
+        low, high = self.target_tokens
+        require(
+            (low, high) == (0, 0) or 1 <= low <= high,
+            "data.target_tokens",
+            "[0, 0], or two numbers of at least 1, the second no smaller",
+            self.target_tokens,
+        )
         require(self.max_prompt_length >= 1, "data.max_prompt_length", "at least 1", self.max_prompt_length)
         require(self.test_size >= 0, "data.test_size", "at least 0", self.test_size)
         require(self.seed >= 0, "data.seed", "at least 0", self.seed)
@@ -85,8 +96,23 @@ class WarmupConfig:
     """tokens of a packed row"""
     weight_decay: float = 0.01
     """decoupled weight decay"""
+    chains: int = 0
+    """chains of the policy's own, behind the demonstrations if there are some, on which it is taught to split and to
+    score: steps are ranked by what they contribute (agents.contribution); 0: none"""
+    chain_epochs: int = 2
+    """times that they are shown, in rows of grpo.row_length"""
+    chain_learning_rate: float = 1e-5
+    """peak learning rate of AdamW on them"""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a supervised start of any kind."""
+        return self.max_steps > 0 or self.chains > 0
 
     def __post_init__(self):
+        require(self.chains >= 0, "warmup.chains", "at least 0", self.chains)
+        require(self.chain_epochs >= 1, "warmup.chain_epochs", "at least 1", self.chain_epochs)
+        require(self.chain_learning_rate > 0, "warmup.chain_learning_rate", "above 0", self.chain_learning_rate)
         require(self.max_steps >= 0, "warmup.max_steps", "at least 0", self.max_steps)
         require(
             0 <= self.drill_steps <= self.max_steps, "warmup.drill_steps", "in 0..warmup.max_steps", self.drill_steps

@@ -32,8 +32,9 @@ def refuse_indivisible(config: Config) -> None:
     data, grpo = config.data, config.grpo
     sizes = [
         ("data.prompts_per_step", data.prompts_per_step, "batch"),
-        ("grpo.micro_batch_rows", grpo.micro_batch_rows, "batch"),
     ]
+    if grpo.micro_batch_rows != "auto":
+        sizes.append(("grpo.micro_batch_rows", grpo.micro_batch_rows, "batch"))
     sizes += _sizes(config.model, "model")
     if config.agents.separate:
         sizes += _sizes(config.helper_model, "helper_model")

@@ -77,13 +77,15 @@ def _compiled(
     from jaxreason.plan import programs, roofline
     from jaxreason.plan.compile import compile_for, on_topology
     from jaxreason.run import room
+    from jaxreason.run.memory import Memory
     from jaxreason.sampling.room import room_for
 
     found = []
     with on_topology(exp.config, topology) as placed:
         refuse_vocabulary(placed)
-        placed = room.with_pages(placed, int(topology.chip.memory_gib * 2**30))
-        exp = dataclasses.replace(exp, config=placed)
+        there = int(topology.chip.memory_gib * 2**30)
+        exp = room.fit_training(dataclasses.replace(exp, config=placed), elsewhere=Memory(there, there))
+        placed = exp.config
         for name, trace in programs.of_a_step(exp, lengths):
             key = (name, placed.mesh)  # of two candidates of a search, sampling differs by the mesh alone
             one = None if known is None or not name.startswith("sample") else known.get(key)

@@ -8,10 +8,11 @@ from jaxreason.plan import roofline
 from jaxreason.plan.programs import packed_work
 from jaxreason.plan.sampling import reasoner_work
 from jaxreason.plan.topology import Topology
+from jaxreason.policy import footprint
 from jaxreason.run import programs
 from jaxreason.run import state as run_state
 from jaxreason.sampling.engine import prompts_held
-from jaxreason.sampling.room import PAGE, room_for, token_bytes
+from jaxreason.sampling.room import PAGE, room_for
 
 GIB = 2**30
 
@@ -48,10 +49,16 @@ def estimate(config: Config, tokenizer: Tokenizer, num_params: int, topology: To
     params = num_params * (2 if config.model.param_dtype == "bfloat16" else 4) / (config.mesh.fsdp * config.mesh.tensor)
     held = (4 if run_state.keeps_start(config) else 3) * params  # with Adam's moments, and the starting policy
     # Sums of gradients; the head, its gradient and a copy; logits, their gradient and one more.
-    update_bytes = held + params + 3 * head * size + 3 * logits * 4 + activations(config, tokens)
+    update_bytes = (
+        held
+        + params
+        + 3 * head * size
+        + 3 * logits * 4
+        + footprint.activations(config.model, tokens, config.mesh.tensor)
+    )
     cache = prompts_held(room.slots, config.sampling.num_generations) * config.data.max_prompt_length
     cache += room.pages * PAGE or room.slots * T
-    cache *= token_bytes(config.model)
+    cache *= footprint.token_bytes(config.model)
     cache /= batch * roofline.parts(config.mesh, "kv_heads")
     sample_bytes = held + weights + cache
     sample_bytes += 2 * room.slots / batch * config.model.vocab_size / config.mesh.tensor * 4
@@ -62,20 +69,6 @@ def estimate(config: Config, tokenizer: Tokenizer, num_params: int, topology: To
     drawn = roofline.moved(sample, 0.0, config) / chip.memory_bytes
     drawn += roofline.useful(sample, config) / topology.devices / chip.flops
     return Estimate(update_bytes / GIB, sample_bytes / GIB, seconds + drawn)
-
-
-def activations(config: Config, tokens: float) -> float:
-    """Bytes that a backward pass keeps of so many tokens on a device: all of every layer, or the inputs of all layers
-    and all of one."""
-    model, tensor = config.model, config.mesh.tensor
-    heads = model.head_dim * (model.num_attention_heads + model.num_key_value_heads) / tensor
-    inner = model.intermediate_size / tensor
-    if model.num_experts:
-        inner = model.num_experts_per_tok * (model.moe_intermediate_size / tensor + model.hidden_size)
-    whole = 6 * model.hidden_size + 4 * heads + 4 * inner
-    layers = model.num_hidden_layers
-    size = 2 if model.dtype == "bfloat16" else 4
-    return tokens * size * (layers * model.hidden_size + 2 * whole if model.remat else layers * whole)
 
 
 def sent(config: Config, rounds: int, tokens: float, weights: float) -> float:

@@ -8,8 +8,9 @@ import numpy as np
 
 from jaxreason.config import Config, ModelConfig
 from jaxreason.plan.work import Work
+from jaxreason.policy.footprint import token_bytes
 from jaxreason.sampling.engine import READ_TOKENS, prompts_held
-from jaxreason.sampling.room import BLOCK, PAGE, Room, room_for, token_bytes
+from jaxreason.sampling.room import BLOCK, PAGE, Room, room_for
 
 POINTS = 1000
 """Completions that stand for a distribution."""

@@ -171,6 +171,12 @@ GROUPS: tuple[Group, ...] = (
                 "Mean over completions of (charged length) / |y|: 1 means that all of the text is paid for.",
                 "the method charges nothing, or has no helpers",
             ),
+            Row(
+                "reason/no_answer",
+                "share",
+                "Completions in which the task finds no answer, cut ones among them.",
+                alarm="nothing",
+            ),
             Row("reason/ungradable", "share", "Answers on which the grader itself failed; they leave the statistics."),
             Row("reason/grader_timeouts", "answers", "Answers that took longer than `grading.timeout_s`."),
         ),
@@ -276,7 +282,7 @@ GROUPS: tuple[Group, ...] = (
         "Shares are of the segmenter's answers. Under `agents.helpers=one` they are about the split"
         " in the single helper's answer.",
         (
-            Row("segment/valid", "share", "Splits that can be read and are lossless.", _NO_HELPERS, "valid"),
+            Row("segment/valid", "share", "Splits that can be read and are lossless.", _NO_HELPERS, "valid, idle"),
             Row(
                 "segment/{cause}",
                 "share",
@@ -291,7 +297,15 @@ GROUPS: tuple[Group, ...] = (
                 _NO_HELPERS,
             ),
             Row("segment/chunks", "chunks", "Mean number of chunks of a valid split.", "no valid split", "merging"),
+            Row("segment/one_chunk", "share", "Valid splits that are a single chunk.", "no valid split", "idle"),
             Row("segment/chunk_length", "tokens", "Mean length of a chunk.", "no valid split"),
+            Row(
+                "segment/lift",
+                "nats",
+                "What is added to the logit of a new chunk so that chunks have `agents.chunk_length` tokens; solved on"
+                " the first step.",
+                "chunks may begin anywhere, `agents.chunk_length` is 0, or the method has no helpers",
+            ),
         ),
     ),
     Group(
@@ -299,7 +313,7 @@ GROUPS: tuple[Group, ...] = (
         "Over the chunks that were scored, 1 (could go) to 5 (essential). *Frozen* is the scorer as it was at the"
         " start, reading the same chunks: its expected score.",
         (
-            Row("score/valid", "share", "Scorer's answers that can be read.", _NO_HELPERS, "valid"),
+            Row("score/valid", "share", "Scorer's answers that can be read.", _NO_HELPERS, "valid, idle"),
             Row(
                 "score/{cause}",
                 "share",
@@ -309,6 +323,21 @@ GROUPS: tuple[Group, ...] = (
             ),
             Row("score/mean", "score", "Mean score.", "nothing was scored"),
             Row("score/share_{s}", "share", "Chunks with this score.", "nothing was scored"),
+            Row(
+                "score/spread",
+                "score",
+                "Standard deviation of the scores of a completion, the mean over those of several chunks.",
+                "no completion has several scored chunks",
+                "idle",
+            ),
+            Row(
+                "score/place_correlation",
+                "–",
+                "Correlation of a chunk's score, less its completion's mean, and its place in the list: far from 0 the"
+                " scorer may be counting rather than reading.",
+                "no completion has several scored chunks, or nothing varies",
+                "place",
+            ),
             Row(
                 "score/length_correlation",
                 "–",
@@ -515,6 +544,12 @@ EVALUATION = Group(
             "share",
             "Chance that one of k answers is right, unbiased: 1 - C(n - c, k) / C(n, k) of c right in n.",
         ),
+        Row(
+            "maj_at_{k}",
+            "share",
+            "Problems whose most frequent answer of the k is right; answers vote by their text, ties are shared.",
+            "one sample a problem",
+        ),
         Row("mean_tokens", "tokens", "Mean length of a completion."),
         Row("mean_tokens_stderr", "tokens", "Its standard error.", "one problem"),
         Row("mean_tokens_correct", "tokens", "Mean length where the answer is right.", "none is right"),
@@ -523,6 +558,11 @@ EVALUATION = Group(
         Row("ungradable", "share", "Answers on which the grader itself failed."),
         Row("needless_share", "share", "Needless tokens of all tokens; 0 where nothing labels them."),
         Row("budgets", "share", "Budget in tokens -> accuracy if only answers within it counted."),
+        Row(
+            "budget_area",
+            "share",
+            "Mean of that accuracy over all budgets up to the token limit: a right answer adds 1 - tokens / limit.",
+        ),
         Row("by_source", "table", "Source -> the figures above from `problems` to `truncation_rate`."),
         Row("greedy", "table", "The same of greedy answers.", "`evaluation.greedy` is false"),
     ),
@@ -562,6 +602,18 @@ ALARMS: tuple[Alarm, ...] = (
         "Let them count (`reward.masking`, `grpo.mask_truncated_completions`).",
     ),
     Alarm(
+        "idle",
+        "From the first step on: nearly every completion is one chunk, or all chunks of a completion have one score, so"
+        " that no length is charged by importance; or, at the first step, half of a helper's answers cannot be read.",
+        "Set `agents.boundaries=natural` and a smaller `agents.chunk_length`, or teach the helpers first"
+        " (`warmup.chains`); or take `reward.preset=lp`.",
+    ),
+    Alarm(
+        "place",
+        "From the first step on: scores follow the place of a chunk in the list rather than what it says.",
+        "Teach the helpers first (`warmup.chains`).",
+    ),
+    Alarm(
         "inflation",
         "The scorer gives more than `monitor.inflation_gap` points more than at the start, for the same text.",
         "Raise `grpo.beta` of the scorer, or set `reward.preset` to guarded or frozen.",
@@ -583,6 +635,11 @@ ALARMS: tuple[Alarm, ...] = (
         "Set it to batch or none.",
     ),
     Alarm("budget", "The budget is out of reach: answers stopped getting shorter.", "A larger budget, or more steps."),
+    Alarm(
+        "nothing",
+        "No completion of the first step was rewarded; it says how many hold no answer and how many were cut.",
+        "Take `data.task=math` or a task of your own, raise `sampling.max_completion_length`, or take easier problems.",
+    ),
     Alarm("finite", "A metric is not a finite number.", "The run stops and keeps the batch and the last good state."),
 )
 """The alarms, in the order of the page."""

@@ -13,6 +13,8 @@ from jaxreason.config import MonitorConfig
 
 POSITIVE_SHARE = "reason/reward/positive_share"
 ENTROPY = "reason/entropy"
+NO_ANSWER = "reason/no_answer"
+CUT = "reason/completions/clipped_ratio"
 LENGTH = "reason/completions/mean_length"
 LENGTH_RIGHT = "reason/completions/mean_length_right"
 LENGTH_WRONG = "reason/completions/mean_length_wrong"
@@ -22,6 +24,9 @@ NEEDLESS_TOKENS = "reason/needless_tokens"
 CHUNKS = "segment/chunks"
 SEGMENT_VALID = "segment/valid"
 SCORE_VALID = "score/valid"
+ONE_CHUNK = "segment/one_chunk"
+SPREAD = "score/spread"
+PLACE = "score/place_correlation"
 ALL_CORRECT = "reason/frac_all_correct"
 PENALTY = "reason/rewards/penalty/mean"
 BUDGET_ALPHA = "budget/alpha"
@@ -39,6 +44,9 @@ WATCHED = (
     CHUNKS,
     SEGMENT_VALID,
     SCORE_VALID,
+    ONE_CHUNK,
+    SPREAD,
+    PLACE,
     ALL_CORRECT,
     PENALTY,
     BUDGET_ALPHA,
@@ -57,6 +65,11 @@ CAP_SHARE = 0.95  # F, of the token limit
 NEEDLESS_RISE = 0.15  # above its start
 NEEDLESS_LEFT = 0.05  # of the tokens; of fewer, those the scorer overlooks are all that remains
 VALID_FALL = 0.10  # below its best
+MOSTLY = 0.5  # of the completions
+VALID_LOW = 0.5  # at the first step
+UNSPLIT = 0.9  # share of completions
+CONSTANT = 0.05  # points of score, inside a completion
+BY_PLACE = 0.7  # correlation
 MERGED_CHUNKS = 1.5  # a completion, where there were at least 2
 CHUNK_GROWTH = 2.0  # tokens a chunk, of its start
 ALPHA_CANCELS = 0.5  # share of groups whose advantages do not depend on alpha
@@ -108,7 +121,9 @@ def observe(
 
     first, least, most = (dict(state.get(key, {})) for key in ("first", "least", "most"))
     shortest = dict(state.get("shortest", {}))
-    signs = _not_finite(row)
+    signs = _not_finite(row) | (_nothing_earned(row, limit) if step == start else {})
+    if step == start or step - start >= config.window // 2:
+        signs |= _idle(mean, first=step == start)
     if step - start >= config.window // 2:
         for name, value in mean.items():
             first.setdefault(name, value)
@@ -139,6 +154,27 @@ def _not_finite(row: Mapping[str, Any]) -> dict[str, str]:
     bad = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
     text = f"not a finite number: {', '.join(sorted(bad))}; if it stays, lower optimizer.learning_rate"
     return {"finite": text} if bad else {}
+
+
+def _nothing_earned(row: Mapping[str, Any], limit: int) -> dict[str, str]:
+    """Why a run's first completions earned nothing at all, in a step from which nothing can be learnt."""
+    if row.get(POSITIVE_SHARE) != 0:
+        return {}
+    none, cut = row.get(NO_ANSWER) or 0.0, row.get(CUT) or 0.0
+    why = f"no answer found in {none:.0%} of the completions, {cut:.0%} cut at sampling.max_completion_length={limit}"
+    if cut >= MOSTLY:
+        remedy = "raise sampling.max_completion_length"
+    elif none >= MOSTLY:
+        remedy = (
+            "read some in samples/; data.task=math also takes answers in words, and a task of your own (data.task) any "
+            "form"
+        )
+    else:
+        remedy = (
+            "the answers found are wrong: take easier problems (`data.train`) or more generations "
+            "(sampling.num_generations)"
+        )
+    return {"nothing": f"no completion was rewarded, so nothing is learnt: {why}; {remedy}"}
 
 
 def _collapse(mean, first, least, most, *, limit: int, target: int) -> dict[str, str]:
@@ -206,6 +242,34 @@ def _budget(mean, shortest: float, stalled: int, config: MonitorConfig, ceiling:
     if stalled >= BUDGET_PATIENCE * config.window:
         return {"stalled": f"budget: no shorter for {stalled} steps ({there}); set a larger target, or train longer"}
     return {}
+
+
+def _idle(mean, *, first: bool) -> dict[str, str]:
+    """Signs that importance does nothing, which need no history: a run of weeks shall not begin with them unseen."""
+    signs = {}
+    for name, role in ((SEGMENT_VALID, "segmenter"), (SCORE_VALID, "scorer")):
+        if first and mean.get(name, 1.0) < VALID_LOW:
+            signs[f"idle {role}"] = (
+                f"idle helpers: only {mean[name]:.2f} of the {role}'s answers can be read; set "
+                "agents.decoding=constrained, or teach the helpers first (warmup.chains)"
+            )
+    if mean.get(ONE_CHUNK, 0.0) >= UNSPLIT:
+        signs["unsplit"] = (
+            f"idle helpers: {mean[ONE_CHUNK]:.2f} of the completions are a single chunk, so nothing is charged by "
+            "importance; set agents.boundaries=natural and a smaller agents.chunk_length, or teach the helpers first "
+            "(warmup.chains)"
+        )
+    if mean.get(SPREAD, 1.0) < CONSTANT:
+        signs["constant"] = (
+            "idle helpers: all chunks of a completion have the same score, so nothing is charged by importance; teach "
+            "the helpers first (warmup.chains), or set reward.preset=lp"
+        )
+    elif abs(mean.get(PLACE, 0.0)) > BY_PLACE:
+        signs["place"] = (
+            f"scores by place: their correlation with the place in the list is {mean[PLACE]:.2f}, so the scorer counts "
+            "rather than reads; teach the helpers first (warmup.chains)"
+        )
+    return signs
 
 
 def _helpers(mean, first, most, config: MonitorConfig) -> dict[str, str]:

@@ -52,7 +52,7 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
     _, schedule = optimizer.make_optimizer(config.optimizer, steps)
     rows = config.data.prompts_per_step * config.sampling.num_generations
     lengths = episode.row_limits(config, exp.tokenizer)
-    shape = {"row_length": config.grpo.row_length, "micro_batch_rows": config.grpo.micro_batch_rows}
+    shape = {"row_length": config.grpo.row_length, "micro_batch_rows": config.grpo.packed_rows}
     constrained = config.agents.decoding == "constrained" and method.helpers == "train"
     mesh = jax.sharding.get_mesh()
 
@@ -90,7 +90,7 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
             [(contribution.num_texts(config.sampling.num_generations, config.agents.max_chunks), lengths[REASON.name])],
             **shape,
         )
-        if method.measured
+        if method.measured or config.warmup.chains
         else (),
         limits=episode.limits_of_roles(config, exp.tokenizer),
         pool=pool,
@@ -105,7 +105,7 @@ def update_shapes(config: Config, tokenizer: Tokenizer, roles: Sequence[str] = (
     return batch.shapes(
         [(rows, lengths[role]) for role in roles or chosen(config).terms],
         row_length=config.grpo.row_length,
-        micro_batch_rows=config.grpo.micro_batch_rows,
+        micro_batch_rows=config.grpo.packed_rows,
     )
 
 

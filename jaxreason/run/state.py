@@ -5,6 +5,7 @@ import dataclasses
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ from jaxreason.run.folder import RunFolder
 from jaxreason.run.interrupt import Interrupt, Stopped
 from jaxreason.run.progress import Display
 from jaxreason.run.setup import Experiment
-from jaxreason.types import Params, TrainState, pytree
+from jaxreason.types import Lift, Params, TrainState, pytree
 
 EVALUATION, STEP = 1, 2
 """What a key is for; folded in first, so that no two uses share randomness."""
@@ -44,6 +45,8 @@ class RunState:
     ratio: RatioState
     budget: BudgetState | None = None  # only where a target is set
     helper: TrainState | None = None  # only where the helpers are a policy of their own that is trained
+    memory: Any = None  # what the method remembers, plain JSON; it stands beside the arrays in a checkpoint
+    lift: jax.Array | None = None  # float32 [], of a new chunk, where calibrated; nan before the first step
 
 
 def new_state(params: Params, config: Config, helper_params: Params | None = None) -> RunState:
@@ -63,6 +66,7 @@ def new_state(params: Params, config: Config, helper_params: Params | None = Non
         ratio=initial_ratio(),
         budget=budget.initial(1.0, 1.0) if config.budget.wanted else None,
         helper=None if helper_params is None else train_state(helper_params),
+        lift=jnp.float32(jnp.nan) if calibrates(config) else None,
     )
 
 
@@ -71,6 +75,8 @@ def after_step(
     train: TrainState,
     helper: Sequence[TrainState],
     ratio: RatioState,
+    memory: dict[str, Any] | None,
+    lift: Lift | None,
     row: dict,
     number: int,
     config: Config,
@@ -79,18 +85,37 @@ def after_step(
 
     Args:
       helper: the helpers' own policy, where it is trained; else empty.
+      memory: of the method, after the step.
+      lift: of the step's episode.
       row: the step's metrics.
     """
-    after = RunState(train=train, ratio=state.ratio, budget=state.budget, helper=helper[0] if helper else None)
+    after = dataclasses.replace(
+        state,
+        train=train,
+        helper=helper[0] if helper else None,
+        lift=state.lift if lift is None else place(lift.logit),
+    )
     if row["not_finite"]:
         return after
     tokens = row["reason/completions/mean_length"]
-    return dataclasses.replace(after, ratio=ratio, budget=budget.after_step(state.budget, tokens, config, number))
+    moved = budget.after_step(state.budget, tokens, config, number)
+    return dataclasses.replace(after, ratio=ratio, budget=moved, memory=memory)
+
+
+def known_lift(state: RunState) -> float | None:
+    """The lift of a new chunk; None where there is none, or none yet."""
+    lift = None if state.lift is None else float(state.lift)
+    return None if lift is None or np.isnan(lift) else lift
 
 
 def trains_helper(config: Config) -> bool:
     """Whether the helpers are a policy of their own that is updated."""
     return config.agents.separate and named(config.reward.preset).helpers == "train"
+
+
+def calibrates(config: Config) -> bool:
+    """Whether the odds of a new chunk are solved for on the first step, and kept."""
+    return config.agents.calibrated and named(config.reward.preset).helpers != "none"
 
 
 def keeps_start(config: Config) -> bool:
@@ -143,6 +168,7 @@ def starting_policy(
     *,
     roles: Sequence[str],
     who: str = "policy",
+    teach: Callable[[Params], Params] | None = None,
 ) -> Params:
     """The policy before step 0: restored if it was made before, else loaded or initialised, and warm-started if asked.
 
@@ -152,6 +178,7 @@ def starting_policy(
       folder: where model.json goes.
       roles: those it is shown in the supervised start.
       who: in words.
+      teach: what is done with it last, see `run.helper_lessons`.
     """
     config = exp.config
     shapes = shape_of_start(config)
@@ -169,12 +196,15 @@ def starting_policy(
     if config.warmup.max_steps:
         with display.bar("warm-up", config.warmup.max_steps, every=config.warmup.max_steps // 5) as advance:
             params = warmup.run(params, config, exp.tokenizer, advance, interrupt.noticed, roles=roles)
+    if teach is not None:
+        params = teach(params)
+    if config.warmup.wanted:
         if interrupt.noticed():
             raise Stopped(f"{interrupt.signal.name}: stopped in the warm-up, which begins anew", interrupt.exit_code)
     if exp.base:
         if hosts.first():
             base_model.record(exp.base, folder)
-        if not config.warmup.max_steps:
+        if not config.warmup.wanted:
             return params
     starts.save(0, params, {})
     starts.wait()
@@ -247,7 +277,7 @@ def open_state(
                 "restore the files it was made with, or set another run.output_dir"
             )
     folder.truncate_after(number)
-    return state, number, meta["monitor"]
+    return dataclasses.replace(state, memory=meta.get("method")), number, meta["monitor"]
 
 
 def identity(exp: Experiment) -> dict[str, str]:
@@ -261,7 +291,15 @@ def identity(exp: Experiment) -> dict[str, str]:
 
 def save(checkpoints: Checkpoints, number: int, state: RunState, memory: dict, exp: Experiment) -> None:
     """Save the state after `number` steps, with what a resumed run must agree on."""
-    checkpoints.save(number, state, {"monitor": memory} | identity(exp))
+    checkpoints.save(number, *_parts(state, memory, exp))
+
+
+def _parts(state: RunState, memory: dict, exp: Experiment) -> tuple[RunState, dict]:
+    """A checkpoint's arrays, and the JSON beside them."""
+    beside = {"monitor": memory} | identity(exp)
+    if state.memory is not None:
+        beside["method"] = state.memory
+    return dataclasses.replace(state, memory=None), beside
 
 
 def try_save(
@@ -282,7 +320,7 @@ def try_save(
         display.warn(f"checkpoint {number} was not written, since the metrics before it are not: {trouble}")
     elif jax.process_count() > 1:
         save(checkpoints, number, state, memory, exp)
-    elif problem := checkpoints.try_save(number, state, {"monitor": memory} | identity(exp)):
+    elif problem := checkpoints.try_save(number, *_parts(state, memory, exp)):
         display.warn(problem)
 
 

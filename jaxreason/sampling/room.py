@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from jaxreason.config import ModelConfig, SamplingConfig
+from jaxreason.config import SamplingConfig
 from jaxreason.ops.attention_mesh import platform
 from jaxreason.parallel.rules import parts_of
 
@@ -33,6 +33,11 @@ class Room:
     """tokens of a row fed at a time; 0: one, or BLOCK under a constraint"""
 
 
+def most_slots(parts: int) -> int:
+    """Slots that pay on a mesh that splits rows into so many parts."""
+    return SLOTS.get(platform(), MANY_SLOTS) * parts
+
+
 def room_for(sampling: SamplingConfig, rows: int, limit: int) -> Room:
     """Slots and pages for so many completions of at most `limit` tokens, on the mesh in force.
 
@@ -47,22 +52,12 @@ def room_for(sampling: SamplingConfig, rows: int, limit: int) -> Room:
     most = -(-limit // PAGE)
     pages = 0 if sampling.pages == "auto" else sampling.pages
     if sampling.slots == "auto":
-        slots = SLOTS.get(platform(), MANY_SLOTS) * parts_of("batch", rows)
+        slots = most_slots(parts_of("batch", rows))
         slots = min(slots, max(1, FILLED * pages // most)) if pages else slots
     else:
         slots = sampling.slots
     slots = min(slots, rows)
     return Room(slots=slots, pages=pages if pages < slots * most else 0)
-
-
-def token_bytes(model: ModelConfig) -> int:
-    """Bytes of keys and values of one token, over all devices that split it.
-
-    >>> token_bytes(ModelConfig(num_hidden_layers=2, num_key_value_heads=2, head_dim=8))
-    256
-    """
-    size = 2 if model.dtype == "bfloat16" else 4
-    return 2 * model.num_hidden_layers * model.num_key_value_heads * model.head_dim * size
 
 
 def holds(room: Room, limit: Any, rows: int) -> Any:

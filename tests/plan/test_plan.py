@@ -14,10 +14,11 @@ from jaxreason.config import Config, ModelConfig, load
 from jaxreason.parallel.rules import RULES
 from jaxreason.plan import choose, programs, roofline, sampling, show
 from jaxreason.plan.compile import Finding
-from jaxreason.plan.estimate import Estimate, activations, estimate
+from jaxreason.plan.estimate import Estimate, estimate
 from jaxreason.plan.prepare import ASSUMED, prepare
 from jaxreason.plan.topology import parse
 from jaxreason.plan.work import Work
+from jaxreason.policy import footprint
 from jaxreason.run import state as run_state
 from jaxreason.sampling.room import Room
 from tests.released import tiny_config, write_tokenizer
@@ -276,7 +277,7 @@ def test_an_estimate_is_near_what_was_compiled():
     found = estimate(exp.config, exp.tokenizer, 596_049_920, parse("v5e:4x4"))
     assert found.update_gib == pytest.approx(2.57 + 0.14, rel=0.5)
     without = dataclasses.replace(exp.config, model=dataclasses.replace(exp.config.model, remat=False))
-    assert activations(without, 5120) > 5 * activations(exp.config, 5120)
+    assert footprint.activations(without.model, 5120) > 5 * footprint.activations(exp.config.model, 5120)
 
 
 def test_stored_shapes_are_those_of_the_releases():

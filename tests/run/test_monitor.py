@@ -128,6 +128,36 @@ def test_merging_is_fewer_chunks_for_the_same_text(chunks, length, merging):
     assert ("merging" in _replay(rows)) is merging
 
 
+WORKING = {monitor.ONE_CHUNK: 0.1, monitor.SPREAD: 0.9, monitor.PLACE: 0.2, monitor.SEGMENT_VALID: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        (monitor.ONE_CHUNK, 1.0, "agents.chunk_length"),  # as on the first released checkpoint that was tried
+        (monitor.SPREAD, 0.0, "reward.preset=lp"),
+        (monitor.PLACE, -0.9, "warmup.chains"),
+        (monitor.SEGMENT_VALID, 0.1, "agents.decoding=constrained"),
+        (monitor.SCORE_VALID, 0.1, "agents.decoding=constrained"),
+    ],
+)
+def test_helpers_that_do_nothing_are_named_at_the_first_step(name, value, field):
+    """And again neither at the second, nor where they work."""
+    config = MonitorConfig(window=20)
+    state, warnings = monitor.observe({}, {"step": 1, **WORKING, name: value}, config, limit=160)
+    assert len(warnings) == 1
+    assert field in warnings[0]
+    assert monitor.observe(state, {"step": 2, **WORKING, name: value}, config, limit=160)[1] == []
+    assert monitor.observe({}, {"step": 1, **WORKING}, config, limit=160)[1] == []
+    # A later step alone is noise; a window is not.
+    assert not _replay([{"step": s, **WORKING, **({name: value} if s == 30 else {})} for s in range(1, 60)])
+
+
+def test_helpers_that_come_to_nothing_later_are_named_as_well():
+    rows = [{"step": s, **WORKING, monitor.SPREAD: max(0.0, 0.9 - 0.03 * s)} for s in range(1, 80)]
+    assert 30 <= _replay(rows)["idle helpers"] <= 50
+
+
 @pytest.mark.parametrize("role", ["segment", "score"])
 def test_helpers_that_stop_answering_are_named(role):
     rows = _steps(60, **{f"{role}__valid": lambda s: 0.98 if s < 30 else 0.6})
@@ -195,3 +225,32 @@ def test_a_budget_out_of_reach_is_said():
     assert not _replay(_budget_steps(lambda s: 51.0 if s < 40 else 54.0, lambda s: 16.0), ceiling=16.0)  # met before
     assert not _replay(_budget_steps(lambda s: max(52.0, 100.0 - 0.6 * s), lambda s: 2.0), ceiling=16.0)
     assert not _replay(_budget_steps(lambda s: 45.0, lambda s: 0.0), ceiling=16.0)
+
+
+@pytest.mark.parametrize(
+    ("none", "cut", "says"),
+    [
+        (
+            0.98,
+            0.1,
+            "no answer found in 98% of the completions, 10% cut at sampling.max_completion_length=160; read",
+        ),
+        (1.0, 0.75, "100% of the completions, 75% cut at sampling.max_completion_length=160; raise"),
+        (
+            0.25,
+            0.0,
+            "25% of the completions, 0% cut at sampling.max_completion_length=160; the answers",
+        ),
+    ],
+)
+def test_a_first_step_without_any_reward_says_why(none, cut, says):
+    """Catches the silence in which a model that never boxes its answers trained on nothing."""
+    row = {"step": 1, monitor.POSITIVE_SHARE: 0.0, monitor.NO_ANSWER: none, monitor.CUT: cut}
+    state, (warning,) = monitor.observe({}, row, MonitorConfig(), limit=160)
+    assert says in warning
+    assert monitor.observe(state, row | {"step": 2}, MonitorConfig(), limit=160)[1] == []
+
+
+def test_a_first_step_with_one_reward_says_nothing():
+    row = {"step": 1, monitor.POSITIVE_SHARE: 0.01, monitor.NO_ANSWER: 0.9, monitor.CUT: 0.9}
+    assert monitor.observe({}, row, MonitorConfig(), limit=160)[1] == []
