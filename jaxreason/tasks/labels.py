@@ -31,7 +31,7 @@ def labels_of(task: Task, problem: Problem, ids: Sequence[int], tokenizer: Token
       ids: without the end token.
     """
     pieces = task.label(problem, text_of(ids, tokenizer)) if isinstance(task, Labelled) else None
-    if pieces is None:
+    if not pieces:  # none too where tokens have no text
         return None
     ends = np.cumsum([len(p.text.encode("utf-8", "surrogateescape")) for p in pieces])
     starts = np.cumsum([0, *(len(tokenizer.token_bytes(i)) for i in ids)])[:-1]
