@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jaxreason.config import Config, given, to_dict
 from jaxreason.evaluation import ask, graders, suites
 from jaxreason.evaluation.ask import Asking
@@ -97,6 +99,7 @@ def run(
                 result["departs"] = departures(protocol, asking.config)
                 if hosts.first():
                     ask.write(output / f"{protocol.benchmark}.json", result, rows)
+                jax.clear_caches()  # the next set's programs have other shapes; these would stay in memory
             else:
                 display.say(f"{title}: done before, in {output / f'{protocol.benchmark}.json'}")
             found[protocol.benchmark] = figures(result, title)
