@@ -41,18 +41,18 @@ import numpy as np
 
 from jaxreason.agents import episode
 from jaxreason.agents.roles import REASON
-from jaxreason.config import Config
+from jaxreason.config import ROLES, Config
 from jaxreason.config.doors import DoorFailed
 from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
-from jaxreason.grpo import learner, optimizer
+from jaxreason.grpo import learner, mismatch, optimizer
 from jaxreason.grpo.learner import Answers
 from jaxreason.grpo.signal import signal
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.rewards import budget, functions
-from jaxreason.rewards.methods import chosen, target_of
-from jaxreason.run import base_model, doors, monitor, provenance, reward_functions, room, setup, yardsticks
+from jaxreason.rewards.methods import chosen, scale_of, target_of
+from jaxreason.run import base_model, doors, monitor, provenance, remember, reward_functions, room, setup, yardsticks
 from jaxreason.run import folder as run_folder
 from jaxreason.run import metrics as step_metrics
 from jaxreason.run import state as run_state
@@ -61,6 +61,7 @@ from jaxreason.run.interrupt import Abandoned, Interrupt
 from jaxreason.run.programs import Programs, make_programs
 from jaxreason.run.progress import Display
 from jaxreason.run.state import EVALUATION, STEP, RunState
+from jaxreason.run.trackers import Trackers, refuse_missing
 from jaxreason.tasks.grading import try_grading
 from jaxreason.types import Params
 
@@ -89,8 +90,8 @@ def step(
     method, clock = chosen(config), episode.Clock()
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.run.seed), STEP), number)
     helper_start = start if helper_start is None else helper_start
-    trained = (state.helper or state.train).params
-    helpers = {"none": None, "train": trained, "frozen": helper_start}[method.helpers]
+    before = [state.train] if state.helper is None else [state.train, state.helper]
+    helpers = {"none": None, "train": before[-1].params, "frozen": helper_start}[method.helpers]
 
     problems = exp.stream.batch(number)  # 1
     ids = [problem.id for problem in problems]
@@ -102,7 +103,7 @@ def step(
     clock.lap("episode")
     given = reward_functions.of_step(played, number, programs, clock, wait)
     seen, lessons = yardsticks.measure(played, method, start, helper_start, helpers, programs, clock)  # 5
-    seen = given.added_to(seen)
+    seen = remember.added_to(given.added_to(seen), played, state.memory, number, exp)
     alpha = budget.alpha_of(state.budget, config.reward, number)
     rewards, advantages, ratio = signal(  # 6, 7
         seen, jnp.float32(alpha), state.ratio, jax.random.fold_in(key, 1),
@@ -110,23 +111,25 @@ def step(
     )  # fmt: skip
     answers = {role: Answers(played.prompts[role], rollout) for role, rollout in played.rollouts.items()} | lessons
     batches = [
-        wait(learner.pack_updates(answers, advantages, programs.limits, config.grpo, one, its_start))
-        for one, its_start in zip(programs.learners, (start, helper_start), strict=False)
+        wait(learner.pack_updates(answers, advantages, programs.limits, config.grpo, one, its.params, its_start))
+        for one, its, its_start in zip(programs.learners, before, (start, helper_start), strict=False)
     ]
+    packed = [one for some in batches for one in some]
     clock.lap("reward")
     learning_rate = np.asarray(programs.schedule(optimizer.updates_made(state.train.opt_state))).item()
-    before = [state.train] if state.helper is None else [state.train, state.helper]
     (train, *helper), total = learner.learn(programs.learners, before, batches)  # 8
     clock.lap("update")
 
     row = step_metrics.step_row(played, rewards, advantages, seen, config.reward) | step_metrics.divide(total)
-    row |= step_metrics.label_row(played, exp.task) | step_metrics.time_row(played, clock.seconds)
-    after = run_state.after_step(state, train, helper, ratio, row, number, config)
+    row |= mismatch.metrics(packed, ROLES, config.grpo) | step_metrics.label_row(played, exp.task)
+    row |= step_metrics.time_row(played, clock.seconds)
+    memory = remember.after_step(state.memory, method, played, rewards, config.sampling.max_completion_length)
+    after = run_state.after_step(state, train, helper, ratio, memory, row, number, config)
     row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
     samples = step_metrics.samples(
         played, rewards, exp.tokenizer, config.run.log_completions, require_eos=config.reward.require_eos
     )
-    return after, row | given.metrics, given.noted(samples), [packed for some in batches for packed in some]
+    return after, row | given.metrics, given.noted(samples), packed
 
 
 def train(config: Config, *, display: Display | None = None) -> dict:
@@ -147,6 +150,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
     """
     display = display or Display(every=config.run.logging_steps)
     own_code = doors.load(config)
+    refuse_missing(config)
     chosen(config)  # a setting that its method cannot work with is refused before anything is fetched
     config, released = base_model.find(config)
     config, helper_released = base_model.find_helpers(config)
@@ -159,6 +163,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         Interrupt(hosts.gather) as interrupt,
         on_mesh(config, display.warn),
         run_state.open_folder(config) as folder,
+        Trackers(config, folder.path, display.warn) as trackers,
         Pool(config.grading.num_workers, config.grading.timeout_s) as pool,
         open_checkpoints(folder.checkpoints, config.run.save_total_limit) as checkpoints,
         open_checkpoints(folder.path / run_folder.START, 1) as starts,
@@ -192,6 +197,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                 wait=interrupt.wait,
                 helpers=(start if helper_start is None else helper_start) if asks else None,
             )  # fmt: skip
+            trackers.step(number, heldout.headline(found["table"]))
             if config.run.keep_best:
                 run_state.keep_best(bests, number, params, folder, display)
             return found
@@ -220,10 +226,12 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                         limit=config.sampling.max_completion_length,
                         target=target_of(chosen(config), config.reward),
                         ceiling=budget.ceiling(config.reward.alpha),
-                        scaled=config.grpo.scale_rewards == "group" and row["alpha"] > 0,
+                        scaled=scale_of(chosen(config), config.grpo) == "group" and row["alpha"] > 0,
                     )
                     row["warnings"] = warnings
                     folder.write_metrics(number, row)
+                    trackers.step(number, row)
+                    trackers.completions(number, samples)
                     advance(1, note=step_metrics.note(row) + (f"  {folder.trouble}" if folder.trouble else ""))
                     for line in [*warnings, *([f"step {number}: {folder.trouble}"] if folder.trouble else [])]:
                         display.warn(line)

@@ -133,6 +133,7 @@ class Rewards:
     total: dict[str, jax.Array]  # role -> float32 [P G]
     parts: dict[str, jax.Array]  # name -> float32 [P G], for the log
     charged: jax.Array | None = None  # float32 [P G K], phi |s| of each chunk that is charged; None without chunks
+    closing: jax.Array | None = None  # float32 [P G], advantage of its own of the token behind y; None: nobody's
 
 
 @pytree
@@ -156,7 +157,8 @@ class UpdateBatch:
     role: jax.Array  # int32 [M B S], role id of the sequence; 0 in the tail
     weight: jax.Array  # float32 [M B S], 0 on prompts and tail; entry s is about predicting tokens[s]
     advantage: jax.Array  # float32 [M B S]
-    old_logp: jax.Array  # float32 [M B S]
+    old_logp: jax.Array  # float32 [M B S], when sampled
+    trainer_logp: jax.Array | None  # float32 [M B S], the trainer's before the update; only for a correction
     ref_logp: jax.Array | None  # float32 [M B S], only where some role has beta > 0
     candidates: jax.Array | None  # int32 [M B S A], -1 filled; all -1 where decoding was free
     num_micro: jax.Array  # int32 [], how many of the M micro-batches hold anything

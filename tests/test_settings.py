@@ -50,8 +50,15 @@ QUICKSTART = [
             "--grpo.credit=chunk",
         ],
         QUICKSTART,
+        [
+            "--model.dtype=bfloat16",
+            "--grpo.loss_type=cispo",
+            "--grpo.importance_sampling_correction=token_truncate",
+            "--grpo.num_mini_batches=2",
+        ],
+        ["--grpo.importance_sampling_level=sequence", "--grpo.importance_sampling_correction=sequence_mask"],
     ],
-    ids=["programs", "rewards", "quickstart"],
+    ids=["programs", "rewards", "quickstart", "cispo and a correction", "sequences"],
 )
 def test_settings_train(warm, tmp_path, settings):
     """Catches a branch of a step that only such a setting takes and that breaks on real shapes.
@@ -64,6 +71,21 @@ def test_settings_train(warm, tmp_path, settings):
         assert row["not_finite"] == 0
         assert row["loss"] is not None
         assert np.isfinite(row["reason/reward"])
+
+
+def test_a_correction_changes_nothing_where_sampler_and_trainer_agree(warm, tmp_path):
+    """On CPU in float32 they do, to rounding. Catches a ratio between other rows, or under another filter."""
+    plain, corrected = (runs.begin(warm, tmp_path / name) for name in ("plain", "corrected"))
+    assert runs.train(plain, "--run.max_steps=1") == 0
+    assert runs.train(corrected, "--run.max_steps=1", "--grpo.importance_sampling_correction=sequence_truncate") == 0
+    (row,), (expected,) = runs.rows(corrected), runs.rows(plain)
+    updated = [role for role in ("reason", "segment", "score") if row[f"{role}/entropy"] is not None]
+    assert len(updated) > 1
+    for role in updated:
+        assert row[f"{role}/sampling/importance_sampling_ratio/max"] == pytest.approx(1.0, abs=1e-3)
+        assert row[f"{role}/sampling/effective_sample_size"] == pytest.approx(1.0, abs=1e-6)
+    for name in ("loss", "grad_norm", "reason/entropy"):
+        assert row[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-6)
 
 
 def test_kl_is_zero_at_the_start_and_logged(warm, tmp_path):

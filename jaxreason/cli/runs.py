@@ -37,6 +37,7 @@ def _train_and_show(args: argparse.Namespace) -> None:
     display = Display(quiet=not hosts.first(), every=conf.run.logging_steps)
     from jaxreason.evaluation import show
     from jaxreason.run import base_model
+    from jaxreason.run.trackers import Trackers
     from jaxreason.train import train
 
     written = config.given(file, args.overrides)  # only here it is known
@@ -49,6 +50,9 @@ def _train_and_show(args: argparse.Namespace) -> None:
     show.results(results, display.console)
     folder = Path(conf.run.output_dir).expanduser()
     report = _report_of(folder, display.warn)
+    if report:
+        with Trackers(conf, folder, display.warn) as trackers:
+            trackers.report(report)
     display.say("")
     show.places(folder, report, display.console)
 
@@ -184,7 +188,8 @@ def methods(args: argparse.Namespace) -> None:
 
     for name, method in METHODS.items():
         own = "".join(f"  reward.options.{field}={default}" for field, default in own_fields(method).items())
-        print(f"{name:14}{method.summary} ({method.source}){own}")
+        divided = "" if method.scale == "group" else f"  grpo.scale_rewards={method.scale}"
+        print(f"{name:18}{method.summary} ({method.source}){own}{divided}")
 
 
 def report(args: argparse.Namespace) -> None:

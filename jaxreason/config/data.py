@@ -38,6 +38,9 @@ class DataConfig:
     """built-in task: share of the guesses that are checked in what the reasoner is shown"""
     prompts_per_step: int = 16
     """problems P in a step"""
+    target_tokens: tuple[int, int] = (0, 0)
+    """every question asks for a number of tokens, drawn between these two ("Think for 60 tokens."), for reward.preset
+    l1_exact and l1_max; the column target_tokens of the data (in meta) goes before. [0, 0]: none is asked for"""
     max_prompt_length: int = 48
     """reasoner prompts longer than this many tokens are dropped and counted"""
 
@@ -49,6 +52,13 @@ class DataConfig:
             self.task,
         )
         require(self.prompts_per_step >= 1, "data.prompts_per_step", "at least 1", self.prompts_per_step)
+        low, high = self.target_tokens
+        require(
+            (low, high) == (0, 0) or 1 <= low <= high,
+            "data.target_tokens",
+            "[0, 0], or two numbers of at least 1, the second no smaller",
+            self.target_tokens,
+        )
         require(self.max_prompt_length >= 1, "data.max_prompt_length", "at least 1", self.max_prompt_length)
         require(self.test_size >= 0, "data.test_size", "at least 0", self.test_size)
         require(self.seed >= 0, "data.seed", "at least 0", self.seed)

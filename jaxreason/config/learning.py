@@ -9,6 +9,7 @@ from jaxreason.config.require import require
 
 MOST_PACKED_ROWS = 32
 """Packed rows of a micro-batch beyond which more gain nothing."""
+Correction = Literal["none", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
 Masking = Literal["all", "-I", "-L&C", "-S&I", "-L&I", "-L&C-S&I", "-L&C-L&I", "-S&I-L&I"]
 
 
@@ -131,10 +132,21 @@ class GRPOConfig:
     """k3 KL coefficient to the starting policy, for reason, segment, score; annotate has that of score"""
     role_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """weight of each role's loss, for reason, segment, score; annotate has that of score"""
-    scale_rewards: Literal["group", "batch", "none"] = "group"
-    """divide advantages by the standard deviation of the group, of the batch, or not"""
-    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
-    """`grpo`: mean over sequences of their token means; `dapo`: mean over tokens; `dr_grpo`: over the token limit"""
+    scale_rewards: Literal["method", "group", "batch", "none"] = "method"
+    """divide advantages by the standard deviation of the group, of the batch, or not; `method`: as the source of
+    reward.preset does, the group's for most (`jaxreason methods` lists the others)"""
+    loss_type: Literal["grpo", "dapo", "dr_grpo", "cispo"] = "grpo"
+    """`grpo`: mean over sequences of their token means; `dapo`: mean over tokens; `dr_grpo`: over the token limit;
+    `cispo`: mean over tokens, and no token's gradient is clipped away, only its weight to 1 + epsilon_high"""
+    importance_sampling_level: Literal["token", "sequence"] = "token"
+    """the ratio is each token's, or the geometric mean over its sequence (GSPO, which wants epsilons of about 4e-4)"""
+    importance_sampling_correction: Correction = "none"
+    """what makes up for a sampler that differs from the trainer: the ratio of the two, by token or over the sequence,
+    `truncate`d to the clips or `mask`ed outside them, weighs each token's loss"""
+    importance_sampling_clip_min: float = 0.0
+    """lower clip of the correction"""
+    importance_sampling_clip_max: float = 3.0
+    """upper clip of the correction"""
     credit: Literal["sequence", "chunk"] = "sequence"
     """`sequence`: one advantage for all of a chain (the papers); `chunk`: the length term's on the chunk that caused
     it"""
@@ -158,6 +170,9 @@ class GRPOConfig:
             "numbers of at least 0, not all 0",
             self.role_weights,
         )
+        low, high = self.importance_sampling_clip_min, self.importance_sampling_clip_max
+        require(0 <= low <= 1, "grpo.importance_sampling_clip_min", "in [0, 1]", low)
+        require(1 <= high < math.inf, "grpo.importance_sampling_clip_max", "at least 1", high)
         require(self.num_mini_batches >= 1, "grpo.num_mini_batches", "at least 1", self.num_mini_batches)
         rows = self.micro_batch_rows
         require(rows == "auto" or rows >= 1, "grpo.micro_batch_rows", "auto or at least 1", rows)

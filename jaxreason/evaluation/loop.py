@@ -15,7 +15,7 @@ from jaxreason.agents.rows import completion_rows, counted_right
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.evaluation import graders, metrics
+from jaxreason.evaluation import efficiency, graders, metrics
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel.rules import whole_batch
 from jaxreason.sampling.methods import Method
@@ -161,7 +161,14 @@ def table(answers: Mapping[str, Answers], problems: Sequence[Problem], config: C
         figures: dict[str, Any] = dict(metrics.summarize(*arrays))
         figures["ungradable"] = float(np.mean(~found.gradable))
         figures["needless_share"] = float(found.needless.sum() / max(1, found.length.sum()))
+        figures["budget_area"] = efficiency.area_under_budgets(*arrays[:2], config.sampling.max_completion_length)
         figures["by_source"] = metrics.summarize_by(sources, *arrays)
+        if (k := found.correct.shape[1]) > 1:
+            given = [row["filtered_resps"][0] for row in found.samples]
+            vote_Q = efficiency.majority([given[n : n + k] for n in range(0, len(given), k)], found.correct)
+            figures[f"maj_at_{k}"] = float(vote_Q.mean())
+            for source, part in figures["by_source"].items():
+                part[f"maj_at_{k}"] = float(vote_Q[np.array(sources) == source].mean())
         curve = metrics.at_budgets(found.correct, found.length, budgets)
         figures["budgets"] = {str(b): e.value for b, e in curve.items()}
         if mode == "sampled":

@@ -199,7 +199,7 @@ def pack(
     fields: dict[str, Any] = {name: micro(x) for name, x in (ints | floats).items()}
     fields["candidates"] = None if candidates is None else micro(candidates)
     fields["num_micro"] = np.asarray(-(-rows // B), np.int32)
-    fields.setdefault("ref_logp", None)
+    fields = {"ref_logp": None, "trainer_logp": None} | fields
     return UpdateBatch(**fields)
 
 

@@ -29,6 +29,7 @@ class Packing:
     shapes: tuple[batch.Shape, ...]
     num_candidates: int
     with_ref: bool
+    with_trainer: bool = False  # whether a sampler that differs from the trainer is corrected
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +49,10 @@ def pack_updates(
     limits: dict[str, int],
     grpo: GRPOConfig,
     learner: Learner,
+    now: Params,
     start: Params | None,
 ) -> list[UpdateBatch]:
-    """One packed batch of a learner's rows for each mini-batch of problems, with the reference's log-probabilities.
+    """One packed batch of a learner's rows for each mini-batch of problems, with whatever log-probabilities it needs.
 
     A token without advantage and without KL teaches nothing; rows that hold only such tokens are left out, which
     changes no sum (the weights count them) and saves their forward and backward passes.
@@ -58,6 +60,7 @@ def pack_updates(
     Args:
       answers: role -> its rows, at least of the roles that learn.
       limits: role -> token limit, for loss_type dr_grpo.
+      now: the learner's parameters before the update, read where a mismatch is corrected.
       start: the learner's parameters before step 0, where there is KL.
     """
     packing = learner.packing
@@ -97,6 +100,9 @@ def pack_updates(
         if packing.with_ref:
             ref_logp: Any = np.asarray(learner.reference(start, packed))
             packed = dataclasses.replace(packed, ref_logp=ref_logp)
+        if packing.with_trainer:
+            trainer_logp: Any = np.asarray(learner.reference(now, packed))
+            packed = dataclasses.replace(packed, trainer_logp=trainer_logp)
         result.append(packed)
     return result
 

@@ -10,12 +10,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxreason.types import Array, Metrics, pytree
+from jaxreason.config import GRPOConfig, of_each_role
+from jaxreason.grpo import mismatch
+from jaxreason.types import Array, Metrics, UpdateBatch, pytree
 
-LossType = Literal["grpo", "dapo", "dr_grpo"]
-
-MAX_LOG_RATIO = 20.0
-"""Log-ratios stop here, where exp is still far from overflow; beyond it a token has no gradient."""
+LossType = Literal["grpo", "dapo", "dr_grpo", "cispo"]
 
 
 @pytree
@@ -24,7 +23,8 @@ class TokenDiagnostics:
 
     log_ratio: jax.Array  # float32 [B S], logp - old_logp
     clipped_low: jax.Array  # bool [B S], ratio below 1 - epsilon with a negative advantage: no gradient
-    clipped_high: jax.Array  # bool [B S], ratio above 1 + epsilon_high with a positive advantage: no gradient
+    clipped_high: jax.Array  # bool [B S], ratio above 1 + epsilon_high with a positive advantage: no gradient;
+    # under cispo with any advantage, and a bounded weight
     kl: jax.Array | None  # float32 [B S], k3 estimate to the reference
 
 
@@ -54,7 +54,7 @@ def token_weights(
     Within the role, over the rows given here (all rows that share an optimiser step):
 
     - grpo: mean over kept rows of their token means: 1 / (kept rows * |o|);
-    - dapo: mean over the tokens of kept rows: 1 / (kept tokens);
+    - dapo, cispo: mean over the tokens of kept rows: 1 / (kept tokens);
     - dr_grpo: sum over kept rows over the limit: 1 / (kept rows * max_completion_length).
 
     TRL's aggregations, one role at a time: under one token mean over all roles the scorer, who writes a few tokens,
@@ -80,68 +80,78 @@ def token_weights(
     rows = jnp.sum(keep_PG, dtype=jnp.float32)
     if loss_type == "grpo":
         divisor_PG = rows * length_PG
-    elif loss_type == "dapo":
+    elif loss_type in ("dapo", "cispo"):
         divisor_PG = jnp.broadcast_to(jnp.sum(jnp.where(keep_PG, length_PG, 0.0)), length_PG.shape)
     else:
+        assert loss_type == "dr_grpo"
         divisor_PG = jnp.broadcast_to(rows * max_completion_length, length_PG.shape)
     row_weight_PG = jnp.where(keep_PG & (divisor_PG > 0), role_weight / jnp.maximum(divisor_PG, 1.0), 0.0)
     inside_PGT = jnp.arange(num_tokens, dtype=jnp.float32)[None, None] < length_PG[..., None]
     return jnp.where(inside_PGT, row_weight_PG[..., None], 0.0)
 
 
-def policy_loss(
-    logp_BS: jax.Array,
-    old_logp_BS: jax.Array,
-    advantage_BS: jax.Array,
-    weight_BS: jax.Array,
-    *,
-    epsilon: float,
-    epsilon_high: float,
-    beta_BS: jax.Array | None = None,
-    ref_logp_BS: jax.Array | None = None,
-) -> tuple[jax.Array, TokenDiagnostics]:
-    """sum weight (-min(r A, clip(r, 1 - epsilon, 1 + epsilon_high) A) + beta k3), r = exp(logp - old_logp).
+def policy_loss(logp_BS: jax.Array, micro: UpdateBatch, grpo: GRPOConfig) -> tuple[jax.Array, TokenDiagnostics]:
+    """sum weight (-w min(r A, clip(r, 1 - epsilon, 1 + epsilon_high) A) + beta k3), r = exp(logp - old_logp).
 
-    In float32. Tokens of weight 0 may hold anything. k3 = exp(d) - d - 1 with d = ref_logp - logp, whose gradient pulls
-    towards the reference (that of d alone does not). Value and gradient are finite for any finite log-probabilities.
+    In float32. Tokens of weight 0 may hold anything. Value and gradient are finite for any finite log-probabilities.
+
+    - r is the token's, or under importance_sampling_level=sequence the geometric mean over its sequence's tokens that
+      count (GSPO, arXiv:2507.18071, eq. 5 to 7).
+    - Under loss_type=cispo the term is -w c A logp with c = min(r, 1 + epsilon_high) held constant, so that every token
+      keeps a gradient (arXiv:2506.13585, eq. 4; no lower bound, as there). Written such that its value is that of the
+      others at ratio 1.
+    - w corrects a sampler that differs from the trainer, see `mismatch.correction`; then r is held against the
+      trainer's own log-probabilities before the update. Otherwise 1.
+    - k3 = exp(d) - d - 1 with d = ref_logp - logp, whose gradient pulls towards the reference (that of d alone does
+      not).
 
     Args:
-      logp_BS, old_logp_BS, ref_logp_BS: nats: now, when sampled, of the reference.
-      advantage_BS: any range.
-      weight_BS: at least 0, see `token_weights`.
-      epsilon, epsilon_high: how far r may fall below and rise above 1.
-      beta_BS: coefficient of the KL term, per token; needs ref_logp_BS.
+      logp_BS: nats, now.
+      micro: one micro-batch, arrays [B S]: log-probabilities as sampled (old_logp), by the trainer (trainer_logp) and
+        of the reference (ref_logp); advantage, any range; weight, at least 0, see `token_weights`; role and segments.
+      grpo: its clips, loss type, level, correction and beta.
 
     Returns:
       The loss, float32 [], and what it saw.
 
     Source: arXiv:2402.03300, with the asymmetric clip of arXiv:2503.14476.
     """
-    arrays = [logp_BS, old_logp_BS, advantage_BS, weight_BS]
-    arrays += [x for x in (beta_BS, ref_logp_BS) if x is not None]
+    arrays = [logp_BS, micro.old_logp, micro.advantage, micro.weight]
+    arrays += [x for x in (micro.trainer_logp, micro.ref_logp) if x is not None]
     chex.assert_rank(arrays, 2)
     chex.assert_equal_shape(arrays)
     chex.assert_type(arrays, float)
-    counted_BS = weight_BS > 0
-    logp_BS = jnp.where(counted_BS, logp_BS.astype(jnp.float32), 0.0)
-    advantage_BS = jnp.where(counted_BS, advantage_BS.astype(jnp.float32), 0.0)
+    counted_BS = micro.weight > 0
 
-    log_ratio_BS = logp_BS - jnp.where(counted_BS, old_logp_BS.astype(jnp.float32), 0.0)
-    ratio_BS = jnp.exp(_limited(log_ratio_BS))
-    low_BS = counted_BS & (ratio_BS < 1.0 - epsilon) & (advantage_BS < 0)
-    high_BS = counted_BS & (ratio_BS > 1.0 + epsilon_high) & (advantage_BS > 0)
-    # The minimum of the two surrogates, written by cases: at a tie, as at ratio 1, all of the gradient must pass.
-    bound_BS = jnp.where(low_BS, 1.0 - epsilon, jnp.where(high_BS, 1.0 + epsilon_high, ratio_BS))
-    loss_BS = -bound_BS * advantage_BS
+    def counted(values_BS):
+        return jnp.where(counted_BS, values_BS.astype(jnp.float32), 0.0)
+
+    logp_BS, advantage_BS, sampled_BS = counted(logp_BS), counted(micro.advantage), counted(micro.old_logp)
+    old_BS = sampled_BS if micro.trainer_logp is None else counted(micro.trainer_logp)
+    log_ratio_BS = logp_BS - old_BS
+    if grpo.importance_sampling_level == "sequence":
+        log_ratio_BS = mismatch.mean_of_sequence(log_ratio_BS, counted_BS, micro.segments)
+    ratio_BS = jnp.exp(mismatch.limited(log_ratio_BS))
+    high_BS = counted_BS & (ratio_BS > 1.0 + grpo.epsilon_high)
+    if grpo.loss_type == "cispo":
+        low_BS = jnp.zeros_like(high_BS)
+        held_BS = jax.lax.stop_gradient(jnp.minimum(ratio_BS, 1.0 + grpo.epsilon_high))
+        loss_BS = -held_BS * advantage_BS * (1.0 + logp_BS - jax.lax.stop_gradient(logp_BS))
+    else:
+        low_BS = counted_BS & (ratio_BS < 1.0 - grpo.epsilon) & (advantage_BS < 0)
+        high_BS = high_BS & (advantage_BS > 0)
+        # The minimum of the two surrogates, written by cases: at a tie, as at ratio 1, all of the gradient must pass.
+        bound_BS = jnp.where(low_BS, 1.0 - grpo.epsilon, jnp.where(high_BS, 1.0 + grpo.epsilon_high, ratio_BS))
+        loss_BS = -bound_BS * advantage_BS
+    if micro.trainer_logp is not None:
+        loss_BS = loss_BS * mismatch.correction(old_BS - sampled_BS, counted_BS, micro.segments, grpo)
 
     kl_BS = None
-    if ref_logp_BS is not None:
-        gap_BS = jnp.where(counted_BS, ref_logp_BS.astype(jnp.float32), 0.0) - logp_BS
-        gap_BS = jnp.minimum(gap_BS, MAX_LOG_RATIO)
+    if micro.ref_logp is not None:
+        gap_BS = jnp.minimum(counted(micro.ref_logp) - logp_BS, mismatch.MAX_LOG_RATIO)
         kl_BS = jnp.expm1(gap_BS) - gap_BS
-        if beta_BS is not None:
-            loss_BS = loss_BS + jnp.where(counted_BS, beta_BS.astype(jnp.float32), 0.0) * kl_BS
-    loss = jnp.sum(jnp.where(counted_BS, weight_BS.astype(jnp.float32), 0.0) * loss_BS)
+        loss_BS = loss_BS + counted(jnp.asarray(of_each_role(grpo.beta), jnp.float32)[micro.role]) * kl_BS
+    loss = jnp.sum(counted(micro.weight) * loss_BS)
     seen = TokenDiagnostics(log_ratio=log_ratio_BS, clipped_low=low_BS, clipped_high=high_BS, kl=kl_BS)
     return loss, jax.lax.stop_gradient(seen)
 
@@ -166,7 +176,7 @@ def token_metrics(
         "clip_ratio/high_mean": seen.clipped_high,
         "clip_ratio/region_mean": seen.clipped_low | seen.clipped_high,
         "entropy": jax.lax.stop_gradient(entropy_BS),
-        "ratio/mean": jnp.exp(_limited(seen.log_ratio)),
+        "ratio/mean": jnp.exp(mismatch.limited(seen.log_ratio)),
         "ratio/log_abs_mean": jnp.abs(seen.log_ratio),
     }
     if seen.kl is not None:
@@ -178,7 +188,3 @@ def token_metrics(
         for name, value_BS in values.items():
             result[f"{role}/{name}"] = (jnp.sum(jnp.where(mask_BS, value_BS.astype(jnp.float32), 0.0)), count)
     return result
-
-
-def _limited(log_BS: jax.Array) -> jax.Array:
-    return jnp.clip(log_BS, -MAX_LOG_RATIO, MAX_LOG_RATIO)

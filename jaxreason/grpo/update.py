@@ -41,7 +41,7 @@ def make_update(
     Args:
       logp_fn: see `LogpFn`; traced under `config`'s micro-batch shape.
       optimizer: from `make_optimizer`.
-      config: clip and KL coefficients.
+      config: what the loss reads of it, see `loss.policy_loss`.
       roles: names of the role ids, for the metrics.
       state_shardings: a TrainState of shardings for the state that goes out, and for the sums of gradients; None leaves
         them to the compiler.
@@ -54,19 +54,7 @@ def make_update(
 
     def micro_loss(params: Params, micro: UpdateBatch) -> tuple[jax.Array, Metrics]:
         logp_BS, entropy_BS, own = logp_fn(params, micro.tokens, micro.positions, micro.segments, micro.candidates)
-        beta_BS = None
-        if micro.ref_logp is not None:
-            beta_BS = jnp.asarray(beta_R, jnp.float32)[micro.role]
-        value, seen = loss.policy_loss(
-            logp_BS,
-            micro.old_logp,
-            micro.advantage,
-            micro.weight,
-            epsilon=config.epsilon,
-            epsilon_high=config.epsilon_high,
-            beta_BS=beta_BS,
-            ref_logp_BS=micro.ref_logp,
-        )
+        value, seen = loss.policy_loss(logp_BS, micro, config)
         return value, {**own, **loss.token_metrics(seen, entropy_BS, micro.role, micro.weight, roles)}
 
     gradient = jax.value_and_grad(micro_loss, has_aux=True)

@@ -13,6 +13,7 @@ from jaxreason.agents import constraints, contribution, episode
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch
+from jaxreason.grpo.learner import Packing
 from jaxreason.parallel.rules import abstract_rows
 from jaxreason.plan.sampling import helper_work, reasoner_work
 from jaxreason.plan.work import Work
@@ -124,7 +125,7 @@ def of_a_step(exp: Experiment, lengths: Sequence[int] = ()) -> list[tuple[str, C
 def _update(exp: Experiment, programs: Programs, held: Held, lengths: Sequence[int]) -> Program:
     (learner,) = programs.learners
     shape = learner.packing.shapes[-1]
-    packed = _packed(shape, learner.packing.num_candidates, learner.packing.with_ref)
+    packed = _packed(shape, learner.packing.num_candidates, learner.packing)
     state = run_state.shape_of_state(exp.config).train
     traced = learner.update.compiled.trace(state, packed)  # pyright: ignore[reportFunctionMemberAccess]
     calls = exp.config.grpo.num_mini_batches
@@ -148,7 +149,7 @@ def micro_batches(exp: Experiment, shape: batch.Shape, roles: Sequence[str], len
 
 def _forward(name: str, call: Any, exp: Experiment, shape: batch.Shape, width: int, held: Held, calls: int) -> Program:
     params = run_state.shape_of_start(exp.config)
-    traced = call.compiled.trace(params, _packed(shape, width, False))
+    traced = call.compiled.trace(params, _packed(shape, width))
     return Program(name, traced, packed_work(shape, 1, width == 0), calls, held.state)
 
 
@@ -159,10 +160,12 @@ def packed_work(shape: batch.Shape, passes: int, whole_head: bool = True) -> Wor
     return Work(shape.max_micro, rows * S, rows * S if whole_head else 0, pairs, passes)
 
 
-def _packed(shape: batch.Shape, num_candidates: int, with_ref: bool) -> UpdateBatch:
+def _packed(shape: batch.Shape, num_candidates: int, packing: Packing | None = None) -> UpdateBatch:
     empty = batch.pack([], shape, num_candidates=num_candidates)
-    if with_ref:
+    if packing and packing.with_ref:
         empty = dataclasses.replace(empty, ref_logp=empty.old_logp)
+    if packing and packing.with_trainer:
+        empty = dataclasses.replace(empty, trainer_logp=empty.old_logp)
     return abstract_rows(empty, None, "batch")
 
 

@@ -85,6 +85,7 @@ ABOUT_ALARMS = (
 
 _NO_HELPERS = "no helpers are sampled"
 _NOT_UPDATED = "the role is not updated, or no token of it had an advantage"
+_NOT_CORRECTED = "`grpo.importance_sampling_correction` is `none`, or no token of the role had an advantage"
 _NO_FUNCTIONS = "`reward.reward_funcs` is empty"
 _TASK = "the task has no labels, or the problems are not its own (the calculator has labels)"
 
@@ -375,6 +376,27 @@ GROUPS: tuple[Group, ...] = (
             ),
             Row("{role}/ratio/log_abs_mean", "nats", "Mean of |logp - old_logp|: 0 then.", _NOT_UPDATED),
             Row(
+                "{role}/sampling/importance_sampling_ratio/mean",
+                "–",
+                "Mean of trainer's over sampler's probability, unbounded; of sequences under a sequence correction.",
+                _NOT_CORRECTED,
+            ),
+            Row("{role}/sampling/importance_sampling_ratio/min", "–", "Least of them.", _NOT_CORRECTED),
+            Row("{role}/sampling/importance_sampling_ratio/max", "–", "Largest of them.", _NOT_CORRECTED),
+            Row(
+                "{role}/sampling/sampling_logp_difference/mean",
+                "nats",
+                "Mean of |trainer's - sampler's log-probability| of a token, before the update.",
+                _NOT_CORRECTED,
+            ),
+            Row("{role}/sampling/sampling_logp_difference/max", "nats", "Largest of them.", _NOT_CORRECTED),
+            Row(
+                "{role}/sampling/effective_sample_size",
+                "share",
+                "(sum w)^2 / (n sum w^2) of the correction's weights: 1 where all are equal, 0 where all are masked.",
+                _NOT_CORRECTED,
+            ),
+            Row(
                 "{role}/clip_ratio/low_mean",
                 "share",
                 "Tokens whose gradient the lower clip removed: negative advantage, ratio below 1 - epsilon.",
@@ -499,6 +521,12 @@ EVALUATION = Group(
             "share",
             "Chance that one of k answers is right, unbiased: 1 - C(n - c, k) / C(n, k) of c right in n.",
         ),
+        Row(
+            "maj_at_{k}",
+            "share",
+            "Problems whose most frequent answer of the k is right; answers vote by their text, ties are shared.",
+            "one sample a problem",
+        ),
         Row("mean_tokens", "tokens", "Mean length of a completion."),
         Row("mean_tokens_stderr", "tokens", "Its standard error.", "one problem"),
         Row("mean_tokens_correct", "tokens", "Mean length where the answer is right.", "none is right"),
@@ -507,6 +535,11 @@ EVALUATION = Group(
         Row("ungradable", "share", "Answers on which the grader itself failed."),
         Row("needless_share", "share", "Needless tokens of all tokens; 0 where nothing labels them."),
         Row("budgets", "share", "Budget in tokens -> accuracy if only answers within it counted."),
+        Row(
+            "budget_area",
+            "share",
+            "Mean of that accuracy over all budgets up to the token limit: a right answer adds 1 - tokens / limit.",
+        ),
         Row("by_source", "table", "Source -> the figures above from `problems` to `truncation_rate`."),
         Row("greedy", "table", "The same of greedy answers.", "`evaluation.greedy` is false"),
     ),

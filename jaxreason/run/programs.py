@@ -67,6 +67,7 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
                 shapes=update_shapes(config, exp.tokenizer, roles),
                 num_candidates=frozen_scorer.DIGITS if constrained and roles != (REASON.name,) else 0,
                 with_ref=any(config.grpo.beta),
+                with_trainer=config.grpo.importance_sampling_correction != "none",
             ),
         )
 
@@ -125,7 +126,16 @@ def compiled_for(config: Config) -> Config:
         mesh=config.mesh,
         sampling=config.sampling,
         optimizer=config.optimizer,
-        grpo=GRPOConfig(epsilon=grpo.epsilon, epsilon_high=grpo.epsilon_high, beta=grpo.beta),
+        grpo=GRPOConfig(
+            epsilon=grpo.epsilon,
+            epsilon_high=grpo.epsilon_high,
+            beta=grpo.beta,
+            loss_type="cispo" if grpo.loss_type == "cispo" else "grpo",  # the others differ in weights, which are data
+            importance_sampling_level=grpo.importance_sampling_level,
+            importance_sampling_correction=grpo.importance_sampling_correction,
+            importance_sampling_clip_min=grpo.importance_sampling_clip_min,
+            importance_sampling_clip_max=grpo.importance_sampling_clip_max,
+        ),
     )
 
 

@@ -21,6 +21,7 @@ from jaxreason.policy import api, cache
 from jaxreason.policy.cache import Cache
 from jaxreason.sampling import draft, methods, slots
 from jaxreason.sampling.room import BLOCK, PAGE, Room, holds
+from jaxreason.sampling.slots import Queue, Slots
 from jaxreason.types import Constraint, Params, PromptBatch, Rollout, pytree
 
 READ_TOKENS = 2048
@@ -42,8 +43,8 @@ class Requests:
 class State:
     """Where the loop stands: everything it reads and writes, and nothing else."""
 
-    slots: slots.Slots
-    queue: slots.Queue
+    slots: Slots
+    queue: Queue
     cache: Cache
     tokens: jax.Array  # int32 [X N T]
     logp: jax.Array  # float32 [X N T]
@@ -260,7 +261,7 @@ def advance(
         state = dataclasses.replace(state, slots=taken, queue=queue, cache=grown)
         return _record(state, requests, ahead, able_XB, choice_XBW, logp_XBW, eos_ids)
 
-    def draw(taken: slots.Slots, ahead: draft.Draft, hidden_XBWD: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def draw(taken: Slots, ahead: draft.Draft, hidden_XBWD: jax.Array) -> tuple[jax.Array, jax.Array]:
         """What each place is drawn to be, a number of the vocabulary or of what is allowed, and its log-probability."""
         shape, h_ND = hidden_XBWD.shape[:3], hidden_XBWD.reshape(-1, hidden_XBWD.shape[-1])
         place_XBW = taken.place[..., None] + jnp.arange(W)[None, None]

@@ -64,12 +64,12 @@ def plain_gradient(table, items, config):
     for q in items:
         tokens = np.concatenate([q.prompt[-1:], q.completion])
         logp = logp_table[tokens[:-1], tokens[1:]]
-        beta = np.full(len(logp), config.beta[q.role])
-        value, grad_logp = reference.policy_loss(
-            logp, q.old_logp, q.advantage, q.weight, config.epsilon, config.epsilon_high, beta, q.ref_logp
-        )
+        row = {"logp": logp, "role": np.full(len(logp), q.role), "segments": np.ones(len(logp), int)}
+        row |= {name: getattr(q, name) for name in ("old_logp", "advantage", "weight", "ref_logp")}
+        row = {name: None if x is None else np.asarray(x)[None] for name, x in row.items()}
+        value, grad_logp = reference.policy_loss(row, config)
         total += value
-        for previous, token, g in zip(tokens[:-1], tokens[1:], grad_logp, strict=True):
+        for previous, token, g in zip(tokens[:-1], tokens[1:], grad_logp[0], strict=True):
             grad[previous] -= g * np.exp(logp_table[previous])
             grad[previous, token] += g
     return total, grad

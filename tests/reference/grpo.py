@@ -78,21 +78,41 @@ def chunk_credit(outcome, cost, share, split, chunk_id, length, keep, paying, sc
     return result
 
 
-def policy_loss(logp, old_logp, advantage, weight, epsilon, epsilon_high, beta=None, ref_logp=None):
-    """The loss, and its derivative with respect to logp."""
-    loss, grad = 0.0, np.zeros(logp.shape)
-    for i in np.ndindex(*logp.shape):
-        if weight[i] == 0:
+def policy_loss(case, config):
+    """The loss, and its derivative with respect to logp; `case` holds arrays [B S], some of them may be missing."""
+    logp, weight, shape = case["logp"], case["weight"], case["logp"].shape
+    trainer = case.get("trainer_logp")
+    old = case["old_logp"] if trainer is None else trainer
+    loss, grad = 0.0, np.zeros(shape)
+    for b, s in np.ndindex(*shape):
+        if weight[b, s] == 0:
             continue
-        ratio = math.exp(logp[i] - old_logp[i])
-        clipped = min(max(ratio, 1 - epsilon), 1 + epsilon_high)
-        loss -= weight[i] * min(ratio * advantage[i], clipped * advantage[i])
-        if ratio * advantage[i] <= clipped * advantage[i]:
-            grad[i] -= weight[i] * ratio * advantage[i]
-        if beta is not None:
-            gap = ref_logp[i] - logp[i]
-            loss += weight[i] * beta[i] * (math.exp(gap) - gap - 1)
-            grad[i] += weight[i] * beta[i] * (1 - math.exp(gap))
+        a = case["advantage"][b, s]
+        mine = [t for t in range(shape[1]) if weight[b, t] > 0 and case["segments"][b, t] == case["segments"][b, s]]
+        over = mine if config.importance_sampling_level == "sequence" else [s]
+        ratio = math.exp(sum(logp[b, t] - old[b, t] for t in over) / len(over))
+        factor = weight[b, s]
+        if trainer is not None:
+            level, bound = config.importance_sampling_correction.split("_")
+            low, high = config.importance_sampling_clip_min, config.importance_sampling_clip_max
+            between = mine if level == "sequence" else [s]
+            used = math.exp(sum(trainer[b, t] - case["old_logp"][b, t] for t in between))
+            factor *= min(max(used, low), high) if bound == "truncate" else used * (low <= used <= high)
+        if config.loss_type == "cispo":
+            held = min(ratio, 1 + config.epsilon_high)
+            loss -= factor * held * a
+            grad[b, s] -= factor * held * a
+        else:
+            clipped = min(max(ratio, 1 - config.epsilon), 1 + config.epsilon_high)
+            loss -= factor * min(ratio * a, clipped * a)
+            if ratio * a <= clipped * a:
+                for t in over:
+                    grad[b, t] -= factor * ratio * a / len(over)
+        beta = (*config.beta, config.beta[-1])[case["role"][b, s]]
+        if case.get("ref_logp") is not None:
+            gap = case["ref_logp"][b, s] - logp[b, s]
+            loss += weight[b, s] * beta * (math.exp(gap) - gap - 1)
+            grad[b, s] += weight[b, s] * beta * (1 - math.exp(gap))
     return loss, grad
 
 
@@ -108,6 +128,7 @@ def token_weights(length, keep, role_weight, loss_type, max_completion_length, n
                     / {
                         "grpo": len(kept) * length[i],
                         "dapo": sum(kept),
+                        "cispo": sum(kept),
                         "dr_grpo": len(kept) * max_completion_length,
                     }[loss_type]
                 )

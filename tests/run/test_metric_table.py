@@ -22,7 +22,7 @@ TINY_HELPERS = [
 FROM_THE_WARM_START = {
     "shared reward with KL": ["--reward.preset=scma", "--grpo.beta=[0.1,0.1,0.1]"],
     "contributions under a budget": ["--reward.preset=contribution", "--budget.target_reduction=0.2"],
-    "truncation": ["--reward.preset=truncation"],
+    "truncation, corrected": ["--reward.preset=truncation", "--grpo.importance_sampling_correction=token_mask"],
 }
 FROM_ITS_OWN = [
     "--agents.helper_policy=separate",
@@ -48,7 +48,7 @@ def folders(tmp_path_factory):
         "    log_metric('share', 0.5)\n"
         "    return [-len(ids) / 48 for ids in completion_ids]\n"
     )
-    functions = {"truncation": [f"--reward.reward_funcs={own}:brief"]}
+    functions = {"truncation, corrected": [f"--reward.reward_funcs={own}:brief"]}
     for number, (name, settings) in enumerate(FROM_THE_WARM_START.items()):
         folder = runs.begin(runs.warm(tmp_path_factory), place / str(number))
         assert runs.train(folder, "--run.max_steps=2", *settings, *functions.get(name, [])) == 0
