@@ -87,9 +87,9 @@ def run(
     with ask.opened(askings, dataclasses.replace(place, config=askings[0].config), step, display) as opened:
         params, number, pool = opened
         marks = [identity(place, number, asking) for asking in askings]
-        done = hosts.agree(
-            [_done(output / f"{p.benchmark}.json", mark) for p, mark in zip(protocols, marks, strict=True)]
-        )
+        files = [output / f"{protocol.benchmark}.json" for protocol in protocols]
+        held = hosts.together(lambda: [*map(_done, files, marks)] if hosts.first() else [])
+        done = hosts.agree(held)
         for protocol, asking, mark, (file, _), before in zip(protocols, askings, marks, read, done, strict=True):
             title, result = BENCHMARKS[protocol.benchmark].title, before
             if result is None:
