@@ -32,6 +32,7 @@ where they are silent, with the configuration field where there is one:
     are the papers', everybody's and the whole chain; the quickstart compares right answers only and credits chunks.
 """
 
+import functools
 import time
 from collections.abc import Callable
 
@@ -40,19 +41,31 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.agents import episode
+from jaxreason.agents.episode import Known
 from jaxreason.agents.roles import REASON
-from jaxreason.config import ROLES, Config
+from jaxreason.config import Config
 from jaxreason.config.doors import DoorFailed
 from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
-from jaxreason.grpo import learner, mismatch, optimizer
+from jaxreason.grpo import learner, optimizer
 from jaxreason.grpo.learner import Answers
 from jaxreason.grpo.signal import signal
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.rewards import budget, functions
 from jaxreason.rewards.methods import chosen, scale_of, target_of
-from jaxreason.run import base_model, doors, monitor, provenance, remember, reward_functions, room, setup, yardsticks
+from jaxreason.run import (
+    base_model,
+    doors,
+    helper_lessons,
+    monitor,
+    provenance,
+    remember,
+    reward_functions,
+    room,
+    setup,
+    yardsticks,
+)
 from jaxreason.run import folder as run_folder
 from jaxreason.run import metrics as step_metrics
 from jaxreason.run import state as run_state
@@ -97,7 +110,7 @@ def step(
     ids = [problem.id for problem in problems]
     played = episode.run(  # 2, 3, 4
         state.train.params, helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait,
-        expected=programs.lengths.expected(ids),
+        known=Known(programs.lengths.expected(ids), run_state.known_lift(state)),
     )  # fmt: skip
     programs.lengths.note(ids, played.rollouts[REASON.name].length)
     clock.lap("episode")
@@ -110,25 +123,20 @@ def step(
         reward=config.reward, grpo=config.grpo, method=method, max_length=config.sampling.max_completion_length,
     )  # fmt: skip
     answers = {role: Answers(played.prompts[role], rollout) for role, rollout in played.rollouts.items()} | lessons
-    batches = [
-        wait(learner.pack_updates(answers, advantages, programs.limits, config.grpo, one, its.params, its_start))
-        for one, its, its_start in zip(programs.learners, before, (start, helper_start), strict=False)
-    ]
+    pack = functools.partial(learner.pack_updates, answers, advantages, programs.limits, config.grpo, lift=played.lift)
+    policies = zip(programs.learners, before, (start, helper_start), strict=False)
+    batches = [wait(pack(one, its.params, its_start)) for one, its, its_start in policies]
     packed = [one for some in batches for one in some]
     clock.lap("reward")
     learning_rate = np.asarray(programs.schedule(optimizer.updates_made(state.train.opt_state))).item()
     (train, *helper), total = learner.learn(programs.learners, before, batches)  # 8
     clock.lap("update")
 
-    row = step_metrics.step_row(played, rewards, advantages, seen, config.reward) | step_metrics.divide(total)
-    row |= mismatch.metrics(packed, ROLES, config.grpo) | step_metrics.label_row(played, exp.task)
-    row |= step_metrics.time_row(played, clock.seconds)
+    row = step_metrics.row_of(played, rewards, advantages, seen, packed, total, clock.seconds, exp)
     memory = remember.after_step(state.memory, method, played, rewards, config.sampling.max_completion_length)
-    after = run_state.after_step(state, train, helper, ratio, memory, row, number, config)
+    after = run_state.after_step(state, train, helper, ratio, memory, played.lift, row, number, config)
     row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
-    samples = step_metrics.samples(
-        played, rewards, exp.tokenizer, config.run.log_completions, require_eos=config.reward.require_eos
-    )
+    samples = step_metrics.samples(played, rewards, exp)
     return after, row | given.metrics, given.noted(samples), packed
 
 
@@ -182,8 +190,9 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         run_state.require_space(exp, checkpoints)
         helper_start = run_state.starting_helpers(exp, folder.path, display, interrupt)
         start = run_state.starting_policy(
-            exp, starts, folder.path, display, interrupt, roles=setup.demonstrated(config)
-        )
+            exp, starts, folder.path, display, interrupt, roles=setup.demonstrated(config),
+            teach=helper_lessons.teacher(programs, display, interrupt),
+        )  # fmt: skip
         state, number, memory = run_state.open_state(exp, start, helper_start, checkpoints, folder)
         doors.record(folder, own_code, number)
         if begun:

@@ -61,6 +61,17 @@ class PromptBatch:
 
 
 @pytree
+class Lift:
+    """How much likelier than the policy has it one token is made wherever there is a choice that it is part of.
+
+    A part of the distribution that is sampled from: sampler and trainer add it by the same `ops.logprob.lifted`.
+    """
+
+    token: jax.Array  # int32, [N] in a Constraint and [] in an UpdateBatch
+    logit: jax.Array  # float32, the same shape; added to the token's logit before the temperature divides it
+
+
+@pytree
 class Constraint:
     """A finite-state machine for each row, as data: what may be sampled next, and where that leads.
 
@@ -71,6 +82,7 @@ class Constraint:
 
     token: jax.Array  # int32 [N states A], -1 where there is no edge
     next: jax.Array  # int32 [N states A]
+    lift: Lift | None = None  # [N]; None leaves the policy's own odds
 
 
 @pytree
@@ -162,6 +174,7 @@ class UpdateBatch:
     ref_logp: jax.Array | None  # float32 [M B S], only where some role has beta > 0
     candidates: jax.Array | None  # int32 [M B S A], -1 filled; all -1 where decoding was free
     num_micro: jax.Array  # int32 [], how many of the M micro-batches hold anything
+    lift: Lift | None = None  # [], of all candidates; None where no draw was lifted
 
 
 @pytree

@@ -1,7 +1,7 @@
 """The supervised start: next-token prediction on demonstrations of the three roles.
 
-A released model needs none of this. A model trained from scratch learns here to be verbose in the way that the
-reinforcement learning then mends.
+A model trained from scratch learns here to be verbose in the way that the reinforcement learning then mends. A released
+one knows how to reason; its helpers can be taught on chains of its own (`teach`, `agents.own_chains`).
 """
 
 import functools
@@ -23,7 +23,7 @@ from jaxreason.parallel.rules import place, shardings
 from jaxreason.policy import api
 from jaxreason.tasks.base import Demonstrated, Drilled
 from jaxreason.tasks.opening import task_of
-from jaxreason.types import Params
+from jaxreason.types import Params, UpdateBatch
 
 Rows = dict[str, np.ndarray]
 """tokens, positions, segments and weight of packed rows, [N S] each; weight is 0 on prompts and the unused tail."""
@@ -206,6 +206,66 @@ def run(
                     f"lower warmup.learning_rate={config.warmup.learning_rate}"
                 )
             advance(k, f"loss {loss:.3f}")
+    return state[0]
+
+
+def teach(
+    params: Params,
+    packed: UpdateBatch,
+    config: Config,
+    advance: Callable[[int, str], None] = lambda steps, note: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Params:
+    """Train gently on lessons of the helpers, warmup.chain_epochs times: AdamW, a short rise and a linear fall.
+
+    Args:
+      params: start; donated.
+      packed: `batch.pack` of the lessons; each of its micro-batches is a step. Log-probabilities are taken under its
+        candidates where it has some, as the update takes them.
+      advance, stop: as in `run`; the loss is in nats a choice.
+
+    Raises:
+      FloatingPointError: the loss became not a number.
+    """
+    count, epochs = int(packed.num_micro), config.warmup.chain_epochs
+    steps = count * epochs
+    rise, peak = max(1, steps // 10), config.warmup.chain_learning_rate
+    fall = optax.linear_schedule(peak, peak / 100, max(1, steps - rise))
+    schedule = optax.join_schedules([optax.linear_schedule(peak / rise, peak, rise), fall], [rise])
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.0))
+
+    def loss_fn(params, batch):
+        candidates = batch.get("candidates")
+        logp, _ = api.token_logp(
+            params, batch["tokens"], batch["positions"], batch["segments"], candidates, config=config.model
+        )
+        weight = batch["weight"]
+        return -(weight * jnp.where(weight > 0, logp, 0.0)).sum() / jnp.maximum(weight.sum(), 1.0)
+
+    places = shardings(jax.eval_shape(lambda p: (p, optimizer.init(p)), params))
+
+    @functools.partial(jax.jit, donate_argnums=0, out_shardings=(places, None))
+    def train(state, batch):
+        params, opt_state = state
+        loss, grads = jax.value_and_grad(loss_fn)(params, batch)
+        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), loss
+
+    names = ("tokens", "positions", "segments", "weight", "candidates")
+    arrays = {name: x for name in names if (x := getattr(packed, name)) is not None}
+    state = (params, jax.jit(optimizer.init, out_shardings=places[1])(params))
+    rng = np.random.default_rng([config.run.seed, 4])
+    for m in (m for _ in range(epochs) for m in rng.permutation(count)):
+        if stop():
+            break
+        state, loss = train(state, place({name: x[m] for name, x in arrays.items()}, "batch"))
+        if not np.isfinite(float(loss)):
+            raise FloatingPointError(
+                f"warmup: the loss on own chains is {float(loss)}; "
+                f"lower warmup.chain_learning_rate={config.warmup.chain_learning_rate}"
+            )
+        advance(1, f"loss {float(loss):.3f}")
     return state[0]
 
 

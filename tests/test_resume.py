@@ -87,6 +87,20 @@ def test_what_a_method_remembers_comes_along(warm, tmp_path, preset):
         assert later != round(later), "the history was not read, or no answer was right"
 
 
+def test_the_lift_of_a_new_chunk_is_solved_once(warm, tmp_path):
+    """The first step's number is that of all steps, also of those of a second launch, to the bit."""
+    settings = ("--agents.boundaries=natural", "--agents.chunk_length=6")
+    straight, folder = (runs.begin(warm, tmp_path / name) for name in ("straight", "run"))
+    assert runs.train(straight, *settings, "--run.max_steps=3") == 0
+    assert runs.train(folder, *settings, "--run.max_steps=1") == 0
+    assert runs.train(folder, *settings, "--run.max_steps=3", "--resume") == 0
+    assert runs.rows(folder) == runs.rows(straight)
+    chex.assert_trees_all_equal(_policy(folder, 3), _policy(straight, 3))
+    lifts = {row["segment/lift"] for row in runs.rows(straight)}
+    assert len(lifts) == 1
+    assert all(row["segment/ratio/log_abs_mean"] < 1e-4 for row in runs.rows(straight) if row["segment/entropy"])
+
+
 @pytest.mark.slow
 def test_two_launches_are_one_run_as_a_user_compiles_it(warm, tmp_path):
     """The same under XLA's ordinary optimisations, which the other tests leave out: its fused programs must not depend

@@ -5,7 +5,9 @@ Everything else is forced and has log-probability 0. Row sizes vary, shapes don'
 This module must not know how the machine is walked.
 """
 
+import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from jaxreason.agents.prompts import score_parts
 from jaxreason.agents.tags import CLOSE, DIGITS, OPEN, SCORE_CLOSE, SCORE_OPEN
 from jaxreason.config import AgentsConfig
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.types import Constraint, on_host
+from jaxreason.types import Constraint, Lift, on_host
 
 
 def tag_tokens(tokenizer: Tokenizer, *, scored: bool = False) -> int:
@@ -24,14 +26,21 @@ def tag_tokens(tokenizer: Tokenizer, *, scored: bool = False) -> int:
 
 
 def segment_constraint(
-    y_rows: Sequence[Sequence[int]], tokenizer: Tokenizer, *, max_tokens: int, scored: bool = False
+    y_rows: Sequence[Sequence[int]],
+    tokenizer: Tokenizer,
+    *,
+    max_tokens: int,
+    scored: bool = False,
+    places: Sequence[np.ndarray] | None = None,
+    lift: float | None = None,
 ) -> Constraint:
     """Let each row write `<seg>..</seg>...<seg>..</seg>` around its own y, token for token, and then end.
 
     A new chunk may begin before any token of y, except where
     - the chunk before it, or the token itself, would be white space only (such tokens go with the chunk before);
     - the token continues a character begun before it;
-    - y goes on with a literal closing tag, or with its first token: it could not be told from the real one.
+    - y goes on with a literal closing tag, or with its first token: it could not be told from the real one;
+    - `places` has none.
     So every chunk owns a token, and what is written parses and aligns without loss. The number of chunks is free: a
     machine that counted them would be K times the size. A row with more than K is invalid, as `too_many` or, at its
     token limit, as `truncated`.
@@ -40,6 +49,8 @@ def segment_constraint(
       y_rows: token ids of each y; an empty row ends at once.
       max_tokens: the longest y, in tokens; the static size.
       scored: whether `<score>d</score>` with a digit of 1 to 5 stands behind every chunk.
+      places: for each row, before which of its tokens a chunk may begin, bool, see `boundaries.places`; None: any.
+      lift: what is added to the logit of a new chunk wherever it is a choice, see `calibration`; None: nothing.
 
     Returns: Constraint [N, max_tokens * (open + close + 1) + 1, 2]; scored, with the tokens of a score for each place
       more, and 5 edges.
@@ -76,7 +87,11 @@ def segment_constraint(
     step[:, :-1, -1, 0] = number_JK[None, 1:, 0]
     token[:, :, 0, 0] = np.where(last_NJ, close_ids[0], y_NT)
     step[:, :-1, 0, 0] = np.where(last_NJ[:, :-1], number_JK[None, :-1, 1], number_JK[None, 1:, 0])
-    token[:, :, 0, 1] = np.where(_splits(y_rows, y_NT, close_ids[0], tokenizer), close_ids[0], -1)
+    splits_NT = _splits(y_rows, y_NT, close_ids[0], tokenizer)
+    if places is not None:
+        for n, place_T in enumerate(places):
+            splits_NT[n, : len(place_T)] &= place_T
+    token[:, :, 0, 1] = np.where(splits_NT, close_ids[0], -1)
     step[:, :, 0, 1] = number_JK[None, :, 1]
     for k in range(1, c):
         token[:, :, k, : len(closing[k])] = np.where((inside_NJ | last_NJ)[..., None], closing[k], -1)
@@ -88,7 +103,59 @@ def segment_constraint(
     step[rows, m_N, c, 0] = number_JK[m_N, c]
     states = slice(c, c + T * width + 1)
     shape = (N, (T + 1) * width, A)
-    return on_host(Constraint, token=token.reshape(shape)[:, states], next=step.reshape(shape)[:, states])
+    found = on_host(Constraint, token=token.reshape(shape)[:, states], next=step.reshape(shape)[:, states])
+    return found if lift is None else dataclasses.replace(found, lift=new_chunk_lift(lift, tokenizer, (N,)))
+
+
+class Split(NamedTuple):
+    """A segmenter's answer as the constraint lets it be written, without the end token."""
+
+    tokens: list[int]
+    decided: np.ndarray  # int [n], where in it each place is decided on
+    between: np.ndarray  # int32 [n 2], between which two tokens: y's next one, and a new chunk
+    scored: list[int]  # where the digits of the scores stand, of a helper that scores as well
+
+
+def split_tokens(
+    y: Sequence[int], at: Sequence[int], new: Sequence[bool], tokenizer: Tokenizer, scores: Sequence[int] = ()
+) -> Split:
+    """y with a new chunk at some of its places, token for token.
+
+    Args:
+      at: the places, tokens of y before which a chunk may begin, in order.
+      new: which of them begin one.
+      scores: of the chunks, where a score stands behind each; none: it does not.
+    """
+    open_ids, close_ids, score_ids, end_ids = tokenizer.encode_batch([OPEN, CLOSE, SCORE_OPEN, SCORE_CLOSE])
+    digits = _digits(tokenizer) if scores else []
+    tokens: list[int] = list(open_ids)
+    decided, between, scored, done = [], [], [], 0
+
+    def close() -> None:
+        tokens.extend(close_ids)
+        if scores:
+            tokens.extend(score_ids)
+            scored.append(len(tokens))
+            tokens.extend([*digits[scores[len(scored) - 1] - 1], *end_ids])
+
+    for place, begins in zip(at, new, strict=True):
+        tokens += y[done:place]
+        done = place
+        decided.append(len(tokens))
+        between.append((y[place], close_ids[0]))
+        if begins:
+            close()
+            tokens += open_ids
+    tokens += y[done:]
+    close()
+    return Split(tokens, np.array(decided, int), np.array(between, np.int32).reshape(-1, 2), scored)
+
+
+def new_chunk_lift(logit: float, tokenizer: Tokenizer, shape: tuple[int, ...] = ()) -> Lift:
+    """The lift of a new chunk by a logit: of the token that begins a closing tag. Where that token is no new chunk, at
+    the end of y and in the tags of scores, nothing else can be drawn."""
+    (close_ids,) = tokenizer.encode_batch([CLOSE])
+    return on_host(Lift, token=np.full(shape, close_ids[0], np.int32), logit=np.full(shape, logit, np.float32))
 
 
 def score_places(candidates_PGTA: np.ndarray, digit_ids: np.ndarray, max_chunks: int) -> np.ndarray:

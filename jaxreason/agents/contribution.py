@@ -13,11 +13,31 @@ import numpy as np
 
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.roles import REASON
-from jaxreason.config import Config
+from jaxreason.config import AgentsConfig, Config
+from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grpo.batch import PackItem, Shape, pack, shape_for, unpack
 from jaxreason.types import Params, UpdateBatch
 
 NOT_MEASURED = -1.0
+
+Counted = Callable[[Sequence[int]], np.ndarray]
+"""The tokens of a completion -> bool, which of them are looked at."""
+
+
+def counted_for(config: AgentsConfig, tokenizer: Tokenizer) -> Counted | None:
+    """Which tokens of a completion say that something is missing: all, where a policy knows the form of its chains by
+    heart (`marks`); with a released model only those with a digit in them.
+
+    Whatever is cut out of a released model's prose, the words next to the cut become unlikely: that is form. A number
+    becomes unlikely where what it came from is gone (docs/results/helpers.md).
+    """
+    if config.prompts == "marks":
+        return None
+    return lambda ids: np.array([_has_digit(tokenizer.token_bytes(i)) for i in ids], bool)
+
+
+def _has_digit(piece: bytes) -> bool:
+    return any(48 <= byte < 58 for byte in piece)
 
 
 def contributions(
@@ -27,8 +47,9 @@ def contributions(
     *,
     count: int,
     shapes: Sequence[Shape],
+    counted: Counted | None = None,
 ) -> np.ndarray:
-    """For each chunk, the largest fall in log-probability of any token behind it when the chunk is cut out.
+    """For each chunk, the largest fall in log-probability of a token behind it when the chunk is cut out.
 
     The largest and not the sum, since a sum grows with the text that is left. Where a chunk is the last, what is
     behind it is the answer. Costs a forward pass over n + 1 texts for a completion of n chunks.
@@ -38,6 +59,7 @@ def contributions(
       likelihood: `make_reference` of log-probabilities at temperature 1; -inf has no place here.
       count: the first so many problems of the batch are measured; the batch is in random order.
       shapes: of packed batches that hold all texts of one problem, see `num_texts`.
+      counted: which tokens of a completion are looked at; None: all. See `counted_for`.
 
     Returns:
       float32 [P G K], nats, at least 0; NOT_MEASURED for chunks that do not exist, of rows without a valid split, and
@@ -67,16 +89,17 @@ def contributions(
             continue
         packed = pack(texts, shape_for(texts, shapes))
         read = unpack(texts, np.asarray(likelihood(params, packed)))
-        whole_T = np.zeros(0, np.float32)
+        whole_T, counted_T = np.zeros(0, np.float32), np.zeros(0, bool)
         for (g, k, last), logp_T in zip(places, read, strict=True):
             if logp_T is None:  # the chunk was the whole completion: nothing is left to foresee
                 result_PGK[p, g, k] = 0.0
             elif k < 0:
                 whole_T = logp_T
+                counted_T = np.ones(len(logp_T), bool) if counted is None else counted(ids[p * G + g])
             else:
                 behind = len(whole_T) - last - 1
                 fall_T = whole_T[last + 1 :] - logp_T[len(logp_T) - behind :]
-                result_PGK[p, g, k] = max(0.0, float(fall_T.max(initial=0.0)))
+                result_PGK[p, g, k] = max(0.0, float(fall_T[counted_T[last + 1 :]].max(initial=0.0)))
     return result_PGK
 
 

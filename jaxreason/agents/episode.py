@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from jaxreason.agents import alignment, constraints, helper_sampling, prompts
+from jaxreason.agents import alignment, boundaries, calibration, constraints, helper_sampling, prompts
 from jaxreason.agents.alignment import Scoring, Segmentation
 from jaxreason.agents.helper_sampling import Asking, Question
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT, Role, score_limit, segment_limit, token_limits
@@ -32,7 +32,7 @@ from jaxreason.tasks.grading import grade_answers
 from jaxreason.tasks.labels import Labels, labels_of
 from jaxreason.tasks.opening import task_of
 from jaxreason.tasks.reading import Reasoning, find_reasoning
-from jaxreason.types import Chunks, HostRollout, Params, PromptBatch, Rollout, Scores
+from jaxreason.types import Chunks, HostRollout, Lift, Params, PromptBatch, Rollout, Scores
 
 Rows = TypeVar("Rows", Chunks, Scores)
 
@@ -52,6 +52,7 @@ class Episode:
     )  # tokens of what each row's scorer is asked
     segmentation: Segmentation | None = None  # None where no helper was asked
     scoring: Scoring | None = None
+    lift: Lift | None = None  # of a new chunk; None where helpers split at their own odds
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # phase -> wall time
 
     @property
@@ -150,6 +151,13 @@ def read_answers(
     return Read(found, Grades(np.array(correct, bool), np.array(gradable, bool), status), labels)
 
 
+class Known(NamedTuple):
+    """What earlier steps tell of this one."""
+
+    expected: np.ndarray | None = None  # as in `Drawing`
+    lift: float | None = None  # of a new chunk, where agents.calibrated; None: solved on this batch, see `calibration`
+
+
 def run(
     params: Params,
     helper_params: Params | None,
@@ -159,7 +167,7 @@ def run(
     tokenizer: Tokenizer,
     pool: Pool | None = None,
     wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
-    expected: np.ndarray | None = None,
+    known: Known = Known(),
 ) -> Episode:
     """Play one batch.
 
@@ -169,12 +177,12 @@ def run(
       key: of this step; every role draws from its own fold of it.
       pool: for answers that need algebra.
       wait: returns a rollout when the device has made it, or raises to give the batch up.
-      expected: as in `Drawing`.
+      known: what earlier steps tell of this one.
     """
     clock = Clock()
     sampling = config.sampling
     method = Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p)
-    drawing = Drawing(sampling.num_generations, sampling.temperature, method, expected)
+    drawing = Drawing(sampling.num_generations, sampling.temperature, method, known.expected)
     asked, drawn = reason(params, problems, jax.random.fold_in(key, REASON.id), config, tokenizer, drawing)
     rollout = HostRollout.of(wait(drawn))
     clock.lap("reason")
@@ -193,7 +201,7 @@ def run(
         return episode
     # A cut y could not be re-emitted within the segmenter's limit; one that can't be graded is not learnt from.
     wanted = rollout.finished.reshape(-1) & read.grades.gradable & [bool(r.ids) for r in read.reasonings]
-    asking = Asking(helper_params, key, config.for_helpers, tokenizer, wait)
+    asking = Asking(helper_params, key, config.for_helpers, tokenizer, wait, lift=known.lift)
     return ask_helpers(asking, episode, wanted, clock)
 
 
@@ -216,7 +224,7 @@ def _segment(asking: Asking, episode: Episode, wanted: np.ndarray, clock: Clock)
     frame = helper_sampling.frame(prompts.render_segment([""], config.agents, tokenizer), tokenizer)
     longest = frame + config.sampling.max_completion_length
     encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
-    asked, rollout, lengths = _ask_about_y(asking, episode, wanted, SEGMENT, encoded, longest)
+    asked, rollout, lengths, lift = _ask_about_y(asking, episode, wanted, SEGMENT, encoded, longest)
     clock.lap("segment")
     P, G, T = episode.rollouts[REASON.name].tokens.shape
 
@@ -234,13 +242,15 @@ def _segment(asking: Asking, episode: Episode, wanted: np.ndarray, clock: Clock)
         prompts=episode.prompts | {SEGMENT.name: asked},
         rollouts=episode.rollouts | {SEGMENT.name: rollout},
         segmentation=segmentation,
+        lift=lift,
     )
 
 
 def _ask_about_y(
     asking: Asking, episode: Episode, wanted: np.ndarray, role: Role, encoded: list[list[int]], longest: int
-) -> tuple[PromptBatch, HostRollout, list[int]]:
-    """Ask a helper that writes y again, split, about the wanted rows: prompts, answers, and the tokens of each y.
+) -> tuple[PromptBatch, HostRollout, list[int], Lift | None]:
+    """Ask a helper that writes y again, split, about the wanted rows: prompts, answers, the tokens of each y, and the
+    lift of a new chunk.
 
     Args:
       encoded: a prompt a row; those of rows that are not wanted are not read.
@@ -251,10 +261,18 @@ def _ask_about_y(
     ys = [y.ids if want else [] for want, y in zip(wanted, episode.reasonings, strict=True)]
     scored = role == ANNOTATE
     tags = constraints.tag_tokens(tokenizer, scored=scored)
-    constraint = None
+    constraint, places = None, None
+    if config.agents.natural:
+        places = [boundaries.places(y, tokenizer, max_chunks=config.agents.max_chunks) for y in ys]
+    lift = asking.lift if config.agents.calibrated else None
+    if config.agents.calibrated and lift is None:
+        assert places is not None  # what is calibrated is natural
+        lift = calibration.solve(asking.params, rows, ys, places, config, tokenizer, scored=scored)
     if config.agents.decoding == "constrained":
         most = config.sampling.max_completion_length
-        constraint = constraints.segment_constraint(ys, tokenizer, max_tokens=most, scored=scored)
+        constraint = constraints.segment_constraint(
+            ys, tokenizer, max_tokens=most, scored=scored, places=places, lift=lift
+        )
     lengths = [len(ids) for ids in ys]
     question = Question(
         rows=rows,
@@ -264,7 +282,8 @@ def _ask_about_y(
         expected=np.array(lengths),
         constraint=constraint,
     )
-    return *helper_sampling.ask(asking, question, episode.shape), lengths
+    asked, rollout = helper_sampling.ask(asking, question, episode.shape)
+    return asked, rollout, lengths, None if lift is None else constraints.new_chunk_lift(lift, tokenizer)
 
 
 def _score(asking: Asking, episode: Episode, clock: Clock) -> Episode:
@@ -308,7 +327,7 @@ def _annotate(asking: Asking, episode: Episode, wanted: np.ndarray, clock: Clock
     config, tokenizer = asking.config, asking.tokenizer
     texts, longest = annotate_prompts(episode, config, tokenizer), annotate_prompt_limit(config, tokenizer)
     encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
-    asked, rollout, lengths = _ask_about_y(asking, episode, wanted, ANNOTATE, encoded, longest)
+    asked, rollout, lengths, lift = _ask_about_y(asking, episode, wanted, ANNOTATE, encoded, longest)
     clock.lap("annotate")
     P, G, T = episode.rollouts[REASON.name].tokens.shape
 
@@ -326,6 +345,7 @@ def _annotate(asking: Asking, episode: Episode, wanted: np.ndarray, clock: Clock
         scorer_prompts=encoded,
         segmentation=_joined_chunks(splits, (P, G)),
         scoring=_joined_scores(scorings, (P, G)),
+        lift=lift,
     )
 
 

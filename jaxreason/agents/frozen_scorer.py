@@ -52,7 +52,7 @@ def expected_scores(
             parts = prompts.annotation_parts([readable(chunk) for chunk in chunks])
         else:
             parts = prompts.score_parts(len(values), config.agents)
-        completion, at = _answer(values, parts, digit_ids, tokenizer)
+        completion, at = answer_tokens(values, parts, digit_ids, tokenizer)
         if len(prompt) + len(completion) > shapes[-1].row_length:  # chunks can be longer in tokens than they were in y
             completion, at = [], []
         candidates = np.full((len(completion), DIGITS), -1, np.int32)
@@ -79,7 +79,9 @@ def expected_scores(
     return result_NK.reshape(value_PGK.shape)
 
 
-def _answer(values, parts: list[str], digit_ids, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+def answer_tokens(
+    values: Sequence[int], parts: list[str], digit_ids: Sequence[int], tokenizer: Tokenizer
+) -> tuple[list[int], list[int]]:
     """Tokens of the scorer's answer in its canonical form, the values between its parts, and where they stand."""
     if not values:
         return [], []

@@ -30,6 +30,7 @@ class Asking:
     tokenizer: Tokenizer
     wait: Callable[[Rollout], Rollout] = jax.block_until_ready  # as in `episode.run`
     first: int = 0  # the number that the first row draws under
+    lift: float | None = None  # of a new chunk, see `episode.Known`
 
     def of(self, role: Role) -> "Asking":
         """With the key of a role."""

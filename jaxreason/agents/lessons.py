@@ -62,7 +62,10 @@ def corrected(
         episode.prompts[role], shown, weight_PGT=there_PGT, advantage_PGT=there_PGT, role=ROLES.index(role)
     )
     packed = batch.pack(
-        items, batch.shape_for(items, learner.packing.shapes), num_candidates=learner.packing.num_candidates
+        items,
+        batch.shape_for(items, learner.packing.shapes),
+        num_candidates=learner.packing.num_candidates,
+        lift=episode.lift,
     )
     found = batch.unpack(items, np.asarray(learner.reference(params, packed)))
     logp_NT = np.array(shown.logp).reshape(len(items), -1)

@@ -64,6 +64,12 @@ class AgentsConfig:
     max_chunks chunks are still invalid"""
     max_chunks: int = 32
     """static maximum K; a split into more is invalid"""
+    boundaries: Literal["auto", "natural", "any"] = "auto"
+    """where a chunk may begin under the constraint: `natural`, behind the end of a line, a sentence or a display
+    formula, at no more than max_chunks - 1 places; `any`, before any token; `auto`: natural, but any with `marks`"""
+    chunk_length: int = 32
+    """natural boundaries: tokens that a chunk has on average. How readily a new chunk is begun is solved for it on a
+    run's first batch, and then stays. 0: as readily as the segmenter's own odds have it"""
     min_chunks: int = 1
     """a split of more than `min_chunks_above` tokens into fewer is invalid (guards against merging)"""
     min_chunks_above: int = 64
@@ -93,12 +99,24 @@ class AgentsConfig:
             1 <= self.min_chunks <= self.max_chunks, "agents.min_chunks", "in 1..agents.max_chunks", self.min_chunks
         )
         require(0 < self.contribution_share <= 1, "agents.contribution_share", "in (0, 1]", self.contribution_share)
+        require(self.chunk_length >= 0, "agents.chunk_length", "at least 0", self.chunk_length)
         require(self.min_chunks_above >= 0, "agents.min_chunks_above", "at least 0", self.min_chunks_above)
 
     @property
     def separate(self) -> bool:
         """Whether the helpers are a policy of their own."""
         return self.helper_policy == "separate"
+
+    @property
+    def natural(self) -> bool:
+        """Whether chunks may begin only where lines, sentences and display formulas end."""
+        chosen = self.boundaries == "natural" or (self.boundaries == "auto" and self.prompts != "marks")
+        return self.decoding == "constrained" and chosen
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the odds of a new chunk are lifted to meet chunk_length."""
+        return self.natural and self.chunk_length > 0
 
     @property
     def helper_roles(self) -> tuple[str, ...]:

@@ -96,8 +96,23 @@ class WarmupConfig:
     """tokens of a packed row"""
     weight_decay: float = 0.01
     """decoupled weight decay"""
+    chains: int = 0
+    """chains of the policy's own, behind the demonstrations if there are some, on which it is taught to split and to
+    score: steps are ranked by what they contribute (agents.contribution); 0: none"""
+    chain_epochs: int = 2
+    """times that they are shown, in rows of grpo.row_length"""
+    chain_learning_rate: float = 1e-5
+    """peak learning rate of AdamW on them"""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a supervised start of any kind."""
+        return self.max_steps > 0 or self.chains > 0
 
     def __post_init__(self):
+        require(self.chains >= 0, "warmup.chains", "at least 0", self.chains)
+        require(self.chain_epochs >= 1, "warmup.chain_epochs", "at least 1", self.chain_epochs)
+        require(self.chain_learning_rate > 0, "warmup.chain_learning_rate", "above 0", self.chain_learning_rate)
         require(self.max_steps >= 0, "warmup.max_steps", "at least 0", self.max_steps)
         require(
             0 <= self.drill_steps <= self.max_steps, "warmup.drill_steps", "in 0..warmup.max_steps", self.drill_steps

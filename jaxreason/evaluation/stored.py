@@ -148,7 +148,7 @@ def load_policy(run: Path, config: Config, step: int | str | None = None) -> tup
                 found, _, number = checkpoints.restore(step, run_state.shape_of_state(config))
                 return found.train.params, number
     base = base_model.recorded(run)
-    if base and not config.warmup.max_steps:
+    if base and not config.warmup.wanted:
         if base_model.fingerprint(base.folder) != base.fingerprint:
             raise ValueError(f"{base.folder}: expected the checkpoint that {run} began from, got another; restore it")
         return base_model.load(base, config.model, Display(quiet=True)), 0

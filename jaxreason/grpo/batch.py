@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.types import SEGMENT_NONE, HostRollout, PromptBatch, UpdateBatch
+from jaxreason.types import SEGMENT_NONE, HostRollout, Lift, PromptBatch, UpdateBatch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,6 +147,7 @@ def pack(
     *,
     num_candidates: int = 0,
     with_ref: bool = False,
+    lift: Lift | None = None,
 ) -> UpdateBatch:
     """Pack sequences into the given [M B S], whatever they are.
 
@@ -158,6 +159,7 @@ def pack(
       shape: see `shapes`.
       num_candidates: A, the widest constraint of the run; 0 where no role decodes under one.
       with_ref: whether the batch has ref_logp, which then every sequence must have.
+      lift: what was added to one candidate's logit when the sequences were sampled, [] each.
 
     Returns:
       NumPy arrays; their shapes don't depend on the sequences.
@@ -199,7 +201,7 @@ def pack(
     fields: dict[str, Any] = {name: micro(x) for name, x in (ints | floats).items()}
     fields["candidates"] = None if candidates is None else micro(candidates)
     fields["num_micro"] = np.asarray(-(-rows // B), np.int32)
-    fields = {"ref_logp": None, "trainer_logp": None} | fields
+    fields = {"ref_logp": None, "trainer_logp": None, "lift": lift} | fields
     return UpdateBatch(**fields)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxreason.config import ROLES, GRPOConfig, of_each_role
 from jaxreason.grpo import batch, loss
-from jaxreason.types import Advantages, HostRollout, Metrics, Params, PromptBatch, TrainState, UpdateBatch
+from jaxreason.types import Advantages, HostRollout, Lift, Metrics, Params, PromptBatch, TrainState, UpdateBatch
 
 
 class Answers(NamedTuple):
@@ -51,6 +51,7 @@ def pack_updates(
     learner: Learner,
     now: Params,
     start: Params | None,
+    lift: Lift | None = None,
 ) -> list[UpdateBatch]:
     """One packed batch of a learner's rows for each mini-batch of problems, with whatever log-probabilities it needs.
 
@@ -62,6 +63,7 @@ def pack_updates(
       limits: role -> token limit, for loss_type dr_grpo.
       now: the learner's parameters before the update, read where a mismatch is corrected.
       start: the learner's parameters before step 0, where there is KL.
+      lift: see `batch.pack`.
     """
     packing = learner.packing
     token = {role: token_PGT for role, token_PGT in advantages.token.items() if role in learner.roles}
@@ -96,7 +98,7 @@ def pack_updates(
                 role=ROLES.index(role),
             )
         shape = batch.shape_for(sequences, packing.shapes)
-        packed = batch.pack(sequences, shape, num_candidates=packing.num_candidates)
+        packed = batch.pack(sequences, shape, num_candidates=packing.num_candidates, lift=lift)
         if packing.with_ref:
             ref_logp: Any = np.asarray(learner.reference(start, packed))
             packed = dataclasses.replace(packed, ref_logp=ref_logp)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxreason.types import Params, UpdateBatch
 
 TokenFn = Callable[..., jax.Array]
-"""(params, tokens, positions, segments, candidates) -> a number a token, [B S]."""
+"""(params, tokens, positions, segments, candidates, lift) -> a number a token, [B S]."""
 
 
 def make_reference(token_fn: TokenFn, *, out_sharding: Any = None) -> Callable[[Params, UpdateBatch], jax.Array]:
@@ -27,7 +27,7 @@ def make_reference(token_fn: TokenFn, *, out_sharding: Any = None) -> Callable[[
                 None if x is None else jax.lax.dynamic_index_in_dim(x, m, keepdims=False)
                 for x in (batch.tokens, batch.positions, batch.segments, batch.candidates)
             ]
-            value_BS = token_fn(params, *micro).astype(jnp.float32)
+            value_BS = token_fn(params, *micro, batch.lift).astype(jnp.float32)
             return jax.lax.dynamic_update_index_in_dim(out_MBS, value_BS, m, axis=0)
 
         return jax.lax.fori_loop(0, batch.num_micro, body, jnp.zeros(batch.tokens.shape, jnp.float32))

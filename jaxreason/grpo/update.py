@@ -16,8 +16,8 @@ from jaxreason.grpo import loss
 from jaxreason.types import Metrics, Params, TrainState, UpdateBatch
 
 LogpFn = Callable[..., tuple[jax.Array, jax.Array, Metrics]]
-"""(params, tokens, positions, segments, candidates), [B S] each and [B S A] or None -> logp [B S], entropy [B S], and
-whatever sums and counts the policy reports about itself.
+"""(params, tokens, positions, segments, candidates, lift), [B S] each, [B S A] or None, and a Lift or None -> logp
+[B S], entropy [B S], and whatever sums and counts the policy reports about itself.
 
 logp[b, s] is that of tokens[b, s] after what stands before it in its segment, under its candidates where it has any;
 what stands at a segment's first token is not read.
@@ -53,7 +53,9 @@ def make_update(
     beta_R = of_each_role(config.beta)
 
     def micro_loss(params: Params, micro: UpdateBatch) -> tuple[jax.Array, Metrics]:
-        logp_BS, entropy_BS, own = logp_fn(params, micro.tokens, micro.positions, micro.segments, micro.candidates)
+        logp_BS, entropy_BS, own = logp_fn(
+            params, micro.tokens, micro.positions, micro.segments, micro.candidates, micro.lift
+        )
         value, seen = loss.policy_loss(logp_BS, micro, config)
         return value, {**own, **loss.token_metrics(seen, entropy_BS, micro.role, micro.weight, roles)}
 

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from jaxreason.types import Lift
+
 Transform = Callable[[jax.Array, jax.Array], jax.Array]
 """(logits [N V], kept token [N]) -> logits [N V] of the distribution sampled from."""
 
@@ -37,11 +39,31 @@ def head_logits(hidden: jax.Array, head_VD: jax.Array) -> jax.Array:
     return jnp.einsum("...d,vd->...v", hidden, head_VD, preferred_element_type=jnp.float32)
 
 
-def candidate_logits(hidden: jax.Array, head_VD: jax.Array, candidates: jax.Array) -> jax.Array:
-    """Logits [..., A] of few tokens a place; -inf where the candidate is -1. The rest of V is never computed."""
+def candidate_logits(
+    hidden: jax.Array, head_VD: jax.Array, candidates: jax.Array, lift: Lift | None = None
+) -> jax.Array:
+    """Logits [..., A] of few tokens a place; -inf where the candidate is -1. The rest of V is never computed.
+
+    Args:
+      lift: of the places, see `lifted`.
+    """
     column = head_VD[jnp.maximum(candidates, 0)]
     logits = jnp.einsum("...d,...ad->...a", hidden, column, preferred_element_type=jnp.float32)
-    return jnp.where(candidates >= 0, logits, -jnp.inf)
+    return jnp.where(candidates >= 0, lifted(logits, candidates, lift), -jnp.inf)
+
+
+def lifted(logits: jax.Array, candidates: jax.Array, lift: Lift | None, temperature: float = 1.0) -> jax.Array:
+    """Logits [..., A] with the lift of one token added, over the temperature that has divided them.
+
+    Where the token is the only candidate this changes nothing: it is certain either way.
+
+    Args:
+      lift: its arrays have the shape of the places [...], or none; None changes nothing.
+    """
+    if lift is None:
+        return logits
+    token, added = (jnp.broadcast_to(x, candidates.shape[:-1])[..., None] for x in (lift.token, lift.logit))
+    return jnp.where(candidates == token, logits + added / temperature, logits)
 
 
 def token_logp(
@@ -53,6 +75,7 @@ def token_logp(
     chunk: int,
     temperature: float = 1.0,
     transform: Transform = unchanged,
+    lift: Lift | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Log-probability of each target, and the entropy of the distribution it was drawn from.
 
@@ -65,6 +88,7 @@ def token_logp(
       chunk: rows whose logits exist at one time; each chunk is recomputed in the backward pass.
       temperature: divides the logits.
       transform: what the sampler did to free logits besides (top-p and the like); must keep the target.
+      lift: what it added to one candidate's logit, [] each.
 
     Returns:
       (logp_N, entropy_N), float32, nats. The entropy is for the log: no gradient flows through it.
@@ -81,6 +105,7 @@ def token_logp(
             return free
         # A constrained draw is a draw among a few columns, which no filter touched.
         few_NA = jnp.take_along_axis(logits_NV, jnp.maximum(candidates, 0), axis=1)
+        few_NA = lifted(few_NA, candidates, lift, temperature)
         is_target_NA = candidates == target_N1
         logp_N, entropy_N = _pick(jnp.where(candidates >= 0, few_NA, IMPOSSIBLE), is_target_NA)
         few = jnp.where(is_target_NA.any(1), logp_N, IMPOSSIBLE), entropy_N

@@ -24,7 +24,7 @@ from jaxreason.run.setup import Experiment
 from jaxreason.sampling.engine import generate
 from jaxreason.sampling.methods import Method
 from jaxreason.sampling.room import room_for
-from jaxreason.types import PromptBatch, UpdateBatch
+from jaxreason.types import Lift, PromptBatch, UpdateBatch, on_host
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,8 @@ def of_a_step(exp: Experiment, lengths: Sequence[int] = ()) -> list[tuple[str, C
         return lambda: _sample(exp, role, work, shape, made() if constrained else None, held)
 
     def borders(scored: bool = False):
-        return constraints.segment_constraint([[]] * N, exp.tokenizer, max_tokens=T, scored=scored)
+        lift = 0.0 if config.agents.calibrated else None
+        return constraints.segment_constraint([[]] * N, exp.tokenizer, max_tokens=T, scored=scored, lift=lift)
 
     machines = {
         SEGMENT.name: borders,
@@ -125,7 +126,7 @@ def of_a_step(exp: Experiment, lengths: Sequence[int] = ()) -> list[tuple[str, C
 def _update(exp: Experiment, programs: Programs, held: Held, lengths: Sequence[int]) -> Program:
     (learner,) = programs.learners
     shape = learner.packing.shapes[-1]
-    packed = _packed(shape, learner.packing.num_candidates, learner.packing)
+    packed = _packed(shape, learner.packing.num_candidates, learner.packing, lifted=run_state.calibrates(exp.config))
     state = run_state.shape_of_state(exp.config).train
     traced = learner.update.compiled.trace(state, packed)  # pyright: ignore[reportFunctionMemberAccess]
     calls = exp.config.grpo.num_mini_batches
@@ -160,8 +161,11 @@ def packed_work(shape: batch.Shape, passes: int, whole_head: bool = True) -> Wor
     return Work(shape.max_micro, rows * S, rows * S if whole_head else 0, pairs, passes)
 
 
-def _packed(shape: batch.Shape, num_candidates: int, packing: Packing | None = None) -> UpdateBatch:
-    empty = batch.pack([], shape, num_candidates=num_candidates)
+def _packed(
+    shape: batch.Shape, num_candidates: int, packing: Packing | None = None, *, lifted: bool = False
+) -> UpdateBatch:
+    lift = on_host(Lift, token=np.array(0, np.int32), logit=np.array(0, np.float32)) if lifted else None
+    empty = batch.pack([], shape, num_candidates=num_candidates, lift=lift)
     if packing and packing.with_ref:
         empty = dataclasses.replace(empty, ref_logp=empty.old_logp)
     if packing and packing.with_trainer:

@@ -19,7 +19,7 @@ from jaxreason.policy import moe
 from jaxreason.policy.cache import Cache, hold, page_size, write, written
 from jaxreason.policy.rope import rotation
 from jaxreason.policy.transformer import Block, RMSNorm, Transformer
-from jaxreason.types import Metrics, Params
+from jaxreason.types import Lift, Metrics, Params
 
 
 def init(key: jax.Array, config: ModelConfig) -> Params:
@@ -69,6 +69,7 @@ def token_logp(
     positions_BS: jax.Array,
     segments_BS: jax.Array,
     candidates_BSA: jax.Array | None = None,
+    lift: Lift | None = None,
     *,
     config: ModelConfig,
     temperature: float = 1.0,
@@ -78,6 +79,7 @@ def token_logp(
 
     Args:
       candidates_BSA: int32, what tokens[s] was restricted to when drawn (-1: not restricted).
+      lift: what the sampler added to one candidate's logit, [] each.
       temperature, transform: what the sampler did to the logits.
 
     Returns:
@@ -90,6 +92,7 @@ def token_logp(
         positions_BS,
         segments_BS,
         candidates_BSA,
+        lift,
         config=config,
         temperature=temperature,
         transform=transform,
@@ -103,6 +106,7 @@ def scored(
     positions_BS: jax.Array,
     segments_BS: jax.Array,
     candidates_BSA: jax.Array | None = None,
+    lift: Lift | None = None,
     *,
     config: ModelConfig,
     temperature: float = 1.0,
@@ -124,6 +128,7 @@ def scored(
         chunk=config.logp_chunk,
         temperature=temperature,
         transform=transform,
+        lift=lift,
     )
     return logp_N.reshape(B, S), entropy_N.reshape(B, S), moe.load_metrics(loads)
 
@@ -134,12 +139,14 @@ def expected_candidate(
     positions_BS: jax.Array,
     segments_BS: jax.Array,
     candidates_BSA: jax.Array,
+    lift: Lift | None = None,
     *,
     config: ModelConfig,
     temperature: float = 1.0,
 ) -> jax.Array:
     """Expected index among the candidates for each token, given what stands before it: float32 [B S], see
-    `logprob.expected_candidate`."""
+    `logprob.expected_candidate`. No lift belongs to what it is asked about."""
+    del lift
     B, S = tokens_BS.shape
     h_BSD = jnp.roll(hidden(params, tokens_BS, positions_BS, segments_BS, config=config), 1, axis=1)
     few_NA = candidates_BSA.reshape(B * S, -1)
@@ -238,6 +245,6 @@ def decode(
 
 
 def logp_fn(config: ModelConfig, temperature: float = 1.0, transform: logprob.Transform = logprob.unchanged):
-    """The function that the update is handed: (params, tokens, positions, segments, candidates) -> (logp, entropy,
-    metrics)."""
+    """The function that the update is handed: (params, tokens, positions, segments, candidates, lift) -> (logp,
+    entropy, metrics)."""
     return functools.partial(scored, config=config, temperature=temperature, transform=transform)

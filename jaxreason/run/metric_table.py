@@ -282,7 +282,7 @@ GROUPS: tuple[Group, ...] = (
         "Shares are of the segmenter's answers. Under `agents.helpers=one` they are about the split"
         " in the single helper's answer.",
         (
-            Row("segment/valid", "share", "Splits that can be read and are lossless.", _NO_HELPERS, "valid"),
+            Row("segment/valid", "share", "Splits that can be read and are lossless.", _NO_HELPERS, "valid, idle"),
             Row(
                 "segment/{cause}",
                 "share",
@@ -297,7 +297,15 @@ GROUPS: tuple[Group, ...] = (
                 _NO_HELPERS,
             ),
             Row("segment/chunks", "chunks", "Mean number of chunks of a valid split.", "no valid split", "merging"),
+            Row("segment/one_chunk", "share", "Valid splits that are a single chunk.", "no valid split", "idle"),
             Row("segment/chunk_length", "tokens", "Mean length of a chunk.", "no valid split"),
+            Row(
+                "segment/lift",
+                "nats",
+                "What is added to the logit of a new chunk so that chunks have `agents.chunk_length` tokens; solved on"
+                " the first step.",
+                "chunks may begin anywhere, `agents.chunk_length` is 0, or the method has no helpers",
+            ),
         ),
     ),
     Group(
@@ -305,7 +313,7 @@ GROUPS: tuple[Group, ...] = (
         "Over the chunks that were scored, 1 (could go) to 5 (essential). *Frozen* is the scorer as it was at the"
         " start, reading the same chunks: its expected score.",
         (
-            Row("score/valid", "share", "Scorer's answers that can be read.", _NO_HELPERS, "valid"),
+            Row("score/valid", "share", "Scorer's answers that can be read.", _NO_HELPERS, "valid, idle"),
             Row(
                 "score/{cause}",
                 "share",
@@ -315,6 +323,21 @@ GROUPS: tuple[Group, ...] = (
             ),
             Row("score/mean", "score", "Mean score.", "nothing was scored"),
             Row("score/share_{s}", "share", "Chunks with this score.", "nothing was scored"),
+            Row(
+                "score/spread",
+                "score",
+                "Standard deviation of the scores of a completion, the mean over those of several chunks.",
+                "no completion has several scored chunks",
+                "idle",
+            ),
+            Row(
+                "score/place_correlation",
+                "–",
+                "Correlation of a chunk's score, less its completion's mean, and its place in the list: far from 0 the"
+                " scorer may be counting rather than reading.",
+                "no completion has several scored chunks, or nothing varies",
+                "place",
+            ),
             Row(
                 "score/length_correlation",
                 "–",
@@ -577,6 +600,18 @@ ALARMS: tuple[Alarm, ...] = (
         "F",
         "Wrong answers grew to the token limit: they are not held against the policy.",
         "Let them count (`reward.masking`, `grpo.mask_truncated_completions`).",
+    ),
+    Alarm(
+        "idle",
+        "From the first step on: nearly every completion is one chunk, or all chunks of a completion have one score, so"
+        " that no length is charged by importance; or, at the first step, half of a helper's answers cannot be read.",
+        "Set `agents.boundaries=natural` and a smaller `agents.chunk_length`, or teach the helpers first"
+        " (`warmup.chains`); or take `reward.preset=lp`.",
+    ),
+    Alarm(
+        "place",
+        "From the first step on: scores follow the place of a chunk in the list rather than what it says.",
+        "Teach the helpers first (`warmup.chains`).",
     ),
     Alarm(
         "inflation",

@@ -3,6 +3,7 @@
 Names are TRL's behind the role's. Host NumPy on small arrays.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,15 +13,16 @@ import numpy as np
 from jaxreason.agents import alignment, rows
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.roles import REASON
-from jaxreason.config import RewardConfig
-from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.config import ROLES, RewardConfig
+from jaxreason.grpo import mismatch
 from jaxreason.grpo.advantage import zero_spread
 from jaxreason.parallel.rules import everywhere
 from jaxreason.rewards import format as form
 from jaxreason.rewards.outcome import Outcome
+from jaxreason.run.setup import Experiment
 from jaxreason.tasks import labels
 from jaxreason.tasks.base import Task
-from jaxreason.types import Advantages, Rewards
+from jaxreason.types import Advantages, Rewards, UpdateBatch
 
 _whole = jax.jit(everywhere)
 Row = dict[str, float | None]
@@ -38,6 +40,29 @@ def _mean(values: jax.typing.ArrayLike, mask: jax.typing.ArrayLike | None = None
     if mask is not None:
         counted = counted[np.asarray(mask)]
     return float(counted.mean()) if counted.size else None
+
+
+def row_of(
+    episode: Episode,
+    rewards: Rewards,
+    advantages: Advantages,
+    seen: Outcome,
+    packed: Sequence[UpdateBatch],
+    total: dict[str, Any],
+    seconds: dict[str, float],
+    exp: Experiment,
+) -> Row:
+    """All numbers of a step but those of alpha and of the user's own functions.
+
+    Args:
+      packed: the batches that the update saw.
+      total: its metrics, as (sum, count).
+      seconds: phase -> wall time, beside the episode's own.
+    """
+    config = exp.config
+    row = step_row(episode, rewards, advantages, seen, config.reward) | divide(total)
+    row |= mismatch.metrics(packed, ROLES, config.grpo)
+    return row | label_row(episode, exp.task) | time_row(episode, seconds)
 
 
 def step_row(
@@ -118,11 +143,15 @@ def _helpers(
     row["segment/valid"], row["score/valid"] = row.pop("segment/ok"), row.pop("score/ok")
     count = np.asarray(chunks.mask).sum(-1)
     row["segment/chunks"] = _mean(count, np.asarray(chunks.valid))
+    if episode.lift is not None:
+        row["segment/lift"] = float(episode.lift.logit)
+    row["segment/one_chunk"] = _mean(count == 1, np.asarray(chunks.valid))
     row["segment/chunk_length"] = _mean(chunks.length, np.asarray(chunks.mask))
     row["score/mean"] = _mean(value, scored)
     row |= {f"score/share_{s}": _mean(value == s, scored) for s in range(1, 6)}
     length = np.asarray(chunks.length)[scored]
     row["score/length_correlation"] = _correlation(value[scored], length)
+    row |= _score_spread(value, scored)
     if frozen_PGK is not None:
         row["score/frozen_mean"] = _mean(frozen_PGK, scored)
         row["score/live_minus_frozen"] = _mean(value - frozen_PGK, scored)
@@ -142,6 +171,21 @@ def _helpers(
         y = np.array([len(r.ids) for r in episode.reasonings]).reshape(episode.shape)
         row["reason/penalised_share"] = _mean((rewards.parts["weighted_length"] / np.maximum(y, 1))[y > 0])
     return row
+
+
+def _score_spread(value_PGK: np.ndarray, scored_PGK: np.ndarray) -> Row:
+    """How much scores vary inside a completion, and how much of that is the place in the list. Completions of one chunk
+    say nothing of either."""
+    number_PG1 = scored_PGK.sum(-1, keepdims=True)
+    several_PGK = scored_PGK & (number_PG1 > 1)
+    mean_PG1 = (value_PGK * scored_PGK).sum(-1, keepdims=True) / np.maximum(number_PG1, 1)
+    off_PGK = value_PGK - mean_PG1
+    variance_PG = (off_PGK**2 * scored_PGK).sum(-1) / np.maximum(number_PG1[..., 0], 1)
+    place_PGK = (np.cumsum(scored_PGK, axis=-1) - 1) / np.maximum(number_PG1 - 1, 1)
+    return {
+        "score/spread": _mean(np.sqrt(variance_PG), several_PGK.any(-1)),
+        "score/place_correlation": _correlation(off_PGK[several_PGK], place_PGK[several_PGK]),
+    }
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
@@ -171,13 +215,12 @@ def label_row(episode: Episode, task: Task) -> Row:
     return divide(sums)
 
 
-def samples(
-    episode: Episode, rewards: Rewards, tokenizer: Tokenizer, num_problems: int, *, require_eos: bool
-) -> list[dict]:
+def samples(episode: Episode, rewards: Rewards, exp: Experiment) -> list[dict]:
     """The completions of the first problems, a row a rollout, with chunks and scores."""
-    G = episode.shape[1]
-    few = episode.problems[:num_problems]
+    G, config, tokenizer = episode.shape[1], exp.config, exp.tokenizer
+    few = episode.problems[: config.run.log_completions]
     rollout, read = episode.rollouts[REASON.name], episode.reasonings
+    require_eos = config.reward.require_eos
     found = rows.completion_rows(few, rollout, read, episode.grades, tokenizer, require_eos=require_eos)
     helpers = {
         role: tokenizer.decode_batch(rollout.completion_ids[: len(found)])

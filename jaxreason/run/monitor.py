@@ -24,6 +24,9 @@ NEEDLESS_TOKENS = "reason/needless_tokens"
 CHUNKS = "segment/chunks"
 SEGMENT_VALID = "segment/valid"
 SCORE_VALID = "score/valid"
+ONE_CHUNK = "segment/one_chunk"
+SPREAD = "score/spread"
+PLACE = "score/place_correlation"
 ALL_CORRECT = "reason/frac_all_correct"
 PENALTY = "reason/rewards/penalty/mean"
 BUDGET_ALPHA = "budget/alpha"
@@ -41,6 +44,9 @@ WATCHED = (
     CHUNKS,
     SEGMENT_VALID,
     SCORE_VALID,
+    ONE_CHUNK,
+    SPREAD,
+    PLACE,
     ALL_CORRECT,
     PENALTY,
     BUDGET_ALPHA,
@@ -60,6 +66,10 @@ NEEDLESS_RISE = 0.15  # above its start
 NEEDLESS_LEFT = 0.05  # of the tokens; of fewer, those the scorer overlooks are all that remains
 VALID_FALL = 0.10  # below its best
 MOSTLY = 0.5  # of the completions
+VALID_LOW = 0.5  # at the first step
+UNSPLIT = 0.9  # share of completions
+CONSTANT = 0.05  # points of score, inside a completion
+BY_PLACE = 0.7  # correlation
 MERGED_CHUNKS = 1.5  # a completion, where there were at least 2
 CHUNK_GROWTH = 2.0  # tokens a chunk, of its start
 ALPHA_CANCELS = 0.5  # share of groups whose advantages do not depend on alpha
@@ -112,6 +122,8 @@ def observe(
     first, least, most = (dict(state.get(key, {})) for key in ("first", "least", "most"))
     shortest = dict(state.get("shortest", {}))
     signs = _not_finite(row) | (_nothing_earned(row, limit) if step == start else {})
+    if step == start or step - start >= config.window // 2:
+        signs |= _idle(mean, first=step == start)
     if step - start >= config.window // 2:
         for name, value in mean.items():
             first.setdefault(name, value)
@@ -230,6 +242,34 @@ def _budget(mean, shortest: float, stalled: int, config: MonitorConfig, ceiling:
     if stalled >= BUDGET_PATIENCE * config.window:
         return {"stalled": f"budget: no shorter for {stalled} steps ({there}); set a larger target, or train longer"}
     return {}
+
+
+def _idle(mean, *, first: bool) -> dict[str, str]:
+    """Signs that importance does nothing, which need no history: a run of weeks shall not begin with them unseen."""
+    signs = {}
+    for name, role in ((SEGMENT_VALID, "segmenter"), (SCORE_VALID, "scorer")):
+        if first and mean.get(name, 1.0) < VALID_LOW:
+            signs[f"idle {role}"] = (
+                f"idle helpers: only {mean[name]:.2f} of the {role}'s answers can be read; set "
+                "agents.decoding=constrained, or teach the helpers first (warmup.chains)"
+            )
+    if mean.get(ONE_CHUNK, 0.0) >= UNSPLIT:
+        signs["unsplit"] = (
+            f"idle helpers: {mean[ONE_CHUNK]:.2f} of the completions are a single chunk, so nothing is charged by "
+            "importance; set agents.boundaries=natural and a smaller agents.chunk_length, or teach the helpers first "
+            "(warmup.chains)"
+        )
+    if mean.get(SPREAD, 1.0) < CONSTANT:
+        signs["constant"] = (
+            "idle helpers: all chunks of a completion have the same score, so nothing is charged by importance; teach "
+            "the helpers first (warmup.chains), or set reward.preset=lp"
+        )
+    elif abs(mean.get(PLACE, 0.0)) > BY_PLACE:
+        signs["place"] = (
+            f"scores by place: their correlation with the place in the list is {mean[PLACE]:.2f}, so the scorer counts "
+            "rather than reads; teach the helpers first (warmup.chains)"
+        )
+    return signs
 
 
 def _helpers(mean, first, most, config: MonitorConfig) -> dict[str, str]:

@@ -90,7 +90,7 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
             [(contribution.num_texts(config.sampling.num_generations, config.agents.max_chunks), lengths[REASON.name])],
             **shape,
         )
-        if method.measured
+        if method.measured or config.warmup.chains
         else (),
         limits=episode.limits_of_roles(config, exp.tokenizer),
         pool=pool,

@@ -31,7 +31,7 @@ from jaxreason.run.folder import RunFolder
 from jaxreason.run.interrupt import Interrupt, Stopped
 from jaxreason.run.progress import Display
 from jaxreason.run.setup import Experiment
-from jaxreason.types import Params, TrainState, pytree
+from jaxreason.types import Lift, Params, TrainState, pytree
 
 EVALUATION, STEP = 1, 2
 """What a key is for; folded in first, so that no two uses share randomness."""
@@ -46,6 +46,7 @@ class RunState:
     budget: BudgetState | None = None  # only where a target is set
     helper: TrainState | None = None  # only where the helpers are a policy of their own that is trained
     memory: Any = None  # what the method remembers, plain JSON; it stands beside the arrays in a checkpoint
+    lift: jax.Array | None = None  # float32 [], of a new chunk, where calibrated; nan before the first step
 
 
 def new_state(params: Params, config: Config, helper_params: Params | None = None) -> RunState:
@@ -65,6 +66,7 @@ def new_state(params: Params, config: Config, helper_params: Params | None = Non
         ratio=initial_ratio(),
         budget=budget.initial(1.0, 1.0) if config.budget.wanted else None,
         helper=None if helper_params is None else train_state(helper_params),
+        lift=jnp.float32(jnp.nan) if calibrates(config) else None,
     )
 
 
@@ -74,6 +76,7 @@ def after_step(
     helper: Sequence[TrainState],
     ratio: RatioState,
     memory: dict[str, Any] | None,
+    lift: Lift | None,
     row: dict,
     number: int,
     config: Config,
@@ -83,9 +86,15 @@ def after_step(
     Args:
       helper: the helpers' own policy, where it is trained; else empty.
       memory: of the method, after the step.
+      lift: of the step's episode.
       row: the step's metrics.
     """
-    after = dataclasses.replace(state, train=train, helper=helper[0] if helper else None)
+    after = dataclasses.replace(
+        state,
+        train=train,
+        helper=helper[0] if helper else None,
+        lift=state.lift if lift is None else place(lift.logit),
+    )
     if row["not_finite"]:
         return after
     tokens = row["reason/completions/mean_length"]
@@ -93,9 +102,20 @@ def after_step(
     return dataclasses.replace(after, ratio=ratio, budget=moved, memory=memory)
 
 
+def known_lift(state: RunState) -> float | None:
+    """The lift of a new chunk; None where there is none, or none yet."""
+    lift = None if state.lift is None else float(state.lift)
+    return None if lift is None or np.isnan(lift) else lift
+
+
 def trains_helper(config: Config) -> bool:
     """Whether the helpers are a policy of their own that is updated."""
     return config.agents.separate and named(config.reward.preset).helpers == "train"
+
+
+def calibrates(config: Config) -> bool:
+    """Whether the odds of a new chunk are solved for on the first step, and kept."""
+    return config.agents.calibrated and named(config.reward.preset).helpers != "none"
 
 
 def keeps_start(config: Config) -> bool:
@@ -148,6 +168,7 @@ def starting_policy(
     *,
     roles: Sequence[str],
     who: str = "policy",
+    teach: Callable[[Params], Params] | None = None,
 ) -> Params:
     """The policy before step 0: restored if it was made before, else loaded or initialised, and warm-started if asked.
 
@@ -157,6 +178,7 @@ def starting_policy(
       folder: where model.json goes.
       roles: those it is shown in the supervised start.
       who: in words.
+      teach: what is done with it last, see `run.helper_lessons`.
     """
     config = exp.config
     shapes = shape_of_start(config)
@@ -174,12 +196,15 @@ def starting_policy(
     if config.warmup.max_steps:
         with display.bar("warm-up", config.warmup.max_steps, every=config.warmup.max_steps // 5) as advance:
             params = warmup.run(params, config, exp.tokenizer, advance, interrupt.noticed, roles=roles)
+    if teach is not None:
+        params = teach(params)
+    if config.warmup.wanted:
         if interrupt.noticed():
             raise Stopped(f"{interrupt.signal.name}: stopped in the warm-up, which begins anew", interrupt.exit_code)
     if exp.base:
         if hosts.first():
             base_model.record(exp.base, folder)
-        if not config.warmup.max_steps:
+        if not config.warmup.wanted:
             return params
     starts.save(0, params, {})
     starts.wait()

@@ -233,6 +233,7 @@ def advance(
     """
     head_VD, temperature = api.head(params, config), jnp.asarray(temperature, jnp.float32)
     L, Q, Z = requests.prompt.shape[2], state.queue.group_of.shape[1], cache.page_size(state.cache)
+    lifted = None if requests.constraint is None else requests.constraint.lift
     W, count = min(block, Z), min(Q, max(1, READ_TOKENS // L))
     # A prompt's last token is fed to every row, so that the first token is drawn like all others; the rest is held.
     held_XP = requests.length - 1
@@ -272,7 +273,8 @@ def advance(
             index_N, logp_N = methods.sample(uniform_N2, logprob.head_logits(h_ND, head_VD), temperature, method)
         else:
             few_NA = ahead.allowed.reshape(len(h_ND), -1)
-            logits_NA = methods.scale(logprob.candidate_logits(h_ND, head_VD, few_NA), temperature)
+            lift = jax.tree.map(lambda x_XN: jnp.repeat(_rows(x_XN, taken.row).reshape(-1), W), lifted)
+            logits_NA = methods.scale(logprob.candidate_logits(h_ND, head_VD, few_NA, lift), temperature)
             index_N, logp_N = methods.draw(uniform_N2, logits_NA, temperature)
         return index_N.reshape(shape), logp_N.reshape(shape)
 

@@ -7,11 +7,12 @@ import pytest
 from jaxreason.agents import contribution
 from jaxreason.agents.alignment import Segmentation
 from jaxreason.agents.episode import Episode
-from jaxreason.config import Config, ModelConfig, load
+from jaxreason.config import AgentsConfig, Config, ModelConfig, load
 from jaxreason.grpo.batch import shapes
 from jaxreason.grpo.reference import make_reference
 from jaxreason.policy import api
 from jaxreason.types import Chunks, HostRollout, PromptBatch
+from tests.agents.stand_in import StandIn
 from tests.helpers import TOLERANCE
 
 MODEL = ModelConfig(
@@ -61,10 +62,10 @@ def _logp(params, completion) -> np.ndarray:
     return np.array([jax.nn.log_softmax(logits[s - 1])[ids[0, s]] for s in range(len(PROMPT), ids.shape[1])])
 
 
-def _measure(params, episode: Episode, count: int, micro_batch_rows: int = 3) -> np.ndarray:
+def _measure(params, episode: Episode, count: int, micro_batch_rows: int = 3, counted=None) -> np.ndarray:
     likelihood = make_reference(lambda *args: api.token_logp(*args, config=MODEL)[0])
     room = shapes([(contribution.num_texts(G, K), 5 + T)], row_length=24, micro_batch_rows=micro_batch_rows)
-    return contribution.contributions(params, episode, likelihood, count=count, shapes=room)
+    return contribution.contributions(params, episode, likelihood, count=count, shapes=room, counted=counted)
 
 
 def test_the_largest_fall_behind_the_chunk_by_hand(params):
@@ -84,6 +85,32 @@ def test_the_largest_fall_behind_the_chunk_by_hand(params):
             after = _logp(params, whole[of_chunk != k])[-len(before) :]
             assert got[p, g, k] == pytest.approx(max(0.0, (before - after).max()), abs=TOLERANCE["logits"])
     assert (got > 0.1).any()  # the policy does look back
+
+
+def test_only_the_counted_tokens_are_looked_at(params):
+    """Catches a mask that is laid over the shortened text, or moved by the prompt."""
+    episode = _episode(np.random.default_rng(0))
+    got = _measure(params, episode, count=1, counted=lambda ids: np.array(ids) % 3 == 0)
+    rollout, chunks = episode.rollouts["reason"], episode.segmentation.chunks
+    for g, k in np.ndindex(G, K):
+        if chunks.mask[0, g, k]:
+            whole = rollout.tokens[0, g, : rollout.length[0, g] - rollout.finished[0, g]]
+            of_chunk = chunks.chunk_id[0, g, : len(whole)]
+            behind = np.flatnonzero(of_chunk == k)[-1] + 1
+            before, after = _logp(params, whole)[behind:], _logp(params, whole[of_chunk != k])[-len(whole[behind:]) :]
+            fall = (before - after)[whole[behind:] % 3 == 0]
+            assert got[0, g, k] == pytest.approx(max(0.0, fall.max(initial=0.0)), abs=TOLERANCE["logits"])
+    assert (got < _measure(params, episode, count=1)).any()
+
+
+def test_a_released_model_is_judged_by_numbers():
+    """Catches the rule of the built-in policies applied to prose, where any cut makes the next words unlikely."""
+    tokenizer = StandIn()
+    ids = [tokenizer.intern(piece) for piece in (b" so", b" 12", b"=", b"3", b"x4y", b"\xef\xbc\x95")]
+    numbers = contribution.counted_for(AgentsConfig(prompts="chat"), tokenizer)
+    assert numbers is not None
+    assert numbers(ids).tolist() == [False, True, False, True, True, False]
+    assert contribution.counted_for(AgentsConfig(), tokenizer) is None
 
 
 def test_rows_and_shapes_do_not_matter(params):

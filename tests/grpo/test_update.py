@@ -17,7 +17,7 @@ from tests.reference import grpo as reference
 VOCABULARY = 6
 
 
-def bigram(params, tokens, positions, segments, candidates):
+def bigram(params, tokens, positions, segments, candidates, lift):
     """logp of each token after the one before it; -inf at the first of a segment, which nobody may read.
 
     Its own metric is the mean length of a segment.

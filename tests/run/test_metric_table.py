@@ -19,9 +19,10 @@ TINY_HELPERS = [
         ("head_dim", 16),
     )
 ]
+NATURAL = ["--agents.boundaries=natural", "--agents.chunk_length=8"]
 FROM_THE_WARM_START = {
     "shared reward with KL": ["--reward.preset=scma", "--grpo.beta=[0.1,0.1,0.1]"],
-    "contributions under a budget": ["--reward.preset=contribution", "--budget.target_reduction=0.2"],
+    "contributions under a budget": ["--reward.preset=contribution", "--budget.target_reduction=0.2", *NATURAL],
     "truncation, corrected": ["--reward.preset=truncation", "--grpo.importance_sampling_correction=token_mask"],
 }
 FROM_ITS_OWN = [

@@ -128,6 +128,36 @@ def test_merging_is_fewer_chunks_for_the_same_text(chunks, length, merging):
     assert ("merging" in _replay(rows)) is merging
 
 
+WORKING = {monitor.ONE_CHUNK: 0.1, monitor.SPREAD: 0.9, monitor.PLACE: 0.2, monitor.SEGMENT_VALID: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        (monitor.ONE_CHUNK, 1.0, "agents.chunk_length"),  # as on the first released checkpoint that was tried
+        (monitor.SPREAD, 0.0, "reward.preset=lp"),
+        (monitor.PLACE, -0.9, "warmup.chains"),
+        (monitor.SEGMENT_VALID, 0.1, "agents.decoding=constrained"),
+        (monitor.SCORE_VALID, 0.1, "agents.decoding=constrained"),
+    ],
+)
+def test_helpers_that_do_nothing_are_named_at_the_first_step(name, value, field):
+    """And again neither at the second, nor where they work."""
+    config = MonitorConfig(window=20)
+    state, warnings = monitor.observe({}, {"step": 1, **WORKING, name: value}, config, limit=160)
+    assert len(warnings) == 1
+    assert field in warnings[0]
+    assert monitor.observe(state, {"step": 2, **WORKING, name: value}, config, limit=160)[1] == []
+    assert monitor.observe({}, {"step": 1, **WORKING}, config, limit=160)[1] == []
+    # A later step alone is noise; a window is not.
+    assert not _replay([{"step": s, **WORKING, **({name: value} if s == 30 else {})} for s in range(1, 60)])
+
+
+def test_helpers_that_come_to_nothing_later_are_named_as_well():
+    rows = [{"step": s, **WORKING, monitor.SPREAD: max(0.0, 0.9 - 0.03 * s)} for s in range(1, 80)]
+    assert 30 <= _replay(rows)["idle helpers"] <= 50
+
+
 @pytest.mark.parametrize("role", ["segment", "score"])
 def test_helpers_that_stop_answering_are_named(role):
     rows = _steps(60, **{f"{role}__valid": lambda s: 0.98 if s < 30 else 0.6})

@@ -1,5 +1,6 @@
 """The decode loop against full forward passes, the trainer's log-probabilities and hand-made constraints."""
 
+import dataclasses
 import functools
 
 import chex
@@ -13,7 +14,7 @@ from jaxreason.ops import logprob
 from jaxreason.policy import api
 from jaxreason.sampling import methods
 from jaxreason.sampling.engine import generate
-from jaxreason.types import Constraint, PromptBatch
+from jaxreason.types import Constraint, Lift, PromptBatch
 from tests.helpers import TOLERANCE
 
 TINY = ModelConfig(
@@ -67,7 +68,7 @@ def _rows(rollout):
     return rows, np.broadcast_to(np.arange(L + T, dtype=np.int32), rows.shape), np.ones_like(rows), start
 
 
-def _trainer_logp(rollout, temperature=1.0, transform=logprob.unchanged):
+def _trainer_logp(rollout, temperature=1.0, transform=logprob.unchanged, lift=None):
     rows, positions, segments, start = _rows(rollout)
     candidates = None
     if rollout.candidates is not None:
@@ -76,7 +77,7 @@ def _trainer_logp(rollout, temperature=1.0, transform=logprob.unchanged):
         for n in range(P * G):
             candidates[n, start[n] : start[n] + T] = rollout.candidates.reshape(P * G, T, A)[n]
     score = jax.jit(functools.partial(api.token_logp, config=TINY, temperature=temperature, transform=transform))
-    logp, _ = score(_params(), rows, positions, segments, candidates)
+    logp, _ = score(_params(), rows, positions, segments, candidates, lift)
     logp = np.stack([np.asarray(logp)[n, start[n] : start[n] + T] for n in range(P * G)]).reshape(P, G, T)
     return np.where(np.arange(T) < rollout.length[..., None], logp, 0.0)
 
@@ -116,6 +117,23 @@ def test_constrained_logp_is_what_the_trainer_computes(filters):
     rollout = _generate(temperature=0.7, constraint=_machine(), eos=EOS, method=method)
     want = _trainer_logp(rollout, 0.7, methods.transform(method))
     np.testing.assert_allclose(rollout.logp, want, atol=TOLERANCE["sum"])
+
+
+def test_a_lifted_token_is_as_likely_for_the_trainer():
+    """Catches a lift that only one of the two adds, on one side of the temperature, or to a token that is certain."""
+    drawn = {}
+    for tag, logit in ((9, 0.0), (9, 4.0), (9, -4.0), (11, 4.0)):
+        lift = Lift(token=np.full(P * G, tag, np.int32), logit=np.full(P * G, logit, np.float32))
+        machine = dataclasses.replace(_machine(), lift=lift)
+        drawn[tag, logit] = [_generate(seed=seed, temperature=0.7, constraint=machine) for seed in range(8)]
+        for rollout in drawn[tag, logit]:
+            want = _trainer_logp(rollout, 0.7, lift=Lift(token=np.int32(tag), logit=np.float32(logit)))
+            np.testing.assert_allclose(rollout.logp, want, atol=TOLERANCE["sum"])
+    nines = {key: sum(int((rollout.tokens == 9).sum()) for rollout in some) for key, some in drawn.items()}
+    assert nines[9, -4.0] < nines[9, 0.0] < nines[9, 4.0]
+    for forced, plain in zip(drawn[11, 4.0], drawn[9, 0.0], strict=True):  # 11 is forced wherever it can be drawn
+        np.testing.assert_array_equal(forced.tokens, plain.tokens)
+        np.testing.assert_allclose(forced.logp, plain.logp, atol=TOLERANCE["sum"])
 
 
 def test_the_constraint_is_obeyed_and_forced_tokens_are_certain():

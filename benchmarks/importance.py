@@ -1,0 +1,256 @@
+"""Which measured quantity says that a step of a chain is needed? Candidates against labels by rule, on real chains.
+
+    python benchmarks/importance.py measure MODEL chains.jsonl --count 24 --to measured.npz
+    python benchmarks/importance.py table measured.npz
+
+Chains are answers of `jaxreason evaluate`; those that were cut are left out. Each is split at its natural places, steps
+are labelled by `step_labels.py`, and each candidate gets one number a step, none of which sees the labels:
+
+- cut: the step is left out, and the model reads on: by how much does the log-probability of what follows fall?
+- neutral: the same, with an ellipsis in the step's place, so that the form of the text stays;
+- prefix: the answer is forced behind each prefix of the chain: how much likelier does a step make it (SwAP)?
+- answer reached: 1 up to the first step in which the answer stands, 0 behind it (DeCS);
+- attention: how much of its attention the text of the answer pays to the step (AttnPO).
+
+AUC is how often a needed step has the larger number than a needless one.
+"""
+
+import argparse
+import functools
+import itertools
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import step_labels
+from helpers import read_chains
+from step_labels import auc
+
+from jaxreason.agents import prompts
+from jaxreason.agents.boundaries import places
+from jaxreason.data.problems import Problem
+from jaxreason.data.tokenizer import text_of
+from jaxreason.evaluation import stored
+from jaxreason.parallel.mesh import on_mesh
+from jaxreason.policy import api
+from jaxreason.policy.rope import rotation
+from jaxreason.policy.transformer import Block
+from jaxreason.tasks.opening import task_of
+from jaxreason.tasks.reading import find_reasoning
+
+NEUTRAL = "...\n\n"
+FORCED = "\n\nThe final answer is \\boxed{"
+SKIP = 8
+ROWS, WIDTH = 8, 128
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    some = commands.add_parser("measure")
+    some.add_argument("model")
+    some.add_argument("chains", type=Path)
+    some.add_argument("--count", type=int, default=24)
+    some.add_argument("--to", type=Path, required=True)
+    some = commands.add_parser("table")
+    some.add_argument("measured", type=Path)
+    arguments, overrides = parser.parse_known_args()
+    if arguments.command == "measure":
+        measure(arguments, overrides)
+    else:
+        table(json.loads(arguments.measured.read_text()))
+
+
+def measure(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Read every variant of every chain; write log-probabilities and attention."""
+    place = stored.open_place(arguments.model, overrides)
+    config, tok, task = place.config, place.tokenizer, task_of(place.config.data)
+    found = []
+    with on_mesh(config, lambda line: print(line, file=sys.stderr)):
+        params, _ = stored.open_policy(place)
+        for row in read_chains(arguments.chains, arguments.count):
+            began = time.monotonic()
+            problem = Problem(row["doc_id"], row["doc"]["question"], row["target"])
+            (asked,) = tok.encode_batch(prompts.render_reason([problem], task, config.agents, tok))
+            (ids,) = tok.encode_batch([row["resps"][0][0]])
+            reasoning = find_reasoning(ids, tok, task.read)
+            end = reasoning.places[-1] + 1 if reasoning.places else 0
+            at = [*np.flatnonzero(places(ids[:end], tok, max_chunks=64)).tolist(), end]
+            steps = [ids[a:b] for a, b in itertools.pairwise([0, *at])]
+            tail = [*ids[end:], tok.eos_id]
+            if len(steps) < 2:
+                continue
+            one = {"question": problem.question, "target": problem.answer, "answer": reasoning.answer or ""}
+            one["steps"] = [text_of(step, tok) for step in steps]
+            one["tail"] = text_of(tail[:-1], tok)
+            one["ids"] = steps
+            one["digits"] = [[bool(re.search(rb"\d", tok.token_bytes(i))) for i in step] for step in [*steps, tail]]
+            one |= variants(params, config, tok, asked, steps, tail, one["answer"], problem.answer)
+            whole = [*asked, *itertools.chain(*steps), *tail]
+            one["attention"] = attention(params, config, whole, len(asked), steps, len(tail))
+            found.append(one)
+            print(f"{len(found)}: {len(steps)} steps, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+            arguments.to.write_text(json.dumps(found))
+
+
+def variants(params, config, tok, asked, steps, tail, own: str, gold: str) -> dict:
+    """Log-probabilities [.., tokens behind the step] of the chain whole, without each step, with each one replaced, and
+    of the answers behind every prefix."""
+    neutral, forced = tok.encode_batch([NEUTRAL, FORCED])
+    texts = [[asked, *steps, tail]]
+    for k in range(len(steps)):
+        texts.append([asked, *steps[:k], *steps[k + 1 :], tail])
+    for k in range(len(steps)):
+        texts.append([asked, *steps[:k], neutral, *steps[k + 1 :], tail])
+    answers = tok.encode_batch([own + "}", gold + "}"])
+    for answer in answers:
+        texts += [[asked, *steps[:k], forced, answer] for k in range(len(steps) + 1)]
+    read = token_logp(params, config, [[token for part in text for token in part] for text in texts])
+    n = len(steps)
+    behind = [sum(map(len, steps[k + 1 :])) + len(tail) for k in range(n)]
+
+    def ends(logp, lengths):
+        return [x[len(x) - b :].tolist() for x, b in zip(logp, lengths, strict=True)]
+
+    return {
+        "whole": read[0][len(asked) :].tolist(),
+        "cut": ends(read[1 : n + 1], behind),
+        "neutral": ends(read[n + 1 : 2 * n + 1], behind),
+        "own": ends(read[2 * n + 1 : 3 * n + 2], [len(answers[0])] * (n + 1)),
+        "gold": ends(read[3 * n + 2 :], [len(answers[1])] * (n + 1)),
+    }
+
+
+def token_logp(params, config, texts: list[list[int]]) -> list[np.ndarray]:
+    """Log-probability of every token of each text; the first's means nothing."""
+    order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
+    result: list[np.ndarray] = [np.zeros(0)] * len(texts)
+    for start in range(0, len(order), ROWS):
+        some = order[start : start + ROWS]
+        width = -(-max(len(texts[n]) for n in some) // WIDTH) * WIDTH
+        tokens, segments = np.zeros((ROWS, width), np.int32), np.zeros((ROWS, width), np.int32)
+        for b, n in enumerate(some):
+            tokens[b, : len(texts[n])], segments[b, : len(texts[n])] = texts[n], 1
+        logp = np.asarray(_token_logp(params, tokens, segments, config=config.model))
+        for b, n in enumerate(some):
+            result[n] = logp[b, : len(texts[n])]
+    return result
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _token_logp(params, tokens, segments, *, config):
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    return api.token_logp(params, tokens, positions, segments, config=config)[0]
+
+
+def attention(params, config, ids: list[int], start: int, steps, tail: int) -> list[list[float]]:
+    """Attention of the answer's tokens to each step, the mean over tokens and heads, [layers steps]."""
+    width = -(-len(ids) // WIDTH) * WIDTH
+    tokens = np.zeros((1, width), np.int32)
+    tokens[0, : len(ids)] = ids
+    asks = (np.arange(width) >= len(ids) - tail - 1) & (np.arange(width) < len(ids) - 1)
+    paid_YS = np.asarray(_paid(params, tokens, np.int32(len(ids)), asks, config=config.model))
+    borders = start + np.cumsum([0, *map(len, steps)])
+    return [[float(paid_S[a:b].sum()) for a, b in itertools.pairwise(borders)] for paid_S in paid_YS]
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _paid(params, tokens, length, asks, *, config):
+    from jaxreason.ops import attention as ops
+
+    params, S = api.unstack(params, config), tokens.shape[1]
+    positions, segments = jnp.arange(S)[None], (jnp.arange(S) < length).astype(jnp.int32)[None]
+    x = params["embed_tokens"].astype(config.dtype)[tokens]
+    angles, paid = rotation(positions, S, config), []
+    for p in params["layers"]:
+        block = Block(config, False, 0)
+        q, k, v = block.apply({"params": p}, x, angles, method=Block.qkv)
+        groups = config.num_attention_heads // config.num_key_value_heads
+        scores = jnp.einsum("bshc,bthc->bhst", q, jnp.repeat(k, groups, axis=2)).astype(jnp.float32)
+        scores = scores / np.sqrt(config.head_dim)
+        seen = (jnp.arange(S)[:, None] >= jnp.arange(S)[None])[None, None]
+        weight = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1).mean(1)[0]
+        paid.append(jnp.where(asks[:, None], weight, 0.0).sum(0) / asks.sum())
+        attended = ops.causal(q, k, v, segments, window=0, implementation=config.attention_implementation)
+        x, _ = block.apply({"params": p}, x, attended, method=Block.finish)
+    return jnp.stack(paid)
+
+
+def figures(one: dict) -> dict[str, list[float]]:
+    """Every candidate's number for each step of a chain."""
+    steps, n = one["ids"], len(one["ids"])
+    whole, digits = np.array(one["whole"]), np.concatenate([np.array(d, bool) for d in one["digits"]])
+    ends = np.cumsum([len(step) for step in steps])
+    found: dict[str, list[float]] = {}
+
+    def add(name: str, value: float) -> None:
+        found.setdefault(name, []).append(float(value))
+
+    for k in range(n):
+        for kind in ("cut", "neutral"):
+            fall = whole[ends[k] :] - np.array(one[kind][k])
+            number = digits[ends[k] :]
+            later, numbers_later = np.arange(len(fall)) >= SKIP, number & (np.arange(len(fall)) >= SKIP)
+            add(f"{kind}: largest fall", max(0, fall.max(initial=0)))
+            add(f"{kind}: sum of falls", fall.sum())
+            add(f"{kind}: largest, skipping {SKIP} tokens", max(0, fall[later].max(initial=0)))
+            add(f"{kind}: largest on numbers", max(0, fall[number].max(initial=0)))
+            add(f"{kind}: largest on numbers, skipping", max(0, fall[numbers_later].max(initial=0)))
+            add(f"{kind}: sum on numbers", fall[number].sum())
+            add(f"{kind}: sum on numbers, falls only", np.maximum(fall[number], 0).sum())
+            add(f"{kind}: sum on numbers, skipping", fall[numbers_later].sum())
+        for kind in ("own", "gold"):
+            forced = [sum(x) for x in one[kind]]
+            add(f"prefix: gain of the {kind} answer", forced[k + 1] - forced[k])
+            add(f"prefix: likelihood of the {kind} answer", forced[k + 1])
+        inside = slice(ends[k] - len(steps[k]), ends[k])
+        add("surprise of its numbers", -whole[inside][digits[inside]].sum())
+        add("surprise of its tokens", -whole[inside].sum())
+        add("numbers in it", digits[inside].sum())
+        add("place", k)
+        add("length", len(steps[k]))
+    final = step_labels.numbers(one["answer"])
+    reached = [bool(final & step_labels.numbers(step)) for step in one["steps"]]
+    first = reached.index(True) if True in reached else n
+    found["answer reached"] = [float(k <= first) for k in range(n)]
+    paid = np.array(one["attention"])
+    found["attention of the answer"] = paid.mean(0).tolist()
+    found["attention, a token"] = (paid.mean(0) / [len(step) for step in steps]).tolist()
+    half = paid[len(paid) // 2 :].mean(0)
+    found["attention, later layers, a token"] = (half / [len(step) for step in steps]).tolist()
+    return found
+
+
+def table(chains: list[dict]) -> None:
+    """Print AUC over all steps, and the mean over chains of the AUC inside a chain."""
+    labels, all_figures, inside = [], {}, {}
+    for one in chains:
+        names = step_labels.label(one["question"], one["steps"], one["tail"])
+        keep = [name != step_labels.NONE for name in names]
+        needed = [name == step_labels.NEEDED for name, kept in zip(names, keep, strict=True) if kept]
+        labels += [name for name, kept in zip(names, keep, strict=True) if kept]
+        for name, values in figures(one).items():
+            some = [value for value, kept in zip(values, keep, strict=True) if kept]
+            all_figures.setdefault(name, []).extend(some)
+            if some and 0 < sum(needed) < len(needed):
+                inside.setdefault(name, []).append(auc(some, needed))
+    kinds = [kind for kind in step_labels.NEEDLESS if kind in labels]
+    needed = np.array([label == step_labels.NEEDED for label in labels])
+    print(f"{len(chains)} chains, {len(labels)} labelled steps, {needed.sum()} needed")
+    print("| quantity | AUC | inside a chain | " + " | ".join(f"against {kind}" for kind in kinds) + " |")
+    print("|---|---|---|" + "---|" * len(kinds))
+    for name, values in all_figures.items():
+        value, each = np.array(values), []
+        for kind in kinds:
+            some = needed | np.array([label == kind for label in labels])
+            each.append(f"{auc(value[some], needed[some]):.2f}")
+        print(f"| {name} | {auc(value, needed):.3f} | {np.mean(inside[name]):.3f} | {' | '.join(each)} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Lessons from own chains: what is shown can be sampled, says what was measured, and is learnt."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jaxreason import warmup
+from jaxreason.agents import constraints, own_chains
+from jaxreason.agents.boundaries import places
+from jaxreason.agents.episode import Episode
+from jaxreason.agents.parsing import parse_annotation, parse_scores, parse_segments
+from jaxreason.config import AgentsConfig, Config, ModelConfig
+from jaxreason.data.problems import Problem
+from jaxreason.data.tokenizer import text_of
+from jaxreason.grpo import batch
+from jaxreason.policy import api
+from jaxreason.tasks.reading import Reasoning
+from jaxreason.types import HostRollout
+from tests.agents.stand_in import marked
+
+MODEL = ModelConfig(
+    vocab_size=128, hidden_size=24, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2,
+    num_key_value_heads=1, head_dim=12,
+)  # fmt: skip
+TEXTS = ["qj\nvk\nwz\nxq\n", "one line", "x=1\nyy\nz=2\n", "cut\noff\n"]
+"""Three chains with a place to split, of which the last was cut, and one without."""
+MEASURED = [[[8.0, 0.0, 0.0, 4.0]], [[-1.0] * 4], [[6.0, 0.0, 7.0, -1.0]], [[-1.0] * 4]]
+
+
+def setting(**agents):
+    tokenizer = marked()
+    config = Config(
+        model=MODEL, agents=AgentsConfig(boundaries="natural", max_chunks=4, min_chunks_above=999, **agents)
+    )
+    ids = tokenizer.encode_batch(TEXTS)
+    reasonings = [Reasoning(t, i, list(range(len(i))), "1") for t, i in zip(TEXTS, ids, strict=True)]
+    finished = np.array([[True], [True], [True], [False]])
+    T = max(map(len, ids))
+    steps = own_chains.natural_steps(reasonings, finished, config, tokenizer, shape=(4, 1, T))
+    rollout = HostRollout(
+        tokens=np.zeros((4, 1, T), int), length=np.zeros((4, 1), int), logp=np.zeros((4, 1, T)), finished=finished
+    )
+    problems = [Problem(str(n), f"question {n}?", "1") for n in range(4)]
+    episode = Episode(problems, {}, {"reason": rollout}, reasonings, None, segmentation=steps)
+    return config, tokenizer, episode
+
+
+def test_chains_are_split_at_all_their_places():
+    """A cut chain and one of a single step teach nothing."""
+    *_, episode = setting()
+    assert episode.segmentation.texts == [["qj\n", "vk\n", "wz\n", "xq\n"], [], ["x=1\n", "yy\n", "z=2\n"], []]
+    assert episode.segmentation.chunks.length[0, 0].tolist() == [3, 3, 3, 3]
+
+
+def test_joining_keeps_what_differs_apart():
+    """The most alike first: a needed step stays alone while needless neighbours are left."""
+    starts, values = own_chains.joined([5] * 8, [1, 1, 5, 1, 2, 1, 1, 5], wanted=10)
+    assert starts == [0, 2, 3, 7]
+    assert values == [1, 5, 2, 5]
+    assert own_chains.joined([5] * 8, [1, 1, 5, 1, 2, 1, 1, 5], wanted=1)[0] == list(range(8))
+    assert own_chains.joined([5, 5], [1, 5], wanted=100) == ([0], [5])
+
+
+@pytest.mark.parametrize("form", ["chat", "marks"])
+def test_lessons_of_two_helpers(form):
+    """They parse as what was measured, in any order; candidates are what the constraint offers; only choices weigh."""
+    config, tokenizer, episode = setting(chunk_length=4, prompts=form)
+    tokenizer.template = lambda content, **_: content
+    items = own_chains.lessons([episode], [np.array(MEASURED)], config, tokenizer)
+    by_role = {role: [item for item in items if item.role == role] for role in (1, 2)}
+    assert [len(some) for some in by_role.values()] == [2, 4]
+    for item, n in zip(by_role[1], (0, 2), strict=True):
+        y = episode.reasonings[n]
+        written = item.completion.tolist()
+        chunks, cause = parse_segments(text_of(written[:-1], tokenizer), y.text)
+        assert cause == "ok"
+        assert chunks == {0: ["qj\n", "vk\nwz\n", "xq\n"], 2: ["x=1\n", "yy\n", "z=2\n"]}[n]
+        at = places(y.ids, tokenizer, max_chunks=4)
+        follow(constraints.segment_constraint([y.ids], tokenizer, max_tokens=len(y.ids), places=[at]), item)
+        assert item.weight.sum() == at.sum()
+    values = {"qj": "5", "vk\nwz": "1", "xq": "3", "x=1": "3", "yy": "1", "z=2": "4"}
+    for item in by_role[2]:
+        prompt = text_of(item.prompt.tolist(), tokenizer)
+        scores, cause = parse_scores(text_of(item.completion[:-1].tolist(), tokenizer), 3)
+        assert cause == "ok"
+        shown = sorted((chunk for chunk in values if chunk in prompt), key=prompt.find)
+        assert "".join(map(str, scores)) == "".join(values[chunk] for chunk in shown)
+        follow(constraints.score_constraint([3], tokenizer, config.agents), item)
+        assert item.weight.sum() == 3
+    orders = [text_of(item.prompt.tolist(), tokenizer) for item in by_role[2]]
+    assert len(set(orders)) > 2, "no chain was shown in another order"
+
+
+def follow(machine, item) -> None:
+    """The completion is a way through the machine, and has its choices as candidates."""
+    state = 0
+    for token, few in zip(item.completion.tolist(), item.candidates, strict=True):
+        offered = [t for t in machine.token[0, state].tolist() if t >= 0]
+        assert token in offered
+        assert [t for t in few.tolist() if t >= 0] == (offered if len(offered) > 1 else [])
+        state = int(machine.next[0, state, offered.index(token)])
+    assert state == machine.next[0, state, 0]
+
+
+def test_lessons_of_one_helper():
+    config, tokenizer, episode = setting(chunk_length=4, helpers="one")
+    items = own_chains.lessons([episode], [np.array(MEASURED)], config, tokenizer)
+    chunks, cause, values, scored = parse_annotation(text_of(items[0].completion[:-1].tolist(), tokenizer), TEXTS[0])
+    assert (cause, scored) == ("ok", "ok")
+    assert list(zip(chunks, values, strict=True)) == [("qj\n", 5), ("vk\nwz\n", 1), ("xq\n", 3)]
+    at = places(episode.reasonings[0].ids, tokenizer, max_chunks=4)
+    follow(
+        constraints.segment_constraint([episode.reasonings[0].ids], tokenizer, max_tokens=12, scored=True, places=[at]),
+        items[0],
+    )
+
+
+def test_free_helpers_are_taught_the_form_as_well():
+    config, tokenizer, episode = setting(chunk_length=4, decoding="free")
+    for item in own_chains.lessons([episode], [np.array(MEASURED)], config, tokenizer):
+        assert item.candidates is None
+        assert (item.weight > 0).all()
+
+
+def test_lessons_are_learnt():
+    """Catches weights on the wrong tokens: after enough passes every choice is the shown one, and what is no choice
+    has not been learnt."""
+    config, tokenizer, episode = setting(chunk_length=4)
+    config = dataclasses.replace(
+        config, warmup=dataclasses.replace(config.warmup, chain_epochs=60, chain_learning_rate=3e-3)
+    )
+    items = own_chains.lessons([episode], [np.array(MEASURED)], config, tokenizer)
+    packed = batch.pack(items, batch.Shape(max_micro=3, micro_batch_rows=1, row_length=160), num_candidates=5)
+    params = jax.jit(lambda: api.init(jax.random.key(0), MODEL))()
+    before, after = (
+        np.asarray(choices(some, packed))
+        for some in (params, warmup.teach(jax.tree.map(lambda x: x + 0, params), packed, config))
+    )
+    assert before.max() < -0.01
+    assert before.mean() < -0.8
+    assert after.min() > -0.3
+
+
+def choices(params, packed):
+    micro = [getattr(packed, name).reshape(-1, 160) for name in ("tokens", "positions", "segments")]
+    logp, _ = api.token_logp(params, *micro, packed.candidates.reshape(-1, 160, 5), config=MODEL)
+    return np.asarray(logp)[packed.weight.reshape(-1, 160) > 0]
