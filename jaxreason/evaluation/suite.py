@@ -243,13 +243,13 @@ def markdown(summary: dict) -> str:
         cells += [f"{100 * row['accuracy_low']:.1f} to {100 * row['accuracy_high']:.1f}", str(row["limit"])]
         lines.append("| " + " | ".join([*cells, f"{row['truncation_rate']:.0%}", *curve, *differ]) + " |")
         if row["problems"] != row["published"]:
-            notes.append(f"{row['title']}: {row['problems']} problems, published with {row['published']}")
+            notes.append(f"- {row['title']}: {row['problems']} problems, published with {row['published']}")
         if row["departs"]:
-            notes.append(f"{row['title']} departs from its protocol: {_spelled(row['departs'])}")
+            notes.append(f"- {row['title']} departs from its protocol: {_spelled(row['departs'])}")
     means = summary["mean"]
     overall = ["overall", "", f"{100 * means['accuracy']:.2f} / {means['mean_tokens']:.0f}"]
     lines.append("| " + " | ".join([*overall, *[""] * (len(head) - len(overall))]) + " |")
-    return "\n".join([*lines, "", TOLD, *notes]) + "\n"
+    return "\n".join([*lines, "", TOLD, *([""] if notes else []), *notes]) + "\n"
 
 
 def _spelled(departs: dict[str, Any]) -> str:
