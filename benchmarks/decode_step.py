@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxreason.config import ModelConfig
 from jaxreason.policy import huggingface
-from jaxreason.sampling import generate
+from jaxreason.sampling import engine
 from jaxreason.sampling.methods import Method
 from jaxreason.types import PromptBatch
 
@@ -27,7 +27,7 @@ def seconds(model: str, dtype: str, rows: int, prompt: int, tokens: int, method:
     prompts = np.random.default_rng(0).integers(0, config.vocab_size, (rows, prompt)).astype(np.int32)
     for number in range(2):
         begun = time.perf_counter(), time.process_time()
-        rollout = generate.generate(
+        rollout = engine.generate(
             params,
             PromptBatch(tokens=jnp.asarray(prompts), length=jnp.full(rows, prompt, jnp.int32)),
             jnp.full((rows, 1), tokens, jnp.int32),

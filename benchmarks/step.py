@@ -51,7 +51,7 @@ import numpy as np
 from jaxreason.config import GRPOConfig, ModelConfig, OptimizerConfig
 from jaxreason.grpo import batch, loss, optimizer, update
 from jaxreason.policy import api, huggingface
-from jaxreason.sampling.generate import generate
+from jaxreason.sampling.engine import generate
 from jaxreason.types import PromptBatch, TrainState
 
 MODEL = ModelConfig(

@@ -32,6 +32,7 @@ where they are silent, with the configuration field where there is one:
     are the papers', everybody's and the whole chain; the quickstart compares right answers only and credits chunks.
 """
 
+import functools
 import time
 from collections.abc import Callable
 
@@ -40,18 +41,31 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.agents import episode
-from jaxreason.config import ROLES, Config
+from jaxreason.agents.episode import Known
+from jaxreason.agents.roles import REASON
+from jaxreason.config import Config
 from jaxreason.config.doors import DoorFailed
 from jaxreason.evaluation import heldout
 from jaxreason.grading.pool import Pool
-from jaxreason.grpo import learner, mismatch, optimizer
+from jaxreason.grpo import learner, optimizer
 from jaxreason.grpo.learner import Answers
 from jaxreason.grpo.signal import signal
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.rewards import budget, functions
-from jaxreason.rewards.methods import chosen, target_of
-from jaxreason.run import base_model, doors, helper_lessons, monitor, provenance, reward_functions, setup, yardsticks
+from jaxreason.rewards.methods import chosen, scale_of, target_of
+from jaxreason.run import (
+    base_model,
+    doors,
+    helper_lessons,
+    monitor,
+    provenance,
+    remember,
+    reward_functions,
+    room,
+    setup,
+    yardsticks,
+)
 from jaxreason.run import folder as run_folder
 from jaxreason.run import metrics as step_metrics
 from jaxreason.run import state as run_state
@@ -60,6 +74,7 @@ from jaxreason.run.interrupt import Abandoned, Interrupt
 from jaxreason.run.programs import Programs, make_programs
 from jaxreason.run.progress import Display
 from jaxreason.run.state import EVALUATION, STEP, RunState
+from jaxreason.run.trackers import Trackers, refuse_missing
 from jaxreason.tasks.grading import try_grading
 from jaxreason.types import Params
 
@@ -92,39 +107,36 @@ def step(
     helpers = {"none": None, "train": before[-1].params, "frozen": helper_start}[method.helpers]
 
     problems = exp.stream.batch(number)  # 1
-    played = episode.run(
+    ids = [problem.id for problem in problems]
+    played = episode.run(  # 2, 3, 4
         state.train.params, helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait,
-        run_state.known_lift(state),
-    )  # 2, 3, 4  # fmt: skip
-    lift = played.lift
+        known=Known(programs.lengths.expected(ids), run_state.known_lift(state)),
+    )  # fmt: skip
+    programs.lengths.note(ids, played.rollouts[REASON.name].length)
     clock.lap("episode")
     given = reward_functions.of_step(played, number, programs, clock, wait)
     seen, lessons = yardsticks.measure(played, method, start, helper_start, helpers, programs, clock)  # 5
-    seen = given.added_to(seen)
+    seen = remember.added_to(given.added_to(seen), played, state.memory, number, exp)
     alpha = budget.alpha_of(state.budget, config.reward, number)
     rewards, advantages, ratio = signal(  # 6, 7
         seen, jnp.float32(alpha), state.ratio, jax.random.fold_in(key, 1),
         reward=config.reward, grpo=config.grpo, method=method, max_length=config.sampling.max_completion_length,
     )  # fmt: skip
     answers = {role: Answers(played.prompts[role], rollout) for role, rollout in played.rollouts.items()} | lessons
-    batches = [
-        wait(learner.pack_updates(answers, advantages, programs.limits, config.grpo, one, its.params, its_start, lift))
-        for one, its, its_start in zip(programs.learners, before, (start, helper_start), strict=False)
-    ]
+    pack = functools.partial(learner.pack_updates, answers, advantages, programs.limits, config.grpo, lift=played.lift)
+    policies = zip(programs.learners, before, (start, helper_start), strict=False)
+    batches = [wait(pack(one, its.params, its_start)) for one, its, its_start in policies]
     packed = [one for some in batches for one in some]
     clock.lap("reward")
     learning_rate = np.asarray(programs.schedule(optimizer.updates_made(state.train.opt_state))).item()
     (train, *helper), total = learner.learn(programs.learners, before, batches)  # 8
     clock.lap("update")
 
-    row = step_metrics.step_row(played, rewards, advantages, seen, config.reward) | step_metrics.divide(total)
-    row |= mismatch.metrics(packed, ROLES, config.grpo) | step_metrics.label_row(played, exp.task)
-    row |= step_metrics.time_row(played, clock.seconds)
-    after = run_state.after_step(state, train, helper, ratio, lift, row, number, config)
+    row = step_metrics.row_of(played, rewards, advantages, seen, packed, total, clock.seconds, exp)
+    memory = remember.after_step(state.memory, method, played, rewards, config.sampling.max_completion_length)
+    after = run_state.after_step(state, train, helper, ratio, memory, played.lift, row, number, config)
     row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
-    samples = step_metrics.samples(
-        played, rewards, exp.tokenizer, config.run.log_completions, require_eos=config.reward.require_eos
-    )
+    samples = step_metrics.samples(played, rewards, exp)
     return after, row | given.metrics, given.noted(samples), packed
 
 
@@ -146,6 +158,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
     """
     display = display or Display(every=config.run.logging_steps)
     own_code = doors.load(config)
+    refuse_missing(config)
     chosen(config)  # a setting that its method cannot work with is refused before anything is fetched
     config, released = base_model.find(config)
     config, helper_released = base_model.find_helpers(config)
@@ -158,6 +171,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         Interrupt(hosts.gather) as interrupt,
         on_mesh(config, display.warn),
         run_state.open_folder(config) as folder,
+        Trackers(config, folder.path, display.warn) as trackers,
         Pool(config.grading.num_workers, config.grading.timeout_s) as pool,
         open_checkpoints(folder.checkpoints, config.run.save_total_limit) as checkpoints,
         open_checkpoints(folder.path / run_folder.START, 1) as starts,
@@ -169,6 +183,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         exp = setup.prepare(config, own, display.say, released, helper_released)
         hosts.refuse_difference(run_state.identity(exp))
         refuse_vocabulary(exp.config)
+        exp = room.fit_training(exp, display.say)
         hosts.together(lambda: try_grading(exp.task, exp.test, pool))
         programs = make_programs(exp, pool, functions.load(config.reward, exp.columns))
         evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
@@ -191,6 +206,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                 wait=interrupt.wait,
                 helpers=(start if helper_start is None else helper_start) if asks else None,
             )  # fmt: skip
+            trackers.step(number, heldout.headline(found["table"]))
             if config.run.keep_best:
                 run_state.keep_best(bests, number, params, folder, display)
             return found
@@ -219,10 +235,12 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                         limit=config.sampling.max_completion_length,
                         target=target_of(chosen(config), config.reward),
                         ceiling=budget.ceiling(config.reward.alpha),
-                        scaled=config.grpo.scale_rewards == "group" and row["alpha"] > 0,
+                        scaled=scale_of(chosen(config), config.grpo) == "group" and row["alpha"] > 0,
                     )
                     row["warnings"] = warnings
                     folder.write_metrics(number, row)
+                    trackers.step(number, row)
+                    trackers.completions(number, samples)
                     advance(1, note=step_metrics.note(row) + (f"  {folder.trouble}" if folder.trouble else ""))
                     for line in [*warnings, *([f"step {number}: {folder.trouble}"] if folder.trouble else [])]:
                         display.warn(line)

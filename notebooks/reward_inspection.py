@@ -216,11 +216,13 @@ plt.show()
 #
 # One table, `jaxreason/rewards/methods.py`, says which term reaches which role. Below: the reward of each answer to the
 # train problem (two right, then two wrong). Grey: the role is not trained. `contribution` is left out: it pays for what
-# a policy says of each chunk, and here is none.
+# a policy says of each chunk, and here is none. So are most length rewards of the literature: `jaxreason methods`.
 
 # %%
 names = {"outcome": "outcome", "penalty": "length", "format": "form", "agreement": "agreement"}
-methods = {preset: spec for preset, spec in METHODS.items() if not spec.measured}
+presets = ("scma", "guarded", "frozen", "shuffled", "oracle", "lp")
+presets += ("truncation", "kimi", "laser", "laser_d", "dapo_overlong", "grpo")
+methods = {preset: METHODS[preset] for preset in presets}
 for preset, spec in methods.items():
     paid = {
         role: " + ".join(names[term] for term, weight in dataclasses.asdict(terms).items() if weight)

@@ -72,7 +72,7 @@ def test_every_field_has_a_help_line():
         ("model:\n  remat: 1\n", "model.remat: expected true or false, got 1"),
         ("grpo:\n  beta: [0, 1]\n", "grpo.beta: expected a list of 3, got [0, 1]"),
         ("grpo:\n  beta: 0.1\n", "grpo.beta: expected a list, got 0.1"),
-        ("grpo:\n  loss_type: dpo\n", "grpo.loss_type: expected one of grpo, dapo, dr_grpo, got dpo"),
+        ("grpo:\n  loss_type: dpo\n", "grpo.loss_type: expected one of grpo, dapo, dr_grpo, cispo, got dpo"),
         ("grpo:\n  epsilon: 2\n", "grpo.epsilon: expected in [0, 1), got 2.0"),
         ("optimizer:\n  learning_rate: .nan\n", "optimizer.learning_rate: expected at least 0, got nan"),
         ("data:\n  levels: []\n", "data.levels: expected some of 1, 2, 3, each once, got ()"),

@@ -31,7 +31,6 @@ SETTINGS = {
     "reward": {"preset": "scma"},
     "grpo": {"row_length": 576, "micro_batch_rows": 4},
     "optimizer": {"learning_rate": 3.0e-3, "warmup_steps": 0},
-    "evaluation": {"batch_rows": 4},
     "grading": {"num_workers": 0},
     "mesh": {"fsdp": 1},  # quicker than eight devices, and not what is tested here
 }

@@ -72,6 +72,21 @@ def test_two_launches_are_one_run(warm, straight, tmp_path):
     assert sum(row["grad_norm"] > 0 for row in runs.rows(straight)) > STEPS / 2, "little was learnt, so little compared"
 
 
+@pytest.mark.parametrize("preset", ["hapo", "laser_d_dynamic"])
+def test_what_a_method_remembers_comes_along(warm, tmp_path, preset):
+    """Catches a history that begins anew with a launch: eight problems, each seen every second step."""
+    settings = [f"--reward.preset={preset}", "--data.train_size=8", "--run.save_steps=3"]
+    once, twice = (runs.begin(warm, tmp_path / name) for name in ("once", "twice"))
+    assert runs.train(once, *settings, "--run.max_steps=6") == 0
+    assert runs.train(twice, *settings, "--run.max_steps=3") == 0
+    assert runs.train(twice, *settings, "--run.max_steps=6", "--resume") == 0
+    assert runs.rows(once) == runs.rows(twice)
+    first, later = (runs.rows(once)[n]["reason/rewards/outcome/mean"] * 32 for n in (0, -1))
+    assert first == round(first)
+    if preset == "hapo":
+        assert later != round(later), "the history was not read, or no answer was right"
+
+
 def test_the_lift_of_a_new_chunk_is_solved_once(warm, tmp_path):
     """The first step's number is that of all steps, also of those of a second launch, to the bit."""
     settings = ("--agents.boundaries=natural", "--agents.chunk_length=6")

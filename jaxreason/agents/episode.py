@@ -5,25 +5,28 @@ rewards, monitors and logs may want to know of the batch.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
 from jaxreason.agents import alignment, boundaries, calibration, constraints, helper_sampling, prompts
 from jaxreason.agents.alignment import Scoring, Segmentation
+from jaxreason.agents.helper_sampling import Asking, Question
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT, Role, score_limit, segment_limit, token_limits
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grading.pool import Grades, Pool
-from jaxreason.grpo.batch import mini_batches
 from jaxreason.parallel import hosts
 from jaxreason.parallel.rules import place
-from jaxreason.sampling.generate import generate
+from jaxreason.sampling.engine import generate
 from jaxreason.sampling.methods import Method
+from jaxreason.sampling.room import room_for
+from jaxreason.sampling.stream import watched
 from jaxreason.tasks.base import Task
 from jaxreason.tasks.grading import grade_answers
 from jaxreason.tasks.labels import Labels, labels_of
@@ -73,34 +76,51 @@ class Clock:
         self._last = now
 
 
+class Drawing(NamedTuple):
+    """How the reasoner's completions are drawn."""
+
+    num_generations: int
+    temperature: float
+    method: Method
+    expected: np.ndarray | None = None  # float [P], tokens of a completion by earlier ones; the longest begin first
+
+
 def reason(
     params: Params,
     problems: Sequence[Problem],
     key: jax.Array,
     config: Config,
     tokenizer: Tokenizer,
-    *,
-    num_generations: int,
-    temperature: float,
-    method: Method,
+    drawing: Drawing,
+    watch: Callable[[int], None] | None = None,
+    wait: Callable[[Any], Any] = jax.block_until_ready,
 ) -> tuple[PromptBatch, Rollout]:
-    """Let the reasoner answer every problem num_generations times."""
+    """Let the reasoner answer every problem num_generations times, each with draws of its own place among them.
+
+    Args:
+      watch: is told now and then how many problems are done; None: nothing comes back before the end.
+      wait: see `stream.watched`, which alone waits.
+    """
+    P, G, T = len(problems), drawing.num_generations, config.sampling.max_completion_length
     rows = tokenizer.encode_batch(prompts.render_reason(problems, task_of(config.data), config.agents, tokenizer))
     asked = helper_sampling.left_pad(rows, config.data.max_prompt_length, tokenizer.pad_id)
-    T = config.sampling.max_completion_length
-    limit_PG = place(np.full((len(problems), num_generations), T, np.int32), "batch")
-    rollout = generate(
+    expected = np.zeros(P) if drawing.expected is None else drawing.expected
+    sample = generate if watch is None else functools.partial(watched, watch=watch, wait=wait)
+    rollout = sample(
         params,
         place(asked, "batch"),
-        limit_PG,
+        place(np.full((P, G), T, np.int32), "batch"),
         key,
-        temperature,
+        drawing.temperature,
+        number_P=place(np.arange(P, dtype=np.int32), "batch"),
+        expected_P=place(expected.astype(np.float32), "batch"),
         config=config.model,
-        num_generations=num_generations,
+        num_generations=G,
         max_completion_length=T,
         eos_ids=tokenizer.eos_ids,
         pad_id=tokenizer.pad_id,
-        method=method,
+        method=drawing.method,
+        room=room_for(config.sampling, P * G, T),
     )
     return asked, rollout
 
@@ -131,6 +151,13 @@ def read_answers(
     return Read(found, Grades(np.array(correct, bool), np.array(gradable, bool), status), labels)
 
 
+class Known(NamedTuple):
+    """What earlier steps tell of this one."""
+
+    expected: np.ndarray | None = None  # as in `Drawing`
+    lift: float | None = None  # of a new chunk, where agents.calibrated; None: solved on this batch, see `calibration`
+
+
 def run(
     params: Params,
     helper_params: Params | None,
@@ -140,7 +167,7 @@ def run(
     tokenizer: Tokenizer,
     pool: Pool | None = None,
     wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
-    lift: float | None = None,
+    known: Known = Known(),
 ) -> Episode:
     """Play one batch.
 
@@ -150,10 +177,14 @@ def run(
       key: of this step; every role draws from its own fold of it.
       pool: for answers that need algebra.
       wait: returns a rollout when the device has made it, or raises to give the batch up.
-      lift: of a new chunk, where agents.calibrated; None: solved on this batch, see `calibration`.
+      known: what earlier steps tell of this one.
     """
     clock = Clock()
-    asked, rollout = _reason_in_batches(params, problems, jax.random.fold_in(key, REASON.id), config, tokenizer, wait)
+    sampling = config.sampling
+    method = Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p)
+    drawing = Drawing(sampling.num_generations, sampling.temperature, method, known.expected)
+    asked, drawn = reason(params, problems, jax.random.fold_in(key, REASON.id), config, tokenizer, drawing)
+    rollout = HostRollout.of(wait(drawn))
     clock.lap("reason")
     read = read_answers(rollout, problems, task_of(config.data), tokenizer, pool)
     clock.lap("grade")
@@ -170,67 +201,30 @@ def run(
         return episode
     # A cut y could not be re-emitted within the segmenter's limit; one that can't be graded is not learnt from.
     wanted = rollout.finished.reshape(-1) & read.grades.gradable & [bool(r.ids) for r in read.reasonings]
-    return ask_helpers(helper_params, episode, wanted, key, config, tokenizer, clock, wait, lift)
+    asking = Asking(helper_params, key, config.for_helpers, tokenizer, wait, lift=known.lift)
+    return ask_helpers(asking, episode, wanted, clock)
 
 
-def _reason_in_batches(
-    params, problems: Sequence[Problem], key: jax.Array, config: Config, tokenizer: Tokenizer, wait
-) -> tuple[PromptBatch, HostRollout]:
-    """`reason` on sampling.rollout_batches shares of the problems, one after the other."""
-    sampling = config.sampling
-    shares, found = mini_batches(len(problems), sampling.rollout_batches), []
-    for b, share in enumerate(shares):
-        asked, rollout = reason(
-            params,
-            problems[share],
-            key if len(shares) == 1 else jax.random.fold_in(key, b),
-            config,
-            tokenizer,
-            num_generations=sampling.num_generations,
-            temperature=sampling.temperature,
-            method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
-        )
-        # Waited for here: batches that queue up would each hold a cache.
-        found.append((asked, HostRollout.of(wait(rollout))))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
-
-
-def ask_helpers(
-    params: Params,
-    episode: Episode,
-    wanted: np.ndarray,
-    key: jax.Array,
-    config: Config,
-    tokenizer: Tokenizer,
-    clock: Clock,
-    wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
-    lift: float | None = None,
-) -> Episode:
+def ask_helpers(asking: Asking, episode: Episode, wanted: np.ndarray, clock: Clock) -> Episode:
     """Let the segmenter split each y, and the scorer score the chunks; or one helper do both in one answer.
 
     Args:
-      params: of `config.for_helpers`.
+      asking: with the key of the step; every role draws from its own fold of it.
       wanted: bool [P*G]; other rows are not asked about.
-      key, wait, lift: as in `run`.
     """
-    config = config.for_helpers
-    if config.agents.helpers == "one":
-        own_key = jax.random.fold_in(key, ANNOTATE.id)
-        return _annotate(params, episode, wanted, own_key, config, tokenizer, clock, wait, lift)
-    segment_key, score_key = (jax.random.fold_in(key, role.id) for role in (SEGMENT, SCORE))
-    episode = _segment(params, episode, wanted, segment_key, config, tokenizer, clock, wait, lift)
-    return _score(params, episode, score_key, config, tokenizer, clock, wait)
+    if asking.config.agents.helpers == "one":
+        return _annotate(asking.of(ANNOTATE), episode, wanted, clock)
+    return _score(asking.of(SCORE), _segment(asking.of(SEGMENT), episode, wanted, clock), clock)
 
 
-def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock, wait, lift) -> Episode:
+def _segment(asking: Asking, episode: Episode, wanted: np.ndarray, clock: Clock) -> Episode:
     """Ask for a split of every wanted y and read it."""
+    config, tokenizer = asking.config, asking.tokenizer
     texts = prompts.render_segment([y.text for y in episode.reasonings], config.agents, tokenizer)
     frame = helper_sampling.frame(prompts.render_segment([""], config.agents, tokenizer), tokenizer)
     longest = frame + config.sampling.max_completion_length
     encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
-    asked, rollout, lengths, lift = _ask_about_y(
-        params, episode, wanted, SEGMENT, encoded, longest, key, config, tokenizer, wait, lift
-    )
+    asked, rollout, lengths, lift = _ask_about_y(asking, episode, wanted, SEGMENT, encoded, longest)
     clock.lap("segment")
     P, G, T = episode.rollouts[REASON.name].tokens.shape
 
@@ -253,17 +247,7 @@ def _segment(params, episode: Episode, wanted, key, config: Config, tokenizer, c
 
 
 def _ask_about_y(
-    params,
-    episode: Episode,
-    wanted,
-    role: Role,
-    encoded: list[list[int]],
-    longest: int,
-    key,
-    config: Config,
-    tokenizer,
-    wait,
-    lift: float | None,
+    asking: Asking, episode: Episode, wanted: np.ndarray, role: Role, encoded: list[list[int]], longest: int
 ) -> tuple[PromptBatch, HostRollout, list[int], Lift | None]:
     """Ask a helper that writes y again, split, about the wanted rows: prompts, answers, the tokens of each y, and the
     lift of a new chunk.
@@ -272,6 +256,7 @@ def _ask_about_y(
       encoded: a prompt a row; those of rows that are not wanted are not read.
       longest: tokens such a prompt can have.
     """
+    config, tokenizer = asking.config, asking.tokenizer
     rows = [ids if want else [] for want, ids in zip(wanted, encoded, strict=True)]
     ys = [y.ids if want else [] for want, y in zip(wanted, episode.reasonings, strict=True)]
     scored = role == ANNOTATE
@@ -279,57 +264,48 @@ def _ask_about_y(
     constraint, places = None, None
     if config.agents.natural:
         places = [boundaries.places(y, tokenizer, max_chunks=config.agents.max_chunks) for y in ys]
-    if not config.agents.calibrated:
-        lift = None
-    elif lift is None:
+    lift = asking.lift if config.agents.calibrated else None
+    if config.agents.calibrated and lift is None:
         assert places is not None  # what is calibrated is natural
-        lift = calibration.solve(params, rows, ys, places, config, tokenizer, scored=scored)
+        lift = calibration.solve(asking.params, rows, ys, places, config, tokenizer, scored=scored)
     if config.agents.decoding == "constrained":
         most = config.sampling.max_completion_length
         constraint = constraints.segment_constraint(
             ys, tokenizer, max_tokens=most, scored=scored, places=places, lift=lift
         )
     lengths = [len(ids) for ids in ys]
-    asked, rollout = helper_sampling.ask(
-        params,
-        rows,
-        longest,
-        segment_limit(np.array(lengths), config.agents, tag_tokens=tags),
-        limits_of_roles(config, tokenizer)[role.name],
-        key,
-        config,
-        tokenizer,
-        constraint,
-        episode.shape,
-        wait,
+    question = Question(
+        rows=rows,
+        longest=longest,
+        limits=segment_limit(np.array(lengths), config.agents, tag_tokens=tags),
+        most=limits_of_roles(config, tokenizer)[role.name],
+        expected=np.array(lengths),
+        constraint=constraint,
     )
+    asked, rollout = helper_sampling.ask(asking, question, episode.shape)
     return asked, rollout, lengths, None if lift is None else constraints.new_chunk_lift(lift, tokenizer)
 
 
-def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Clock, wait) -> Episode:
+def _score(asking: Asking, episode: Episode, clock: Clock) -> Episode:
     """Ask for a score of every chunk and read them."""
     assert episode.segmentation is not None  # `_segment` came before
+    config, tokenizer = asking.config, asking.tokenizer
     P, G = episode.shape
     texts = score_prompts(episode, config, tokenizer)
     counts = [len(chunks) for chunks in episode.segmentation.texts]
     encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
-    rows = [ids if n else [] for n, ids in zip(counts, encoded, strict=True)]
     constraint = None
     if config.agents.decoding == "constrained":
         constraint = constraints.score_constraint(counts, tokenizer, config.agents)
-    asked, rollout = helper_sampling.ask(
-        params,
-        rows,
-        score_prompt_limit(config, tokenizer),
-        score_limit(np.array(counts), config.agents),
-        token_limits(config)[SCORE.name],
-        key,
-        config,
-        tokenizer,
-        constraint,
-        (P, G),
-        wait,
+    question = Question(
+        rows=[ids if n else [] for n, ids in zip(counts, encoded, strict=True)],
+        longest=score_prompt_limit(config, tokenizer),
+        limits=score_limit(np.array(counts), config.agents),
+        most=token_limits(config)[SCORE.name],
+        expected=np.array(counts),
+        constraint=constraint,
     )
+    asked, rollout = helper_sampling.ask(asking, question, (P, G))
     clock.lap("score")
     read = hosts.share(
         P * G, lambda part: list(zip(*helper_sampling.texts_of(rollout, counts, tokenizer, part), strict=True))
@@ -346,13 +322,12 @@ def _score(params, episode: Episode, key, config: Config, tokenizer, clock: Cloc
     )
 
 
-def _annotate(params, episode: Episode, wanted, key, config: Config, tokenizer, clock: Clock, wait, lift) -> Episode:
+def _annotate(asking: Asking, episode: Episode, wanted: np.ndarray, clock: Clock) -> Episode:
     """Ask for a split of every wanted y with a score of each chunk, and read both."""
+    config, tokenizer = asking.config, asking.tokenizer
     texts, longest = annotate_prompts(episode, config, tokenizer), annotate_prompt_limit(config, tokenizer)
     encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
-    asked, rollout, lengths, lift = _ask_about_y(
-        params, episode, wanted, ANNOTATE, encoded, longest, key, config, tokenizer, wait, lift
-    )
+    asked, rollout, lengths, lift = _ask_about_y(asking, episode, wanted, ANNOTATE, encoded, longest)
     clock.lap("annotate")
     P, G, T = episode.rollouts[REASON.name].tokens.shape
 

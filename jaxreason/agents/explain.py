@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxreason.agents import episode
 from jaxreason.agents.episode import Clock, Episode
+from jaxreason.agents.helper_sampling import Asking
 from jaxreason.agents.roles import REASON
 from jaxreason.agents.rows import chunk_fields
 from jaxreason.config import Config
@@ -37,8 +38,8 @@ def explain(
       problems: one for each answer.
       answers: token ids, the end token left out. An empty answer, and one without reasoning, is not asked about.
       key, wait: as in `episode.run`.
-      rows: answers of one batch, filled up with empty ones. With those of a training step no program is compiled that
-        training does not need.
+      rows: answers of one batch, filled up with empty ones; it decides no draw. With those of a training step no
+        program is compiled that training does not need.
 
     Returns:
       `rows.chunk_fields` of each answer.
@@ -63,8 +64,8 @@ def explain(
         grades = Grades(nothing, nothing, [""] * rows)
         played = Episode(asked, {}, {REASON.name: rollout}, reasonings, grades)
         wanted = np.array([bool(r.ids) for r in reasonings])
-        own_key = jax.random.fold_in(key, start)
-        played = episode.ask_helpers(params, played, wanted, own_key, config, tokenizer, Clock(), wait)
+        asking = Asking(params, key, config.for_helpers, tokenizer, wait, first=start)
+        played = episode.ask_helpers(asking, played, wanted, Clock())
         assert played.segmentation is not None
         assert played.scoring is not None
         found += [chunk_fields(played.segmentation, played.scoring, n) for n in range(rows)]

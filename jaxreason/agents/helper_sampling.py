@@ -1,19 +1,51 @@
-"""Asking a helper: prompts of many lengths in batches of equal size, and what came back as text.
+"""Asking a helper: prompts of many lengths through the slots, and what came back as text.
 
 Knows neither what is asked nor how an answer is read.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from jaxreason.config import AgentsConfig, Config
+from jaxreason.agents.roles import Role
+from jaxreason.config import Config
 from jaxreason.data.tokenizer import Tokenizer, text_of
-from jaxreason.parallel.rules import place, whole_batch
-from jaxreason.sampling.generate import generate
+from jaxreason.parallel.rules import place
+from jaxreason.sampling.engine import generate
 from jaxreason.sampling.methods import Method
+from jaxreason.sampling.room import holds, room_for
 from jaxreason.types import Constraint, HostRollout, Params, PromptBatch, Rollout, on_host
+
+
+@dataclasses.dataclass(frozen=True)
+class Asking:
+    """Who is asked, and how: what is the same for every role."""
+
+    params: Params
+    key: jax.Array
+    config: Config  # of `Config.for_helpers`
+    tokenizer: Tokenizer
+    wait: Callable[[Rollout], Rollout] = jax.block_until_ready  # as in `episode.run`
+    first: int = 0  # the number that the first row draws under
+    lift: float | None = None  # of a new chunk, see `episode.Known`
+
+    def of(self, role: Role) -> "Asking":
+        """With the key of a role."""
+        return dataclasses.replace(self, key=jax.random.fold_in(self.key, role.id))
+
+
+class Question(NamedTuple):
+    """What N rows ask, all of one role. A row without a prompt is not asked."""
+
+    rows: Sequence[Sequence[int]]  # N prompts
+    longest: int  # tokens that a prompt can have
+    limits: np.ndarray  # int [N], tokens of each answer at most
+    most: int  # tokens of the longest answer there can be, a static size
+    expected: np.ndarray  # [N], tokens that each answer will have, up to a factor: the longest begin first
+    constraint: Constraint | None
 
 
 def left_pad(rows: Sequence[Sequence[int]], width: int, pad_id: int) -> PromptBatch:
@@ -42,67 +74,40 @@ def frame(texts: Sequence[str], tokenizer: Tokenizer) -> int:
     return max(map(len, tokenizer.encode_batch(texts)))
 
 
-def ask(
-    params: Params,
-    rows: Sequence[Sequence[int]],
-    max_prompt: int,
-    limits: np.ndarray,
-    max_tokens: int,
-    key: jax.Array,
-    config: Config,
-    tokenizer: Tokenizer,
-    constraint: Constraint | None,
-    shape: tuple[int, int],
-    wait: Callable[[Rollout], Rollout],
-) -> tuple[PromptBatch, HostRollout]:
-    """One completion a prompt from a helper; the rollout comes back as [P G ...]."""
-    too_long = [len(row) > max_prompt for row in rows]
-    if any(too_long):
-        # A copy can tokenise into more tokens than its source. Such a row is not asked rather than cut.
-        rows = [[] if cut else row for row, cut in zip(rows, too_long, strict=True)]
-        limits = np.where(too_long, 0, limits)
-    N, sampling = len(rows), config.sampling
-    # A batch is decoded until its longest row ends, and reads a cache as wide as its longest prompt: sorted by length,
-    # short rows do not wait for long ones.
-    batches = np.array_split(np.argsort([len(row) for row in rows], kind="stable"), batch_count(N, config.agents))
-    asked, rollouts = [], []
-    for b, index in enumerate(batches):
-        some = [rows[n] for n in index]
-        asked.append(left_pad(some, bucket(max(map(len, some)), max_prompt), tokenizer.pad_id))
-        rollout = generate(
-            params,
-            place(asked[-1], "batch"),
-            place(limits[index].astype(np.int32)[:, None], "batch"),
-            jax.random.fold_in(key, b),
-            sampling.temperature,
-            place(jax.tree.map(lambda x, index=index: x[index], constraint), "batch"),
-            config=config.model,
-            num_generations=1,
-            max_completion_length=max_tokens,
-            eos_ids=tokenizer.eos_ids,
-            pad_id=tokenizer.pad_id,
-            method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
-        )
-        # Waited for here: two programs with collectives at a time can block each other on CPUs.
-        rollouts.append(HostRollout.of(wait(rollout)))
-    back = np.argsort(np.concatenate(batches))
-    rollout = jax.tree.map(lambda *x: np.concatenate(x)[back].reshape(*shape, *x[0].shape[2:]), *rollouts)
-    return _joined(asked, back, tokenizer.pad_id), rollout
+def ask(asking: Asking, question: Question, shape: tuple[int, int]) -> tuple[PromptBatch, HostRollout]:
+    """One completion a prompt from a helper; the rollout comes back as [P G ...].
 
-
-def batch_count(rows: int, config: AgentsConfig) -> int:
-    """How many batches of equal size, each split evenly over the mesh, the helpers' rows are decoded in:
-    agents.helper_batches, or the next fewer."""
-    fits = [n for n in range(1, config.helper_batches + 1) if rows % n == 0 and whole_batch(rows // n) == rows // n]
-    return max(fits, default=1)
-
-
-def _joined(asked: Sequence[PromptBatch], order: np.ndarray, pad_id: int) -> PromptBatch:
-    """Several prompt batches as one, its rows in the given order."""
-    width = max(batch.tokens.shape[1] for batch in asked)
-    wide = [np.pad(b.tokens, ((0, 0), (width - b.tokens.shape[1], 0)), constant_values=pad_id) for b in asked]
-    lengths = np.concatenate([np.asarray(b.length) for b in asked])
-    return on_host(PromptBatch, tokens=np.concatenate(wide)[order], length=lengths[order])
+    A prompt that is longer than it can be (a copy can tokenise into more tokens than its source), and an answer that
+    the pages of `sampling.pages` could not hold, is not asked rather than cut.
+    """
+    config, tokenizer, N = asking.config, asking.tokenizer, len(question.rows)
+    room = room_for(config.sampling, N, question.most)
+    asked = [
+        row if len(row) <= question.longest and holds(room, limit, N) else []
+        for row, limit in zip(question.rows, question.limits, strict=True)
+    ]
+    limits = np.where([bool(row) for row in asked], question.limits, 0).astype(np.int32)
+    batch = left_pad(asked, bucket(max(map(len, asked)), question.longest), tokenizer.pad_id)
+    sampling = config.sampling
+    rollout = generate(
+        asking.params,
+        place(batch, "batch"),
+        place(limits[:, None], "batch"),
+        asking.key,
+        sampling.temperature,
+        place(question.constraint, "batch"),
+        place(asking.first + np.arange(N, dtype=np.int32), "batch"),
+        place(question.expected.astype(np.float32), "batch"),
+        config=config.model,
+        num_generations=1,
+        max_completion_length=question.most,
+        eos_ids=tokenizer.eos_ids,
+        pad_id=tokenizer.pad_id,
+        method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
+        room=room,
+    )
+    found = HostRollout.of(asking.wait(rollout))
+    return batch, jax.tree.map(lambda x: x.reshape(*shape, *x.shape[2:]), found)
 
 
 def texts_of(
@@ -110,7 +115,7 @@ def texts_of(
 ) -> tuple[list[str | None], list[bool]]:
     """What was written in some of the rows, None where nothing was asked, and whether it ended by itself.
 
-    A row that was asked wrote at least one token; one that wrote none had a prompt too long to be asked.
+    A row that was asked wrote at least one token; one that wrote none was too long to be asked.
     """
     written_N = rollout.length.reshape(-1)[part]
     texts = [

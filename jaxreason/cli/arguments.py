@@ -66,6 +66,11 @@ def parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("place", metavar="RUN_OR_MODEL", help=PLACE)
     evaluate.add_argument("--data", metavar="FILE", help="problems to ask, JSONL or prepared; default: the run's own")
+    evaluate.add_argument("--suite", choices=("scma", "art"), help="benchmarks of a paper, each under its protocol")
+    evaluate.add_argument(
+        "--data-dir", metavar="DIR", type=Path, help="with --suite: folder of the files as released; default: the hub"
+    )
+    evaluate.add_argument("--limit", metavar="N", type=int, help="ask the first N problems only, of every set")
     evaluate.add_argument(
         "--step", type=_step, help="checkpoint to load, 0 for the start, or best; default: the newest"
     )
@@ -109,6 +114,9 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--topology", metavar="NAME", required=True, help="v5p:2x2x4, or a product such as v5litepod-16")
     plan.add_argument("--slices", type=int, default=1, help="slices of this topology; default: 1")
     plan.add_argument("--search", action="store_true", help="try mesh.tensor, micro-batches and remat until one fits")
+    plan.add_argument(
+        "--lengths", metavar="MEAN,LIMIT", help="lengths of completions to predict a step for, or a file of them"
+    )
     plan.add_argument("--json", action="store_true", help="print JSON")
 
     data = commands.add_parser("data", help="convert, prepare or split problems", description="problems as files")

@@ -37,6 +37,7 @@ def _train_and_show(args: argparse.Namespace) -> None:
     display = Display(quiet=not hosts.first(), every=conf.run.logging_steps)
     from jaxreason.evaluation import show
     from jaxreason.run import base_model
+    from jaxreason.run.trackers import Trackers
     from jaxreason.train import train
 
     written = config.given(file, args.overrides)  # only here it is known
@@ -49,6 +50,9 @@ def _train_and_show(args: argparse.Namespace) -> None:
     show.results(results, display.console)
     folder = Path(conf.run.output_dir).expanduser()
     report = _report_of(folder, display.warn)
+    if report:
+        with Trackers(conf, folder, display.warn) as trackers:
+            trackers.report(report)
     display.say("")
     show.places(folder, report, display.console)
 
@@ -85,12 +89,17 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Evaluate a run's policy or a checkpoint; see `jaxreason.evaluation.stored`."""
+    """Evaluate a run's policy or a checkpoint; see `jaxreason.evaluation.ask` and `jaxreason.evaluation.suite`."""
     from jaxreason import config
 
-    refuse_misspelt(args.overrides, ("--data", "--step", "--output", "--debug", "--help"))
+    known = ("--data", "--suite", "--data-dir", "--limit", "--step", "--output")
+    refuse_misspelt(args.overrides, (*known, "--debug", "--help"))
+    if args.suite and args.data:
+        raise ValueError(f"--data: expected without --suite, which has its own files (--data-dir), got {args.data}")
+    if args.data_dir and not args.suite:
+        raise ValueError(f"--data-dir: expected with --suite only, got {args.data_dir}; --data names one file")
     conf = config.load(None, args.overrides)
-    from jaxreason.evaluation import show, stored
+    from jaxreason.evaluation import ask, show, stored, suite
     from jaxreason.parallel import hosts
     from jaxreason.run.progress import Display
 
@@ -98,12 +107,22 @@ def evaluate(args: argparse.Namespace) -> None:
     display = Display(quiet=not hosts.first())
 
     def opened() -> stored.Place:
-        place = stored.open_place(args.place, args.overrides)
+        place = (suite.open_for if args.suite else stored.open_place)(args.place, args.overrides)
         _cache_compilations(place.config.run.compilation_cache_dir)  # JAX reads it once, before the first program
         return place
 
     place = hosts.together(opened)
-    file, found = stored.evaluate(place, data=args.data, step=args.step, output=args.output, display=display)
+    given = {"limit": args.limit, "step": args.step, "output": args.output, "display": display}
+    if args.suite:
+        try:
+            folder, found = suite.run(place, args.suite, args.overrides, data_dir=args.data_dir, **given)
+        except KeyboardInterrupt:
+            told = "stopped; the sets that were finished stay, the same command goes on with the next"
+            raise Stopped(told, CTRL_C) from None
+        show.suite(found, display.console)
+        display.say(f"written to {folder / suite.TABLE} and beside it")
+        return
+    file, found = ask.evaluate(place, data=args.data, **given)
     show.evaluation(found["table"], display.console)
     show.graders(found["graders"], display.console)
     display.say(f"written to {file}")
@@ -138,7 +157,7 @@ def plan(args: argparse.Namespace) -> None:
     from jaxreason import config
     from jaxreason.plan.topology import parse
 
-    refuse_misspelt(args.overrides, ("--topology", "--slices", "--search", "--json", "--debug", "--help"))
+    refuse_misspelt(args.overrides, ("--topology", "--slices", "--search", "--lengths", "--json", "--debug", "--help"))
     conf = config.load(shipped.find(args.config), args.overrides)
     topology = parse(args.topology, args.slices)
     os.environ["JAX_PLATFORMS"] = "cpu"  # what compiles is not what computes, and must not claim a chip
@@ -147,7 +166,14 @@ def plan(args: argparse.Namespace) -> None:
     def say(line: str) -> None:
         print(line, file=sys.stderr)
 
-    found = (plan.search if args.search else plan.plan)(conf, topology, say)
+    if args.search and args.lengths:
+        raise ValueError("--lengths: expected without --search, which goes by the limits; leave one of them out")
+    if args.search:
+        found = plan.search(conf, topology, say)
+    else:
+        from jaxreason.plan.sampling import read_lengths
+
+        found = plan.plan(conf, topology, say, read_lengths(args.lengths) if args.lengths else ())
     if args.json:
         print(json.dumps(found, indent=2))
         return
@@ -162,7 +188,8 @@ def methods(args: argparse.Namespace) -> None:
 
     for name, method in METHODS.items():
         own = "".join(f"  reward.options.{field}={default}" for field, default in own_fields(method).items())
-        print(f"{name:14}{method.summary} ({method.source}){own}")
+        divided = "" if method.scale == "group" else f"  grpo.scale_rewards={method.scale}"
+        print(f"{name:18}{method.summary} ({method.source}){own}{divided}")
 
 
 def report(args: argparse.Namespace) -> None:

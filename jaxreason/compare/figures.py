@@ -13,6 +13,7 @@ from typing import Any
 
 from jaxreason.compare.grid import Cell
 from jaxreason.compare.run import FAILED, final_file
+from jaxreason.evaluation import efficiency
 from jaxreason.report.wording import number
 from jaxreason.run import folder as run_folder
 
@@ -34,7 +35,9 @@ def collect(cells: Sequence[Cell], final: Path | None) -> dict[str, Any]:
     Returns:
       `cells`: what each run came to. `rows`: means and standard deviations over the seeds of a method and alpha, for
       the `tuning` and `final` problems. `methods`: name -> the alpha chosen (fewest tokens within 2 points of the
-      method's best sampled accuracy on the tuning problems, no seed collapsed), and which alphas are within 2 points.
+      method's best sampled accuracy on the tuning problems, no seed collapsed), which alphas are within 2 points, and
+      the hypervolume of all of them. That and `aes` are of sampled answers to the tuning problems, which the starts
+      were evaluated on too.
     """
     found = [one_cell(cell, final) for cell in cells]
     keys = list(dict.fromkeys((cell["method"], cell["alpha"]) for cell in found))
@@ -44,7 +47,12 @@ def collect(cells: Sequence[Cell], final: Path | None) -> dict[str, Any]:
     return {
         "cells": found,
         "rows": rows,
-        "methods": {name: choice([row for row in rows if row["method"] == name]) for name in order},
+        "methods": {
+            name: choice([row for row in rows if row["method"] == name])
+            | {"hypervolume": _hypervolume([cell for cell in found if cell["method"] == name])}
+            for name in order
+        },
+        "aes_weights": list(efficiency.AES),
         "final_problems": None if final is None else str(final),
         "collapse_points": 100 * COLLAPSE,
         "within_points": 100 * WITHIN,
@@ -61,6 +69,7 @@ def one_cell(cell: Cell, final: Path | None) -> dict[str, Any]:
     fell = start is not None and end is not None and end < start - COLLAPSE
     # The first step compiles, and its time is that of the compiler.
     times = [t for row in run_folder.read_metrics(cell.folder)[1:] if (t := number(row, "step_time")) is not None]
+    before, after = _parts(results.get("base")), _parts(results.get("trained"))
     return {
         "name": cell.name,
         "method": cell.method,
@@ -70,12 +79,38 @@ def one_cell(cell: Cell, final: Path | None) -> dict[str, Any]:
         "status": status,
         "error": failure,
         "collapsed": status == "failed" or fell,
-        "start": _parts(results.get("base")),
-        "tuning": _parts(results.get("trained")),
+        "start": before,
+        "tuning": after,
         "final": _parts(on_final),
+        "aes": _score(before, after),
         "step_seconds": statistics.median(times) if times else None,
         "seconds": results.get("seconds"),
     }
+
+
+def _score(before: dict, after: dict) -> float | None:
+    """AES of sampled answers; None where one is missing, or nothing was right before."""
+    start, end = _point(before), _point(after)
+    if start is None or end is None:
+        return None
+    return efficiency.efficiency_score((start[1], start[0]), (end[1], end[0]))
+
+
+def _point(at: dict) -> tuple[float, float] | None:
+    """Tokens and accuracy of sampled answers."""
+    tokens, accuracy = (number(at, "sampled", "all", name) for name in ("mean_tokens", "accuracy"))
+    return None if tokens is None or accuracy is None else (tokens, accuracy)
+
+
+def _hypervolume(cells: Sequence[dict]) -> dict[str, float | int | None] | None:
+    """Of a method's alphas, against the tokens of the start, over seeds."""
+    values = []
+    for seed in dict.fromkeys(cell["seed"] for cell in cells):
+        mine = [cell for cell in cells if cell["seed"] == seed]
+        start = next((point for cell in mine if (point := _point(cell["start"])) and point[0] > 0), None)
+        points = [point for cell in mine if (point := _point(cell["tuning"])) is not None]
+        values.append(efficiency.hypervolume(points, start[0]) if start and points else None)
+    return spread(values)
 
 
 def _parts(table: Any) -> dict[str, dict[str, dict[str, float | None]]]:
@@ -100,6 +135,7 @@ def _row(cells: Sequence[dict]) -> dict[str, Any]:
         "collapsed": sum(cell["collapsed"] for cell in cells),
         "tuning": _over_seeds([cell["tuning"] for cell in cells]),
         "final": _over_seeds([cell["final"] for cell in cells]),
+        "aes": spread([cell["aes"] for cell in cells]),
         "step_seconds": spread([cell["step_seconds"] for cell in cells]),
     }
 

@@ -18,7 +18,7 @@ from jaxreason.compare.grid import Cell, Final, Grid
 from jaxreason.config import Config, ModelConfig
 from jaxreason.data import problems
 from jaxreason.data.problems import Problem
-from jaxreason.evaluation import stored
+from jaxreason.evaluation import ask, stored
 from jaxreason.report.wording import duration
 from jaxreason.run import base_model, setup
 from jaxreason.run import folder as run_folder
@@ -213,7 +213,7 @@ def evaluate_final(cell: Cell, file: Path) -> None:
         return
     began = time.monotonic()
     place = stored.open_place(str(cell.folder))
-    stored.evaluate(place, data=str(file), output=output, display=Display(quiet=True))
+    ask.evaluate(place, data=str(file), output=output, display=Display(quiet=True))
     Display().say(f"{cell.name}: final problems in {time.monotonic() - began:.0f} s")
 
 

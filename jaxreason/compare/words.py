@@ -5,6 +5,8 @@ from typing import Any
 
 from jaxreason.report.wording import DASH, number
 
+HYPERVOLUME = 7
+"""Behind how many cells of a row, the method's name not counted, that of the chosen ones stands."""
 Tables = Sequence[tuple[str, list[str], list[list[str]]]]
 """Title and note, head, rows."""
 
@@ -20,9 +22,11 @@ def tables(found: dict[str, Any]) -> Tables:
         if choice["row"] is None:
             counts = {s: sum(r[s] for r in mine) for s in ("failed", "collapsed", "unfinished")}
             states = ", ".join(f"{count} {s}" for s, count in counts.items() if count)
-            chosen.append([name, f"none ({states})" if states else "none", *[DASH] * (5 + 2 * len(sources))])
+            chosen.append([name, f"none ({states})" if states else "none", *[DASH] * (7 + 2 * len(sources))])
         else:
-            chosen.append([name, *_cells(mine[choice["row"]], "final", sources)])
+            cells = _cells(mine[choice["row"]], "final", sources)
+            cells.insert(HYPERVOLUME, plus_minus(choice["hypervolume"], 1, 3))
+            chosen.append([name, *cells])
     robust = [
         [
             name,
@@ -40,12 +44,13 @@ def tables(found: dict[str, Any]) -> Tables:
             for row in found["rows"]
         ]
 
-    head = ["method", "alpha", "sampled %", "tokens", "greedy %", "tokens", "s a step"]
+    head = ["method", "alpha", "sampled %", "tokens", "greedy %", "tokens", "s a step", "AES"]
     last = [source.rsplit("/", maxsplit=1)[-1] for source in sources]
     shown = last if len(set(last)) == len(last) else sources
     head += [f"{source}{what}" for source in shown for what in (" %", " tokens")]
+    with_front = [*head[: HYPERVOLUME + 1], "hypervolume", *head[HYPERVOLUME + 1 :]]
     return [
-        (f"Each method at its chosen alpha, on the {where}", head, chosen),
+        (f"Each method at its chosen alpha, on the {where}", with_front, chosen),
         (
             f"Alphas within {few} of each method's best sampled accuracy",
             ["method", "best %", "alphas", "range"],
@@ -73,10 +78,14 @@ def markdown(found: dict[str, Any]) -> str:
 def notes(found: dict[str, Any]) -> str:
     """What the figures are."""
     few, fall = f"{found['within_points']:g}", f"{found['collapse_points']:g}"
+    weights = f"({', '.join(f'{weight:g}' for weight in found['aes_weights'])})"
     return (
         "Means over seeds ± their standard deviation. Chosen: the fewest tokens among the alphas within "
         f"{few} points of the method's best sampled accuracy, no seed collapsed. Collapsed: a seed that ended more "
-        f"than {fall} points below the accuracy it began with, or whose loss became no number."
+        f"than {fall} points below the accuracy it began with, or whose loss became no number. AES{weights}: tokens "
+        "saved, accuracy gained and lost, relative to the start, so weighted. Hypervolume: the share of accuracy times "
+        "tokens, up to the start's tokens, that a method's alphas cover together. Both are of sampled answers to the "
+        "tuning problems."
     )
 
 
@@ -89,7 +98,7 @@ def _cells(row: dict, problems: str, sources: Sequence[str]) -> list[str]:
     for mode in ("sampled", "greedy"):
         cells += _pair(row, problems, mode, "all")
     seconds = row["step_seconds"]
-    cells.append(plus_minus(seconds, 1, 2))
+    cells += [plus_minus(seconds, 1, 2), plus_minus(row["aes"], 1, 2)]
     for source in sources:
         cells += _pair(row, problems, "sampled", source)
     return cells

@@ -15,9 +15,12 @@ class SamplingConfig:
     """rollouts G a problem"""
     max_completion_length: int = 160
     """token limit of the reasoner"""
-    rollout_batches: int = 1
-    """equal batches of problems that a step's rollouts are decoded in, as agents.helper_batches for the helpers; more
-    need less memory, and their number decides which tokens are drawn"""
+    slots: int | Literal["auto"] = "auto"
+    """completions of any role decoded at a time, over all devices; when one ends the next takes its slot. `auto`: as
+    many as pay and as memory holds. It decides speed and memory, and not one token"""
+    pages: int | Literal["auto"] = "auto"
+    """pages of 64 tokens that the slots share and take as they grow. `auto`: enough for every slot to reach the limit,
+    or as many as memory holds"""
     temperature: float = 1.0
     """softmax temperature; the trainer's log-probabilities use the same"""
     top_p: float = 1.0
@@ -37,7 +40,9 @@ class SamplingConfig:
         require(
             self.max_completion_length >= 2, "sampling.max_completion_length", "at least 2", self.max_completion_length
         )
-        require(self.rollout_batches >= 1, "sampling.rollout_batches", "at least 1", self.rollout_batches)
+        for name in ("slots", "pages"):
+            value = getattr(self, name)
+            require(value == "auto" or value >= 1, f"sampling.{name}", "auto or at least 1", value)
         require(self.temperature > 0, "sampling.temperature", "above 0 (evaluation can be greedy)", self.temperature)
         require(0 < self.top_p <= 1, "sampling.top_p", "in (0, 1]", self.top_p)
         require(self.top_k >= 0, "sampling.top_k", "at least 0", self.top_k)
@@ -77,9 +82,6 @@ class AgentsConfig:
     helper_policy: Literal["shared", "separate"] = "shared"
     """who plays the helpers: `shared`, the policy itself; `separate`, a policy of their own, of the shape in
     helper_model and with its own optimiser. Under either, reward.preset=frozen leaves them as they were at the start"""
-    helper_batches: int = 2
-    """the helpers' prompts are sorted by length and answered in so many equal batches, so that short ones don't wait
-    for long ones; fewer where their number does not divide"""
     contribution_share: float = 0.25
     """reward.preset=contribution: share of a step's problems whose chunks are measured; the scorer learns from those"""
     exact_whitespace: bool = False
@@ -96,7 +98,6 @@ class AgentsConfig:
         require(
             1 <= self.min_chunks <= self.max_chunks, "agents.min_chunks", "in 1..agents.max_chunks", self.min_chunks
         )
-        require(self.helper_batches >= 1, "agents.helper_batches", "at least 1", self.helper_batches)
         require(0 < self.contribution_share <= 1, "agents.contribution_share", "in (0, 1]", self.contribution_share)
         require(self.chunk_length >= 0, "agents.chunk_length", "at least 0", self.chunk_length)
         require(self.min_chunks_above >= 0, "agents.min_chunks_above", "at least 0", self.min_chunks_above)

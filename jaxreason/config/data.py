@@ -17,8 +17,9 @@ class DataConfig:
     test: str = "builtin"
     """held-out problems: a JSONL file, a folder made by `jaxreason data prepare`, or `builtin`: the task's own"""
     task: str = "auto"
-    """how problems are asked, read and graded: `boxed_math`, `calculator`, or your own as `package.module:name` or
-    `path/file.py:name`; `auto`: calculator where data.train is builtin, else boxed_math"""
+    """how problems are asked, read and graded: `math`, answered in a box, or else in words (`the answer is ...`);
+    `boxed_math`, in a box only, as published protocols have it; `calculator`; or your own as `package.module:name` or
+    `path/file.py:name`; `auto`: calculator where data.train is builtin, else math"""
     train_size: int = 20000
     """built-in task: training problems"""
     test_size: int = 504
@@ -37,17 +38,27 @@ class DataConfig:
     """built-in task: share of the guesses that are checked in what the reasoner is shown"""
     prompts_per_step: int = 16
     """problems P in a step"""
+    target_tokens: tuple[int, int] = (0, 0)
+    """every question asks for a number of tokens, drawn between these two ("Think for 60 tokens."), for reward.preset
+    l1_exact and l1_max; the column target_tokens of the data (in meta) goes before. [0, 0]: none is asked for"""
     max_prompt_length: int = 48
     """reasoner prompts longer than this many tokens are dropped and counted"""
 
     def __post_init__(self):
         require(
-            self.task in ("auto", "boxed_math", "calculator") or is_door(self.task),
+            self.task in ("auto", "math", "boxed_math", "calculator") or is_door(self.task),
             "data.task",
-            f"auto, boxed_math, calculator, or {SPELLINGS}",
+            f"auto, math, boxed_math, calculator, or {SPELLINGS}",
             self.task,
         )
         require(self.prompts_per_step >= 1, "data.prompts_per_step", "at least 1", self.prompts_per_step)
+        low, high = self.target_tokens
+        require(
+            (low, high) == (0, 0) or 1 <= low <= high,
+            "data.target_tokens",
+            "[0, 0], or two numbers of at least 1, the second no smaller",
+            self.target_tokens,
+        )
         require(self.max_prompt_length >= 1, "data.max_prompt_length", "at least 1", self.max_prompt_length)
         require(self.test_size >= 0, "data.test_size", "at least 0", self.test_size)
         require(self.seed >= 0, "data.seed", "at least 0", self.seed)
@@ -126,14 +137,11 @@ class EvaluationConfig:
     """samples a problem, for Mean@k and Pass@k"""
     greedy: bool = True
     """whether to decode greedily as well"""
-    batch_rows: int = 128
-    """completions decoded at a time"""
     budgets: tuple[int, ...] = ()
     """token budgets of the post-hoc accuracy curve; empty: eighths of the limit"""
 
     def __post_init__(self):
         require(self.num_samples >= 1, "evaluation.num_samples", "at least 1", self.num_samples)
-        require(self.batch_rows >= 1, "evaluation.batch_rows", "at least 1", self.batch_rows)
         require(self.temperature >= 0, "evaluation.temperature", "at least 0", self.temperature)
         require(0 < self.top_p <= 1, "evaluation.top_p", "in (0, 1]", self.top_p)
         require(all(b >= 1 for b in self.budgets), "evaluation.budgets", "numbers of at least 1", self.budgets)

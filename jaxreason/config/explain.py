@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from jaxreason.config.moved import MOVED
+from jaxreason.config.moved import GONE, MOVED
 from jaxreason.config.whole import Config
 
 
@@ -22,6 +22,8 @@ def _keys() -> list[str]:
 
 def _unknown(name: str) -> str:
     """What to say of a key that does not exist: the right one nearest to it, or every section that has such a field."""
+    if name in GONE:
+        return f"{name}: no longer a configuration key; {GONE[name]}"
     near = [MOVED[name]] if name in MOVED else [key for key in _keys() if key.split(".")[1] == name]
     near = near or difflib.get_close_matches(name, _keys() + _sections(), n=1, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "`jaxreason train --help` lists the keys"
@@ -53,6 +55,10 @@ def explain(message: str) -> str:
         elif kind := re.fullmatch(r"tuple with (\d+) elements?", expected):
             expected = f"a list of {kind.group(1)}"
         return f"{name}: expected {expected}, got {got}"
+    if bad := re.match(
+        r'Parser key "([\w.]+)": Does not validate against any of the Union.*Literal\[(.*?)\].*: (.*)', line
+    ):
+        return f"{bad[1]}: expected {bad[2].strip(chr(39))} or a whole number, got {bad[3]}"
     if bad := re.match(r'Parser key "(\w+)": Unable to load config', line):
         return f"{bad.group(1)}: expected one of its fields, such as --{_first_key(bad.group(1))}=..."
     return line

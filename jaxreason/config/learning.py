@@ -7,6 +7,8 @@ from typing import Literal
 from jaxreason.config.doors import SPELLINGS
 from jaxreason.config.require import require
 
+MOST_PACKED_ROWS = 32
+"""Packed rows of a micro-batch beyond which more gain nothing."""
 Correction = Literal["none", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
 Masking = Literal["all", "-I", "-L&C", "-S&I", "-L&I", "-L&C-S&I", "-L&C-L&I", "-S&I-L&I"]
 
@@ -130,8 +132,9 @@ class GRPOConfig:
     """k3 KL coefficient to the starting policy, for reason, segment, score; annotate has that of score"""
     role_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """weight of each role's loss, for reason, segment, score; annotate has that of score"""
-    scale_rewards: Literal["group", "batch", "none"] = "group"
-    """divide advantages by the standard deviation of the group, of the batch, or not"""
+    scale_rewards: Literal["method", "group", "batch", "none"] = "method"
+    """divide advantages by the standard deviation of the group, of the batch, or not; `method`: as the source of
+    reward.preset does, the group's for most (`jaxreason methods` lists the others)"""
     loss_type: Literal["grpo", "dapo", "dr_grpo", "cispo"] = "grpo"
     """`grpo`: mean over sequences of their token means; `dapo`: mean over tokens; `dr_grpo`: over the token limit;
     `cispo`: mean over tokens, and no token's gradient is clipped away, only its weight to 1 + epsilon_high"""
@@ -151,8 +154,9 @@ class GRPOConfig:
     """leave completions cut at the limit out of statistics and loss"""
     num_mini_batches: int = 1
     """optimiser steps a rollout batch, each on its share of the problems"""
-    micro_batch_rows: int = 32
-    """packed rows of row_length differentiated at a time, twice as many of half rows; gradients accumulate"""
+    micro_batch_rows: int | Literal["auto"] = "auto"
+    """packed rows of row_length differentiated at a time, twice as many of half rows; gradients accumulate. `auto`: as
+    many as memory holds, at most 32"""
     row_length: int = 256
     """tokens of a packed row; at least the longest prompt and completion of any role"""
 
@@ -170,8 +174,14 @@ class GRPOConfig:
         require(0 <= low <= 1, "grpo.importance_sampling_clip_min", "in [0, 1]", low)
         require(1 <= high < math.inf, "grpo.importance_sampling_clip_max", "at least 1", high)
         require(self.num_mini_batches >= 1, "grpo.num_mini_batches", "at least 1", self.num_mini_batches)
-        require(self.micro_batch_rows >= 1, "grpo.micro_batch_rows", "at least 1", self.micro_batch_rows)
+        rows = self.micro_batch_rows
+        require(rows == "auto" or rows >= 1, "grpo.micro_batch_rows", "auto or at least 1", rows)
         require(self.row_length >= 2, "grpo.row_length", "at least 2", self.row_length)
+
+    @property
+    def packed_rows(self) -> int:
+        """micro_batch_rows in numbers; MOST_PACKED_ROWS while it is `auto`."""
+        return MOST_PACKED_ROWS if self.micro_batch_rows == "auto" else self.micro_batch_rows
 
 
 def of_each_role(values: tuple[float, float, float]) -> tuple[float, float, float, float]:

@@ -7,8 +7,13 @@ MOVED = {
     "reward.contribution_share": "agents.contribution_share",
 }
 """Old key -> the key that it is now."""
-GONE: frozenset[str] = frozenset()
-"""Old keys that nothing reads any more; they are passed over."""
+_SLOTS = "sampling.slots says how many completions are decoded at a time, and decides no token; leave the key out"
+GONE = {
+    "sampling.rollout_batches": _SLOTS,
+    "agents.helper_batches": _SLOTS,
+    "evaluation.batch_rows": _SLOTS,
+}
+"""Old key that nothing reads any more -> what there is in its place. In a file it is passed over."""
 
 
 def renamed(content: dict) -> dict:

@@ -1,6 +1,7 @@
 """Where a run goes, how long it lasts, and what it watches."""
 
 import dataclasses
+from typing import Literal
 
 from jaxreason.config.require import require
 
@@ -27,6 +28,8 @@ class RunConfig:
     """a plain log line every so many steps where the output is no terminal"""
     log_completions: int = 2
     """problems a step whose completions of every role are kept in samples/"""
+    report_to: tuple[Literal["jsonl", "tensorboard", "wandb", "trackio"], ...] = ("jsonl", "tensorboard")
+    """where metrics go; metrics.jsonl is always written, and wandb and trackio want their packages"""
     accept_changed_doors: bool = False
     """go on with a run although code of your own that it is made with has changed since; recorded in its doors.json"""
     compilation_cache_dir: str = "~/.cache/jaxreason/xla"

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ class Problem:
     """anything else that JSON can hold"""
 
 
+TARGET_TOKENS = "target_tokens"
+"""In a problem's meta: how many tokens its prompt asks for."""
 _FIELDS = tuple(field.name for field in dataclasses.fields(Problem))
 _REQUIRED = ("id", "question", "answer")
 _COLUMNS = (*_REQUIRED, "source")
@@ -41,6 +44,23 @@ def columns(problems: Iterable[Problem]) -> tuple[str, ...]:
 def column(problem: Problem, name: str) -> Any:
     """A problem's value in a column; None where its meta has no such key."""
     return getattr(problem, name) if name in _COLUMNS else problem.meta.get(name)
+
+
+def ask_for_tokens(problems: Sequence[Problem], low: int, high: int, *, seed: int) -> list[Problem]:
+    """Problems whose prompts ask for a number of tokens, uniform in low..high; one that asks for some already stays.
+
+    The draw depends on the seed and the problem's id only.
+    """
+
+    def drawn(problem: Problem) -> int:
+        return random.Random(f"{seed} {problem.id}").randint(low, high)
+
+    return [
+        problem
+        if TARGET_TOKENS in problem.meta
+        else dataclasses.replace(problem, meta=problem.meta | {TARGET_TOKENS: drawn(problem)})
+        for problem in problems
+    ]
 
 
 def read_jsonl(path: str | Path) -> list[Problem]:
@@ -141,6 +161,9 @@ def _parse(line: bytes, where: str) -> Problem:
             raise ValueError(f"{where}: field {name}: expected some text, got {value!r}")
         if any("\ud800" <= letter <= "\udfff" for letter in value):
             raise ValueError(f"{where}: field {name}: expected Unicode text, got half of a surrogate pair")
-    if not isinstance(row.get("meta", {}), dict):
-        raise ValueError(f"{where}: field meta: expected an object, got {row['meta']!r}")
+    if not isinstance(meta := row.get("meta", {}), dict):
+        raise ValueError(f"{where}: field meta: expected an object, got {meta!r}")
+    tokens = meta.get(TARGET_TOKENS, 1)
+    if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1:
+        raise ValueError(f"{where}: field meta.{TARGET_TOKENS}: expected a whole number of at least 1, got {tokens!r}")
     return Problem(**row)

@@ -12,7 +12,7 @@ from jaxreason.agents.explain import explain
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.evaluation import loop, metrics, selection
+from jaxreason.evaluation import efficiency, loop, metrics, selection
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel import hosts
 from jaxreason.run.folder import RunFolder
@@ -118,10 +118,23 @@ def results(base: dict, trained: dict, config: Config) -> dict[str, Any]:
     }
 
 
+def headline(table: dict) -> dict[str, float]:
+    """The figures of an evaluation that are followed over a run: `eval/...`, greedy `eval/greedy/...`."""
+    parts = {"eval": table, "eval/greedy": table.get("greedy", {})}
+    return {
+        f"{prefix}/{name}": part[name]
+        for prefix, part in parts.items()
+        for name in ("accuracy", "mean_tokens")
+        if part.get(name) is not None
+    }
+
+
 def change(base: dict, trained: dict) -> dict:
-    """Mode -> paired differences on the same problems, after minus before, each with its interval."""
+    """Mode -> paired differences on the same problems, after minus before, each with its interval, and their AES, where
+    the start has a right answer."""
     result = {}
     for mode, before in base["answers"].items():
         pair = [(np.array(x["correct"]), np.array(x["length"])) for x in (before, trained["answers"][mode])]
-        result[mode] = {name: dataclasses.asdict(e) for name, e in metrics.compare(*pair).items()}
+        found = metrics.compare(*pair) | {"aes": efficiency.score_of_change(*pair)}
+        result[mode] = {name: dataclasses.asdict(e) for name, e in found.items() if e is not None}
     return result

@@ -1,7 +1,7 @@
 """Evaluation of the deployed role, the reasoner, on held-out problems: sample, read, grade, count.
 
-Problems go through in batches of one fixed shape, so that a whole evaluation is one compiled program, sampled and
-greedy alike. The last batch is filled up with its own first problem, and what that gives is thrown away.
+All problems go through the slots in one go, those first that are expected to be answered at length. A problem draws by
+its number among them and by the key, whatever the number of slots.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from jaxreason.agents.rows import completion_rows, counted_right
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.evaluation import graders, metrics
+from jaxreason.evaluation import efficiency, graders, metrics
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel.rules import whole_batch
 from jaxreason.sampling.methods import Method
@@ -49,7 +49,8 @@ def answer_all(
     compared: bool = False,
     pool: Pool | None = None,
     advance: Callable[[int], None] = lambda problems: None,
-    wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
+    wait: Callable[[Any], Any] = jax.block_until_ready,
+    expected: np.ndarray | None = None,
 ) -> Answers:
     """Answer every problem num_samples times.
 
@@ -58,47 +59,42 @@ def answer_all(
       compared: whether simpler graders judge every answer as well (`graders.judge`), where the task is mathematics.
       advance: is told how many problems were finished.
       wait: as in `episode.run`.
+      expected: float [Q], tokens that each problem's answers will have, where it is known.
     """
-    k, task = num_samples, task_of(config.data)
-    P = whole_batch(max(1, config.evaluation.batch_rows // k))
-    parts: list[Answers] = []
-    for start in range(0, len(problems), P):
-        some = list(problems[start : start + P])
-        filled = some + [some[0]] * (P - len(some))
-        _, rollout = episode.reason(
-            params,
-            filled,
-            jax.random.fold_in(key, start),
-            config,
-            tokenizer,
-            num_generations=k,
-            temperature=temperature,
-            method=Method(top_p=config.evaluation.top_p),
-        )
-        rollout = jax.tree.map(lambda x, n=len(some): x[:n], HostRollout.of(wait(rollout)))
-        found, grades, labelled = episode.read_answers(rollout, some, task, tokenizer, pool)
-        require_eos = config.reward.require_eos
-        rows = completion_rows(some, rollout, found, grades, tokenizer, require_eos=require_eos)
-        if compared and not overrides(task, "grade"):
-            golds = [problem.answer for problem in some for _ in range(k)]
-            counted = (rollout.finished | (not require_eos)).reshape(-1)
-            others = graders.judge([reasoning.answer for reasoning in found], golds, counted, pool)
-            rows = [row | other for row, other in zip(rows, others, strict=True)]
-        shape = rollout.length.shape
-        parts.append(
-            Answers(
-                correct=counted_right(rollout, grades, require_eos=require_eos),
-                gradable=grades.gradable.reshape(shape),
-                length=rollout.length,
-                finished=rollout.finished,
-                needless=np.array([labels.needless_tokens(task, row) for row in labelled], np.int64).reshape(shape),
-                first=rollout.tokens[:, 0],
-                samples=[row | {"temperature": temperature} for row in rows],
-            )
-        )
-        advance(len(some))
-    arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in Answers._fields[:-1]]
-    return Answers(*arrays, samples=[row for part in parts for row in part.samples])
+    task, shown = task_of(config.data), 0
+
+    def watch(done: int) -> None:
+        nonlocal shown
+        done = min(done, Q)
+        advance(done - shown)
+        shown = done
+
+    # On a mesh every device takes an equal share: the last is filled up, and what that gives is thrown away.
+    Q = len(problems)
+    more = whole_batch(Q) - Q
+    asked = [*problems, *[problems[0]] * more]
+    expected = None if expected is None else np.pad(expected, (0, more))
+    drawing = episode.Drawing(num_samples, temperature, Method(top_p=config.evaluation.top_p), expected)
+    _, drawn = episode.reason(params, asked, key, config, tokenizer, drawing, watch, wait)
+    rollout = jax.tree.map(lambda x: x[:Q], HostRollout.of(wait(drawn)))
+    found, grades, labelled = episode.read_answers(rollout, problems, task, tokenizer, pool)
+    require_eos = config.reward.require_eos
+    rows = completion_rows(problems, rollout, found, grades, tokenizer, require_eos=require_eos)
+    if compared and not overrides(task, "grade"):
+        golds = [problem.answer for problem in problems for _ in range(num_samples)]
+        counted = (rollout.finished | (not require_eos)).reshape(-1)
+        others = graders.judge([reasoning.answer for reasoning in found], golds, counted, pool)
+        rows = [row | other for row, other in zip(rows, others, strict=True)]
+    shape = rollout.length.shape
+    return Answers(
+        correct=counted_right(rollout, grades, require_eos=require_eos),
+        gradable=grades.gradable.reshape(shape),
+        length=rollout.length,
+        finished=rollout.finished,
+        needless=np.array([labels.needless_tokens(task, row) for row in labelled], np.int64).reshape(shape),
+        first=rollout.tokens[:, 0],
+        samples=[row | {"temperature": temperature} for row in rows],
+    )
 
 
 def evaluate(
@@ -126,8 +122,9 @@ def evaluate(
     modes = {"sampled": (config.evaluation.temperature, config.evaluation.num_samples)}
     if config.evaluation.greedy:
         modes["greedy"] = (0.0, 1)
-    found = {
-        mode: answer_all(
+    found: dict[str, Answers] = {}
+    for mode, (temperature, k) in modes.items():
+        found[mode] = answer_all(
             params,
             problems,
             key,
@@ -139,9 +136,8 @@ def evaluate(
             pool=pool,
             advance=advance,
             wait=wait,
+            expected=found["sampled"].length.mean(1) if found else None,
         )
-        for mode, (temperature, k) in modes.items()
-    }
     lost = max(float(np.mean(~answers.gradable)) for answers in found.values())
     if lost > config.grading.max_failure_rate:
         raise ValueError(
@@ -165,7 +161,14 @@ def table(answers: Mapping[str, Answers], problems: Sequence[Problem], config: C
         figures: dict[str, Any] = dict(metrics.summarize(*arrays))
         figures["ungradable"] = float(np.mean(~found.gradable))
         figures["needless_share"] = float(found.needless.sum() / max(1, found.length.sum()))
+        figures["budget_area"] = efficiency.area_under_budgets(*arrays[:2], config.sampling.max_completion_length)
         figures["by_source"] = metrics.summarize_by(sources, *arrays)
+        if (k := found.correct.shape[1]) > 1:
+            given = [row["filtered_resps"][0] for row in found.samples]
+            vote_Q = efficiency.majority([given[n : n + k] for n in range(0, len(given), k)], found.correct)
+            figures[f"maj_at_{k}"] = float(vote_Q.mean())
+            for source, part in figures["by_source"].items():
+                part[f"maj_at_{k}"] = float(vote_Q[np.array(sources) == source].mean())
         curve = metrics.at_budgets(found.correct, found.length, budgets)
         figures["budgets"] = {str(b): e.value for b, e in curve.items()}
         if mode == "sampled":

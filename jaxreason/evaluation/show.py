@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxreason.evaluation.efficiency import AES
+
 WIDTH = 120
 """Columns where the output is no terminal: a table that wraps is no table."""
 
@@ -54,19 +56,56 @@ def evaluation(found: dict, console: Console) -> None:
     needless = any(part.get("needless_share") for part in parts.values())
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
-    for title in ("problems", "accuracy", "tokens", "if right", "if wrong", "cut", *["needless"] * needless):
+    best, vote = f"pass_at_{found.get('samples', 1)}", f"maj_at_{found.get('samples', 1)}"
+    several = vote in found
+    titles = ["problems", "accuracy", *["pass@k", "maj@k"] * several, "tokens", "if right", "if wrong", "cut"]
+    for title in [*titles, *["needless"] * needless]:
         table.add_column(title, justify="right")
     labels = _labels(parts)
     for name, part in parts.items():
-        row = [str(part["problems"]), _accuracy(part), _tokens(part)]
+        row = [str(part["problems"]), _accuracy(part)]
+        row += [_percent(part.get(name)) for name in (best, vote)] if several else []
         row += [
+            _tokens(part),
             _tokens(part, "mean_tokens_correct"),
             _tokens(part, "mean_tokens_wrong"),
             _share(part["truncation_rate"]),
         ]
         table.add_row(labels[name], *row, *[_share(part.get("needless_share"))] * needless)
     _print(table, console)
-    console.print("accuracy in %, with its 95 % interval; cut: at the token limit", style="dim", markup=False)
+    note = "accuracy in %, with its 95 % interval; cut: at the token limit"
+    if several:
+        note += f"; k = {found['samples']}: a right answer among k, and the most frequent one right"
+    console.print(note, style="dim", markup=False)
+
+
+def suite(found: dict, console: Console) -> None:
+    """A suite's table, a row a set.
+
+    Args:
+      found: what its suite.json holds.
+    """
+    rows = found["sets"].values()
+    budgets = list(next(iter(rows))["budgets"])
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for title in ("answers", "accuracy / tokens", "cut", *[f"{int(b) // 1024}k" for b in budgets], "differ"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        accuracy = f"{_accuracy(row)} / {row['mean_tokens']:.0f}"
+        curve = ["-" if value is None else f"{100 * value:.1f}" for value in row["budgets"].values()]
+        differ = " ".join(str(n) for n in row["differs"].values()) or "-"
+        cells = [f"{row['problems']} x {row['samples']}", accuracy, _share(row["truncation_rate"]), *curve, differ]
+        table.add_row(Text(row["title"]), *cells)
+    means = found["mean"]
+    table.add_row("overall", "", f"{100 * means['accuracy']:.2f} / {means['mean_tokens']:.0f}")
+    _print(table, console)
+    console.print(
+        "accuracy in %, with its 95 % interval; 2k to 32k: if only answers within so many tokens counted; differ: "
+        "answers that string comparison and math-verify alone judge otherwise",
+        style="dim",
+        markup=False,
+    )
 
 
 def graders(found: dict, console: Console) -> None:
@@ -93,10 +132,12 @@ def places(folder: Path, report: Path | None, console: Console) -> None:
         "figures": folder / "results.json",
         "every step": folder / "metrics.jsonl",
         "completions": f"{folder / 'samples'} and {folder / 'evaluation'}",
-        "curves": f"tensorboard --logdir {folder / 'tb'}",
+        "curves": f"tensorboard --logdir {folder / 'tb'}" if (folder / "tb").is_dir() else None,
         "report": report or f"jaxreason report {folder}",
     }
     for name, place in rows.items():
+        if place is None:
+            continue
         console.print(f"{name + ':':13}{place}", markup=False)
 
 
@@ -139,6 +180,10 @@ def _change(old: dict, new: dict) -> str:
     return f"{new['mean_tokens'] / old['mean_tokens'] - 1:+.0%}" if old["mean_tokens"] else "-"
 
 
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
 
@@ -149,10 +194,14 @@ def _paired(change: dict) -> str:
     for name, label, scale, unit in (
         ("accuracy", "accuracy", 100, " points"),
         ("tokens_relative", "tokens", 100, " %"),
+        ("aes", f"AES({', '.join(f'{weight:g}' for weight in AES)})", 1, ""),
     ):
-        e = change[name]
-        if e["value"] is None:
+        e = change.get(name)
+        if e is None or e["value"] is None:
             continue
-        interval = "" if e["low"] is None else f" ({scale * e['low']:+.1f} to {scale * e['high']:+.1f})"
-        words.append(f"{label} {scale * e['value']:+.1f}{unit}{interval}")
+        digits = 1 if scale == 100 else 2
+        interval = ""
+        if e["low"] is not None:
+            interval = f" ({scale * e['low']:+.{digits}f} to {scale * e['high']:+.{digits}f})"
+        words.append(f"{label} {scale * e['value']:+.{digits}f}{unit}{interval}")
     return ", ".join(words) + " on the same problems"

@@ -1,44 +1,31 @@
-"""Open and evaluate a policy on disk: a run's, or a checkpoint in the form of the Hugging Face hub.
-
-Reads beside a training that is still writing; what it found goes into files of its own.
-"""
+"""Open a policy on disk: a run's, beside a training that still writes, or a checkpoint's of the Hugging Face hub."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-
 from jaxreason.config import Config, given, load
 from jaxreason.data import tokenizer
-from jaxreason.data.problems import fingerprint
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.evaluation import graders, loop
-from jaxreason.grading.pool import Pool
 from jaxreason.parallel import hosts
-from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
 from jaxreason.policy import huggingface
 from jaxreason.run import base_model, doors, setup
 from jaxreason.run import state as run_state
 from jaxreason.run.base_model import BaseModel
 from jaxreason.run.best import best_step
 from jaxreason.run.checkpoint import open_checkpoints
-from jaxreason.run.files import write_json_atomic
 from jaxreason.run.folder import BEST
 from jaxreason.run.progress import Display
-from jaxreason.run.provenance import launch_identity
-from jaxreason.tasks.grading import refuse_without_workers
-from jaxreason.tasks.opening import task_of
 from jaxreason.types import Params
 
-MAY_CHANGE = ("evaluation.", "grading.", "mesh.", "distributed.", "run.compilation_cache_dir", "data.max_prompt_length")
+MAY_CHANGE = ("evaluation.", "grading.", "mesh.", "distributed.", "run.compilation_cache_dir")
+MAY_CHANGE += ("data.max_prompt_length", "sampling.slots", "sampling.pages")
 """What of a run's configuration an evaluation may override; the rest made the policy what it is."""
-
 
 RECIPE = "jaxreason.yaml"
 """In an exported checkpoint: the configuration of the run it came from."""
 UNKNOWN = (
+    "--data.task=math",
     "--data.max_prompt_length=1024",
     "--sampling.max_completion_length=2048",
     "--evaluation.temperature=0.6",
@@ -63,7 +50,8 @@ def open_place(place: str, overrides: Sequence[str] = ()) -> Place:
     Args:
       place: a run's folder, a checkpoint's, or an id of the Hugging Face hub.
       overrides: of evaluation, grading and the like for a run; anything for a checkpoint. A checkpoint that was
-        exported from a run has that run's settings, another the ones in UNKNOWN and its own chat template.
+        exported from a run has that run's settings, another the ones in UNKNOWN, its own chat template and the type its
+        tensors are stored in.
 
     Raises:
       ValueError: nothing of the kind there, or an override of what made a run's policy what it is.
@@ -85,7 +73,9 @@ def open_place(place: str, overrides: Sequence[str] = ()) -> Place:
         config = load(folder / RECIPE, overrides)
     else:
         form = "chat" if tok.has_template else "plain"
-        config = load(None, [f"--agents.prompts={form}", "--data.task=boxed_math", *UNKNOWN, *overrides])
+        kind = huggingface.stored_type(folder)
+        types = [f"--model.{name}={kind}" for name in ("dtype", "param_dtype") if kind]
+        config = load(None, [f"--agents.prompts={form}", *UNKNOWN, *types, *overrides])
     bare = dataclasses.replace(asked.model, path=place, dtype=config.model.dtype, param_dtype=config.model.param_dtype)
     config = dataclasses.replace(config, model=bare, tokenizer=asked.tokenizer)
     config, released = base_model.find(config, given(None, overrides))
@@ -111,88 +101,6 @@ def load_config(run: Path, overrides: Sequence[str] = ()) -> Config:
                 "mesh.*, distributed.*, data.max_prompt_length or run.compilation_cache_dir"
             )
     return doors.from_copies(load(run / "config.yaml", overrides), run)
-
-
-def evaluate(
-    place: Place,
-    *,
-    data: str | None = None,
-    step: int | str | None = None,
-    output: Path | None = None,
-    display: Display | None = None,
-) -> tuple[Path, dict]:
-    """Evaluate a stored policy, draw for draw as its training did.
-
-    Every answer is judged by simpler graders as well, so that readers see how much of the accuracy the grader decides.
-    Of several processes each reads and grades its own rows, and process 0 writes.
-
-    Args:
-      data: JSONL file or prepared folder of problems, all of which are asked; None for the run's own held-out ones.
-      step: training steps done, of a run; 0 is the policy before training, "best" the best evaluation's; None the
-        newest there is.
-      output: JSON file to write; None for one in the run's evaluation/, or for a checkpoint in ./evaluation. Every
-        answer goes to the .jsonl beside it.
-
-    Returns:
-      The file written, and what is in it.
-
-    Raises:
-      ValueError: no such step, damaged checkpoints, bad problems, none with a prompt that fits, or an output that would
-        take the place of the answers; or the processes differ in what they were given.
-    """
-    if output and (output.suffix == ".jsonl" or output.is_dir()):
-        raise ValueError(f"--output: expected a .json file (the answers go to the .jsonl beside it), got {output}")
-    display = display or Display()
-    config, tok = place.config, place.tokenizer
-    if place.released and not data and not (place.path / RECIPE).is_file():
-        raise ValueError(f"{place.path}: expected --data FILE with problems, since a checkpoint brings none of its own")
-    refuse_without_workers(task_of(config.data), config.grading.num_workers)
-    asked = hosts.together(lambda: setup.read(data) if data else setup.held_out(config.data))
-    hosts.refuse_difference(
-        launch_identity(config)
-        | {"step": step, "tokenizer": tok.fingerprint, "problems": fingerprint(asked)}
-        | {"checkpoint": place.released and place.released.fingerprint}
-    )
-    problems = [problem for problem in asked if setup.fits(problem, config, tok)]
-    if not problems:
-        raise ValueError(f"{data or 'data.test'}: all {len(asked)} prompts exceed data.max_prompt_length; raise it")
-    if len(problems) < len(asked):
-        display.say(f"dropped {len(asked) - len(problems)} of {len(asked)} problems: prompts too long")
-    modes = 1 + config.evaluation.greedy
-    with on_mesh(config, display.warn), Pool(config.grading.num_workers, config.grading.timeout_s) as pool:
-        refuse_vocabulary(config)
-        params, number = open_policy(place, step, display)
-        with display.bar(f"evaluate at {number}", modes * len(problems), every=0) as advance:
-            answers = loop.evaluate(
-                params,
-                problems,
-                jax.random.fold_in(jax.random.key(config.run.seed), run_state.EVALUATION),
-                config,
-                tok,
-                compared=True,
-                pool=pool,
-                advance=advance,
-            )
-    stem = Path(data).stem if data else "heldout"
-    if place.released:
-        output = output or Path("evaluation") / f"{Path(place.released.name).name}_{stem}.json"
-    output = output or place.path / "evaluation" / f"again_step_{number:06d}_{stem}.json"
-    found = {
-        "run": str(place.path),
-        "step": number,
-        "data": data or config.data.test,
-        "dropped_problems": len(asked) - len(problems),
-        "settings": dataclasses.asdict(config.evaluation),
-        "table": loop.table(answers, problems, config),
-        "graders": {mode: graders.disagreement(a.samples) for mode, a in answers.items()},
-        "answers": {m: {"correct": a.correct.tolist(), "length": a.length.tolist()} for m, a in answers.items()},
-    }
-    if not hosts.first():
-        return output, found
-    write_json_atomic(output, found)
-    rows = [{"mode": mode} | row for mode, a in answers.items() for row in a.samples]
-    output.with_suffix(".jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return output, found
 
 
 def open_policy(place: Place, step: int | str | None = None, display: Display | None = None) -> tuple[Params, int]:

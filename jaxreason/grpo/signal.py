@@ -7,11 +7,13 @@ import jax.numpy as jnp
 
 from jaxreason.config import GRPOConfig, RewardConfig
 from jaxreason.grpo import advantage
+from jaxreason.grpo.advantage import Scale
 from jaxreason.ops.chunks import to_tokens
 from jaxreason.parallel.rules import everywhere
 from jaxreason.rewards import combine
 from jaxreason.rewards.importance import RatioState
-from jaxreason.rewards.methods import Method
+from jaxreason.rewards.length import Moment, known
+from jaxreason.rewards.methods import Method, scale_of
 from jaxreason.rewards.outcome import Outcome
 from jaxreason.types import Advantages, Rewards
 
@@ -59,6 +61,7 @@ def compiled(
     max_length: int,
 ) -> tuple[Rewards, Advantages, RatioState]:
     """`signal` at a price: compiled once for all alphas and phis."""
+    scale = scale_of(method, grpo)
     rewards, ratio, keep = combine.score(seen, price, ratio, key, config=reward, method=method, max_length=max_length)
     # Whoever was asked wrote something; a helper whose prompt was too long was not asked.
     keep = {role: kept & (seen.length[role] > 0) for role, kept in keep.items()}
@@ -68,29 +71,32 @@ def compiled(
     for role, terms in method.terms.items():
         if terms.penalty and "penalty" in rewards.parts:
             cost_PG = terms.penalty * price.alpha * rewards.parts["penalty"]
-            token[role] = _priced(role, seen, rewards, cost_PG, keep[role], reward, grpo)
+            token[role] = _priced(role, seen, rewards, cost_PG, keep[role], reward.gate, grpo.credit, scale)
         elif terms.contribution and seen.score_at is not None:
-            token[role] = _taught(role, terms.contribution, seen, rewards, keep[role], grpo)
+            token[role] = _taught(role, terms.contribution, seen, rewards, keep[role], scale)
         else:
-            token[role] = _plain(role, seen, rewards.total[role], keep[role], grpo)
+            token[role] = _plain(role, seen, rewards.total[role], keep[role], scale)
+    if rewards.closing is not None:
+        closing_PG = jnp.where(keep["reason"], rewards.closing, 0.0)
+        token["reason"] = token["reason"] + _closing(closing_PG, seen.moment, token["reason"].shape[-1])
     return everywhere((rewards, Advantages(token=token, keep=keep), ratio))
 
 
-def _plain(role: str, seen: Outcome, total_PG: jax.Array, keep_PG: jax.Array, grpo: GRPOConfig) -> jax.Array:
+def _plain(role: str, seen: Outcome, total_PG: jax.Array, keep_PG: jax.Array, scale: Scale) -> jax.Array:
     """The group-relative advantage on every token of a completion."""
-    advantage_PG = advantage.group_relative(total_PG, keep_PG, scale=grpo.scale_rewards)
+    advantage_PG = advantage.group_relative(total_PG, keep_PG, scale=scale)
     return advantage.broadcast(advantage_PG, seen.length[role], dict(seen.widths)[role])
 
 
 def _priced(
-    role: str, seen: Outcome, rewards: Rewards, cost_PG, keep_PG, reward: RewardConfig, grpo: GRPOConfig
+    role: str, seen: Outcome, rewards: Rewards, cost_PG, keep_PG, gate: str, credit: str, scale: Scale
 ) -> jax.Array:
     """The advantage where length costs something: the cost by chunk (grpo.credit), or among right answers only
     (reward.gate), or as a part of the reward like any other."""
     total_PG = rewards.total[role]
-    among = reward.gate == "among_correct"
+    among = gate == "among_correct"
     paying_PG = rewards.parts["accuracy"] > 0 if among else keep_PG
-    if role == "reason" and grpo.credit == "chunk" and rewards.charged is not None:
+    if role == "reason" and credit == "chunk" and rewards.charged is not None:
         assert seen.chunks is not None  # what is charged are their scored chunks
         assert seen.scores is not None
         return advantage.chunk_credit(
@@ -102,15 +108,21 @@ def _priced(
             seen.length[role],
             keep_PG,
             paying_PG,
-            scale=grpo.scale_rewards,
+            scale=scale,
         )
     if not among:
-        return _plain(role, seen, total_PG, keep_PG, grpo)
-    advantage_PG = advantage.length_relative(total_PG + cost_PG, cost_PG, keep_PG, paying_PG, scale=grpo.scale_rewards)
+        return _plain(role, seen, total_PG, keep_PG, scale)
+    advantage_PG = advantage.length_relative(total_PG + cost_PG, cost_PG, keep_PG, paying_PG, scale=scale)
     return advantage.broadcast(advantage_PG, seen.length[role], dict(seen.widths)[role])
 
 
-def _taught(role: str, weight: float, seen: Outcome, rewards: Rewards, keep_PG, grpo: GRPOConfig) -> jax.Array:
+def _closing(closing_PG: jax.Array, moment: Moment, num_tokens: int) -> jax.Array:
+    """An advantage of its own on the token behind y, float32 [P G T]; 0 where there is none."""
+    place_PG = known(moment.closes_at, "closes_at")
+    return jnp.where(jnp.arange(num_tokens)[None, None] == place_PG[..., None], closing_PG[..., None], 0.0)
+
+
+def _taught(role: str, weight: float, seen: Outcome, rewards: Rewards, keep_PG, scale: Scale) -> jax.Array:
     """The advantage of a scorer that is shown the right scores: its form as for anybody, and every score that was
     judged made likelier, since it is the right ones that the update sees (`agents.lessons`)."""
     assert seen.scores is not None  # they were judged
@@ -119,4 +131,4 @@ def _taught(role: str, weight: float, seen: Outcome, rewards: Rewards, keep_PG, 
     form_PG = rewards.total[role] - weight * rewards.parts["contribution"]
     judged_PGK = (seen.scores.value > 0) & (seen.contribution >= 0) & keep_PG[..., None]
     shown_PGT = to_tokens(jnp.where(judged_PGK, weight * LESSON, 0.0), seen.score_at)
-    return _plain(role, seen, form_PG, keep_PG, grpo) + shown_PGT
+    return _plain(role, seen, form_PG, keep_PG, scale) + shown_PGT

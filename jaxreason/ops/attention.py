@@ -1,4 +1,4 @@
-"""Causal attention over packed rows, by what the platform has for it, and over a group's cache.
+"""Causal attention over packed rows, by what the platform has for it.
 
 Which key a query may see follows from two integers a token: its place in the row, and the segment it belongs to. No
 mask is ever made from a token's value. Knows nothing of layers, caches or parameters.
@@ -18,12 +18,6 @@ Implementation = Literal["auto", "xla", "cudnn", "splash"]
 BLOCK, BLOCKS, LARGEST = 96, 16, 512
 """Queries at a time in the blockwise form: few enough that their scores stay in a core's cache; more where that would
 make more than so many blocks, each of which is compiled; but never more than the last, since scores are memory."""
-
-READ = 128
-"""The part of the cache that decoding reads grows by a multiple of this, the places that lie side by side on a TPU."""
-
-READS = 4
-"""Most sizes of that part: (1 + 1/READS) / 2 of a full cache is read on average, and each layer compiles each size."""
 
 NEGATIVE = -1e30
 """Finite stand-in for -inf: a row of the softmax that sees nothing stays finite, and so does its gradient."""
@@ -142,99 +136,3 @@ def _attend(q_BSHC, k_BTJC, v_BTJC, query_segment_BS, key_segment_BT, first, win
     out = jnp.einsum("bjst,bjtc->bjsc", weight, v_BJTC, preferred_element_type=jnp.float32)
     out_BJHSC = (out.reshape(B, J, H // J, S, C) / total_BJHS1).astype(q_BSHC.dtype)
     return out_BJHSC.transpose(0, 3, 1, 2, 4).reshape(B, S, H, C)
-
-
-def with_prefix(
-    q_PGHC: jax.Array,
-    prefix_k_PJCL: jax.Array,
-    prefix_v_PJLC: jax.Array,
-    k_PGJCT: jax.Array,
-    v_PGJTC: jax.Array,
-    prefix_length_P: jax.Array,
-    step: jax.Array,
-    *,
-    window: int = 0,
-) -> jax.Array:
-    """One query a row against its group's shared prompt and its own completion so far.
-
-    The prompt's keys exist once a group, not once a rollout: this is what makes a group of G cost one prefill, and
-    one reading of the prompt's cache a step.
-
-    Args:
-      q_PGHC: the query of completion token `step`.
-      prefix_k_PJCL, prefix_v_PJLC: left-padded prompt; the last prefix_length_P places are real.
-      k_PGJCT, v_PGJTC: completion; places 0..step are real.
-      prefix_length_P: int32 tokens.
-      step: int32 scalar, place of the query in the completion.
-      window: tokens; a key is seen at a distance of 0..window-1 from the query, the completion following directly on
-        the prompt's last token. 0: at any distance.
-
-    Returns:
-      [P G H C] in q's type.
-
-    Raises:
-      ValueError: a negative window.
-    """
-    chex.assert_rank([q_PGHC, prefix_k_PJCL, k_PGJCT, prefix_length_P], [4, 4, 5, 1])
-    if window < 0:
-        raise ValueError(f"attention: window must be at least 0 tokens (0: no limit), got {window}")
-    J, T = k_PGJCT.shape[2], k_PGJCT.shape[4]
-    P, G, H, C = q_PGHC.shape
-    L = prefix_k_PJCL.shape[3]
-    q_PGJHC = (q_PGHC * C**-0.5).reshape(P, G, J, H // J, C)
-
-    def reading(first: int, end: int):
-        """Attention of the queries at steps first..end-1, reading no more than what one of them may see."""
-        start = max(first - window + 1, 0) if window else 0
-        # One place of the prompt is read in any case, masked if need be: an empty softmax would be no number.
-        skip = min(max(L + first - window + 1, 0), L - 1) if window else 0
-        return lambda: _prefix_and_own(
-            q_PGJHC,
-            prefix_k_PJCL[..., skip:],
-            prefix_v_PJLC[:, :, skip:],
-            k_PGJCT[..., start:end],
-            v_PGJTC[:, :, :, start:end],
-            prefix_length_P,
-            step,
-            start,
-            window,
-        )
-
-    # A long cache is read up to a growing end, since what is behind the query is still empty.
-    size = step_size(T)
-    parts = [reading(first, min(first + size, T)) for first in range(0, T, size)]
-    out_PGJHC = jax.lax.switch(step // size, parts) if len(parts) > 1 else parts[0]()
-    return out_PGJHC.reshape(P, G, H, C)
-
-
-def step_size(T: int) -> int:
-    """By how many places the part of a cache of T places grows that decoding reads.
-
-    >>> step_size(160), step_size(2624)
-    (128, 768)
-    """
-    return -(-T // (READS * READ)) * READ
-
-
-def _prefix_and_own(q_PGJHC, prefix_k_PJCL, prefix_v_PJLC, k_PGJCT, v_PGJTC, prefix_length_P, step, start, window):
-    """The end of the prompt that is given, and the completion's places from `start`."""
-    L, T = prefix_k_PJCL.shape[3], k_PGJCT.shape[4]
-    q_PJGHC = q_PGJHC.transpose(0, 2, 1, 3, 4)
-    prompt_PJGHL = jnp.einsum("pjghc,pjcl->pjghl", q_PJGHC, prefix_k_PJCL, preferred_element_type=jnp.float32)
-    own_PGJHT = jnp.einsum("pgjhc,pgjct->pgjht", q_PGJHC, k_PGJCT, preferred_element_type=jnp.float32)
-    own_T = jnp.arange(start, start + T)
-    prompt_seen_PL = jnp.arange(L)[None] >= L - prefix_length_P[:, None]
-    own_seen_T = own_T <= step
-    if window:
-        prompt_seen_PL &= jnp.arange(L)[None] > L + step - window
-        own_seen_T &= own_T > step - window
-    prompt_PGJHL = jnp.where(prompt_seen_PL[:, None, None, None], prompt_PJGHL.transpose(0, 2, 1, 3, 4), NEGATIVE)
-    own_PGJHT = jnp.where(own_seen_T, own_PGJHT, NEGATIVE)
-    # One softmax over both parts, without joining them into one array.
-    top = jnp.maximum(prompt_PGJHL.max(-1, keepdims=True), own_PGJHT.max(-1, keepdims=True))
-    prompt_PGJHL, own_PGJHT = jnp.exp(prompt_PGJHL - top), jnp.exp(own_PGJHT - top)
-    total = prompt_PGJHL.sum(-1, keepdims=True) + own_PGJHT.sum(-1, keepdims=True)
-    prompt_PJGHL = (prompt_PGJHL / total).astype(q_PGJHC.dtype).transpose(0, 2, 1, 3, 4)
-    own_PGJHT = (own_PGJHT / total).astype(q_PGJHC.dtype)
-    out_PGJHC = jnp.einsum("pjghl,pjlc->pjghc", prompt_PJGHL, prefix_v_PJLC).transpose(0, 2, 1, 3, 4)
-    return out_PGJHC + jnp.einsum("pgjht,pgjtc->pgjhc", own_PGJHT, v_PGJTC)

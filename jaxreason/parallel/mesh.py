@@ -29,12 +29,12 @@ def refuse_indivisible(config: Config) -> None:
     Raises:
       ValueError: naming the field, the number it must be a multiple of, and what to change.
     """
-    data, grpo, batches = config.data, config.grpo, config.sampling.rollout_batches
+    data, grpo = config.data, config.grpo
     sizes = [
         ("data.prompts_per_step", data.prompts_per_step, "batch"),
-        ("data.prompts_per_step / sampling.rollout_batches", data.prompts_per_step // batches, "batch"),
-        ("grpo.micro_batch_rows", grpo.micro_batch_rows, "batch"),
     ]
+    if grpo.micro_batch_rows != "auto":
+        sizes.append(("grpo.micro_batch_rows", grpo.micro_batch_rows, "batch"))
     sizes += _sizes(config.model, "model")
     if config.agents.separate:
         sizes += _sizes(config.helper_model, "helper_model")

@@ -146,6 +146,19 @@ def whole_batch(rows: int) -> int:
     return -(-rows // parts) * parts
 
 
+def parts_of(name: str, size: int) -> int:
+    """Into how many parts an axis of this name and size is split; 1 where they don't divide it, or without a mesh.
+
+    >>> parts_of("batch", 6)
+    1
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if RULES.value is None or mesh.size == 1:
+        return 1
+    parts = math.prod(mesh.shape[axis] for axis in getattr(RULES.value, name))
+    return parts if size % parts == 0 else 1
+
+
 def replicated() -> NamedSharding | None:
     """What stands whole on every device of the mesh; None without a mesh."""
     return None if RULES.value is None else NamedSharding(jax.sharding.get_mesh(), PartitionSpec())

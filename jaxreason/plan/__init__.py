@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxreason.config import Config
@@ -16,15 +16,16 @@ from jaxreason.plan.topology import Topology
 Say = Callable[[str], None]
 
 
-def plan(config: Config, topology: Topology, say: Say = lambda line: None) -> dict:
+def plan(config: Config, topology: Topology, say: Say = lambda line: None, lengths: Sequence[int] = ()) -> dict:
     """Compile every program of a step for a topology.
 
     Args:
       say: is told what was assumed, and how compiling goes.
+      lengths: of completions, which the bounds are for; none: all reach the limit.
 
     Returns:
-      topology, devices, mesh, versions, and `programs`: for each what `compile.Finding` holds, and its bounds in
-      seconds from `roofline.bound`.
+      topology, devices, mesh, versions, slots and pages, and `programs`: for each what `compile.Finding` holds, and its
+      bounds in seconds from `roofline.bound`.
 
     Raises:
       ValueError: libtpu is not installed, or the mesh does not fit.
@@ -32,7 +33,7 @@ def plan(config: Config, topology: Topology, say: Say = lambda line: None) -> di
     _need_libtpu()
     from jaxreason.plan.prepare import prepare
 
-    return _compiled(prepare(config, say), topology, say)
+    return _compiled(prepare(config, say), topology, say, lengths=lengths)
 
 
 def search(config: Config, topology: Topology, say: Say = lambda line: None) -> dict:
@@ -67,18 +68,25 @@ def search(config: Config, topology: Topology, say: Say = lambda line: None) -> 
     return {"settings": best and best.settings, "tried": tried}
 
 
-def _compiled(exp: Any, topology: Topology, say: Say, known: dict[Any, dict] | None = None) -> dict:
+def _compiled(
+    exp: Any, topology: Topology, say: Say, known: dict[Any, dict] | None = None, lengths: Sequence[int] = ()
+) -> dict:
     """A plan; where the sampling programs that others know are given, it ends at the first program that does not fit,
     and adds its own."""
     from jaxreason.parallel.mesh import refuse_vocabulary
     from jaxreason.plan import programs, roofline
     from jaxreason.plan.compile import compile_for, on_topology
+    from jaxreason.run import room
+    from jaxreason.run.memory import Memory
+    from jaxreason.sampling.room import room_for
 
     found = []
     with on_topology(exp.config, topology) as placed:
         refuse_vocabulary(placed)
-        exp = dataclasses.replace(exp, config=placed)
-        for name, trace in programs.of_a_step(exp):
+        there = int(topology.chip.memory_gib * 2**30)
+        exp = room.fit_training(dataclasses.replace(exp, config=placed), elsewhere=Memory(there, there))
+        placed = exp.config
+        for name, trace in programs.of_a_step(exp, lengths):
             key = (name, placed.mesh)  # of two candidates of a search, sampling differs by the mesh alone
             one = None if known is None or not name.startswith("sample") else known.get(key)
             if one is None:
@@ -92,12 +100,17 @@ def _compiled(exp: Any, topology: Topology, say: Say, known: dict[Any, dict] | N
                 known[key] = one
                 if not one["fits"]:
                     break
+        rows = placed.data.prompts_per_step * placed.sampling.num_generations
+        chosen = room_for(placed.sampling, rows, placed.sampling.max_completion_length)
     return {
         "topology": topology.name,
         "slices": topology.slices,
         "devices": topology.devices,
         "memory_gib": topology.chip.memory_gib,
         "mesh": {axis: getattr(placed.mesh, axis) for axis in ("replica", "fsdp", "tensor")},
+        "slots": chosen.slots,
+        "pages": chosen.pages,
+        "mean_length": float(sum(lengths) / len(lengths)) if lengths else None,
         "libtpu": importlib.metadata.version("libtpu"),
         "programs": found,
     }

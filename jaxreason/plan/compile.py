@@ -16,8 +16,9 @@ from jaxreason.parallel import mesh as meshes
 from jaxreason.parallel import rules
 from jaxreason.plan import flops, hlo
 from jaxreason.plan.absent import devices_of
-from jaxreason.plan.programs import Program, Work, bytes_held
+from jaxreason.plan.programs import Program, bytes_held
 from jaxreason.plan.topology import Topology
+from jaxreason.plan.work import Work
 
 GIB = 2**30
 
@@ -60,7 +61,7 @@ def compile_for(program: Program, topology: Topology) -> Finding:
     """Compile, and read what came out; a program that needs too much memory is a finding, not an error."""
     began = time.monotonic()
     share = flops.expert_share(rules.RULES.value)
-    counted = flops.traced(program.traced.jaxpr.jaxpr, program.work.trips, share)
+    counted = flops.traced(program.traced.jaxpr.jaxpr, program.work.trips, share, program.work.inner)
     dump = Path(tempfile.mkdtemp())
     try:
         options = {"xla_dump_to": str(dump), "xla_dump_hlo_as_text": True}
@@ -90,7 +91,7 @@ def compile_for(program: Program, topology: Topology) -> Finding:
     peak = max(total, memory.peak_memory_in_bytes)
     fits = peak + program.beside <= topology.chip.memory_gib * GIB
     held = None if program.state is None else bytes_held(program.state)
-    read = flops.Compiled(compiled.as_text() or "", program.work.trips, share)
+    read = flops.Compiled(compiled.as_text() or "", program.work.trips, share, program.work.inner)
     return Finding(
         program.name,
         program.work,

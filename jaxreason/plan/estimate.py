@@ -5,10 +5,14 @@ from typing import NamedTuple
 from jaxreason.config import Config
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.plan import roofline
-from jaxreason.plan.programs import packed_work, reasoner_work
+from jaxreason.plan.programs import packed_work
+from jaxreason.plan.sampling import reasoner_work
 from jaxreason.plan.topology import Topology
+from jaxreason.policy import footprint
 from jaxreason.run import programs
 from jaxreason.run import state as run_state
+from jaxreason.sampling.engine import prompts_held
+from jaxreason.sampling.room import PAGE, room_for
 
 GIB = 2**30
 
@@ -36,7 +40,8 @@ def estimate(config: Config, tokenizer: Tokenizer, num_params: int, topology: To
     update, sample = packed_work(shape, 3), reasoner_work(config)
     batch = roofline.parts(config.mesh, "batch")
     tokens = shape.micro_batch_rows * shape.row_length / batch
-    rows = config.data.prompts_per_step // config.sampling.rollout_batches * config.sampling.num_generations
+    T = config.sampling.max_completion_length
+    room = room_for(config.sampling, config.data.prompts_per_step * config.sampling.num_generations, T)
     size = 2 if config.model.dtype == "bfloat16" else 4
     weights = roofline.weights(config) * size
     head = config.model.vocab_size * config.model.hidden_size / config.mesh.tensor
@@ -44,33 +49,26 @@ def estimate(config: Config, tokenizer: Tokenizer, num_params: int, topology: To
     params = num_params * (2 if config.model.param_dtype == "bfloat16" else 4) / (config.mesh.fsdp * config.mesh.tensor)
     held = (4 if run_state.keeps_start(config) else 3) * params  # with Adam's moments, and the starting policy
     # Sums of gradients; the head, its gradient and a copy; logits, their gradient and one more.
-    update_bytes = held + params + 3 * head * size + 3 * logits * 4 + activations(config, tokens)
-    cache = rows * (config.data.max_prompt_length / config.sampling.num_generations + sample.trips)
-    cache *= 2 * size * config.model.num_key_value_heads * config.model.head_dim * config.model.num_hidden_layers
+    update_bytes = (
+        held
+        + params
+        + 3 * head * size
+        + 3 * logits * 4
+        + footprint.activations(config.model, tokens, config.mesh.tensor)
+    )
+    cache = prompts_held(room.slots, config.sampling.num_generations) * config.data.max_prompt_length
+    cache += room.pages * PAGE or room.slots * T
+    cache *= footprint.token_bytes(config.model)
     cache /= batch * roofline.parts(config.mesh, "kv_heads")
     sample_bytes = held + weights + cache
-    sample_bytes += 2 * rows / batch * config.model.vocab_size / config.mesh.tensor * 4
+    sample_bytes += 2 * room.slots / batch * config.model.vocab_size / config.mesh.tensor * 4
     chip = topology.chip
     again = 4 / 3 if config.model.remat else 1.0
     products = roofline.useful(update, config) * again / topology.devices / chip.flops
     seconds = products + sent(config, update.trips, tokens, weights) / (roofline.RING_LINKS * chip.link_bytes)
     drawn = roofline.moved(sample, 0.0, config) / chip.memory_bytes
     drawn += roofline.useful(sample, config) / topology.devices / chip.flops
-    return Estimate(update_bytes / GIB, sample_bytes / GIB, seconds + config.sampling.rollout_batches * drawn)
-
-
-def activations(config: Config, tokens: float) -> float:
-    """Bytes that a backward pass keeps of so many tokens on a device: all of every layer, or the inputs of all layers
-    and all of one."""
-    model, tensor = config.model, config.mesh.tensor
-    heads = model.head_dim * (model.num_attention_heads + model.num_key_value_heads) / tensor
-    inner = model.intermediate_size / tensor
-    if model.num_experts:
-        inner = model.num_experts_per_tok * (model.moe_intermediate_size / tensor + model.hidden_size)
-    whole = 6 * model.hidden_size + 4 * heads + 4 * inner
-    layers = model.num_hidden_layers
-    size = 2 if model.dtype == "bfloat16" else 4
-    return tokens * size * (layers * model.hidden_size + 2 * whole if model.remat else layers * whole)
+    return Estimate(update_bytes / GIB, sample_bytes / GIB, seconds + drawn)
 
 
 def sent(config: Config, rounds: int, tokens: float, weights: float) -> float:

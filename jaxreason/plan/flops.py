@@ -58,21 +58,23 @@ def expert_share(mesh: MeshConfig | None) -> float:
     return 1.0 if mesh is None else 1.0 / math.prod(getattr(mesh, axis) for axis in mesh.experts)
 
 
-def traced(jaxpr: Any, trips: int, share: float = 1.0) -> float:
+def traced(jaxpr: Any, trips: float, share: float = 1.0, inner: float | None = None) -> float:
     """FLOPs of all devices together.
 
     Args:
       jaxpr: an open jaxpr.
       trips: rounds of a `while` whose number is not written in the program.
       share: `expert_share` of the mesh in force.
+      inner: the same of a `while` inside of such a one; None: as many.
     """
+    within = trips if inner is None else inner
     total = 0.0
     for eqn in jaxpr.eqns:
         name, params = eqn.primitive.name, eqn.params
         if name == "dot_general":
             (left, _), _ = params["dimension_numbers"]
-            inner = math.prod(eqn.invars[0].aval.shape[d] for d in left)
-            total += 2.0 * inner * math.prod(eqn.outvars[0].aval.shape)
+            summed = math.prod(eqn.invars[0].aval.shape[d] for d in left)
+            total += 2.0 * summed * math.prod(eqn.outvars[0].aval.shape)
         elif name in ("ragged_dot", "ragged_dot_general"):
             total += share * grouped(*(v.aval.shape for v in eqn.invars[:2]))
         elif params.get("name") == "tgmm":  # a function of Pallas around a kernel without a name
@@ -81,16 +83,16 @@ def traced(jaxpr: Any, trips: int, share: float = 1.0) -> float:
         elif name == "pallas_call":
             total += kernel(params["name"] or "", [v.aval.shape for v in eqn.invars])
         elif name == "cond":
-            total += max(traced(branch.jaxpr, trips, share) for branch in params["branches"])
+            total += max(traced(branch.jaxpr, trips, share, inner) for branch in params["branches"])
         elif name == "while":
-            total += _while_trips(eqn, trips) * traced(params["body_jaxpr"].jaxpr, trips, share)
+            total += _while_trips(eqn, trips) * traced(params["body_jaxpr"].jaxpr, within, share)
         else:
             times = params["length"] if name == "scan" else params["mesh"].size if name == "shard_map" else 1
-            total += times * sum(traced(inner, trips, share) for inner in _inner(params))
+            total += times * sum(traced(held, trips, share, inner) for held in _inner(params))
     return total
 
 
-def _while_trips(eqn: Any, trips: int) -> int:
+def _while_trips(eqn: Any, trips: float) -> float:
     """A `fori_loop` between numbers that the program holds says how often it runs."""
     literals = [v.val for v in eqn.invars if hasattr(v, "val") and np.ndim(v.val) == 0]
     numbers = [int(v) for v in literals if isinstance(v, int | np.integer) and not isinstance(v, bool)]
@@ -111,21 +113,22 @@ def _inner(params: Mapping[str, Any]) -> list[Any]:
 class Compiled:
     """What a compiled program does on one device: its `flops`, and its `collectives`, kind -> (calls, bytes)."""
 
-    def __init__(self, text: str, trips: int, share: float = 1.0):
-        """Read the text; `trips` and `share` as for `traced`."""
-        self.trips, self.share, self.flops, self.collectives = trips, share, 0.0, {}
+    def __init__(self, text: str, trips: float, share: float = 1.0, inner: float | None = None):
+        """Read the text; the other arguments are as for `traced`."""
+        self.share, self.flops, self.collectives = share, 0.0, {}
+        self._inner = trips if inner is None else inner
         self._module = hlo.Module(text)
-        self._walk(self._module.entry, 1.0)
+        self._walk(self._module.entry, 1.0, trips)
 
-    def _walk(self, name: str, times: float) -> None:
+    def _walk(self, name: str, times: float, trips: float) -> None:
         ops = self._module.computations.get(name, {})
         shapes = {op.name: op.shape for op in ops.values()}
         for op in ops.values():
             if op.kind == "while":
                 rounds = self._module.rounds(op)
-                self._walk(op.attribute("body"), times * (self.trips if rounds is None else rounds))
+                self._walk(op.attribute("body"), times * (trips if rounds is None else rounds), self._inner)
             elif op.kind == "conditional":
-                self._walk_longest(op, times)
+                self._walk_longest(op, times, trips)
             elif op.kind in ("dot", "convolution"):
                 self.flops += times * hlo.product(op, shapes)
             elif op.kind.removesuffix("-start") in COLLECTIVES:
@@ -138,16 +141,16 @@ class Compiled:
                     if any(name in op.name for name in GROUPED):
                         self.flops += times * self.share * grouped(*sides[-2:])
                 for inner in op.called:
-                    self._walk(inner, times)
+                    self._walk(inner, times, trips)
 
-    def _walk_longest(self, op: hlo.Op, times: float) -> None:
+    def _walk_longest(self, op: hlo.Op, times: float, trips: float) -> None:
         """Of several branches the one with the most FLOPs."""
         before, best = (self.flops, dict(self.collectives)), None
         branches = re.findall(r"%([\w.\-]+)", (re.search(r"branch_computations=\{(.*?)\}", op.rest) or [""])[0])
         branches += re.findall(r"(?:true|false)_computation=%?([\w.\-]+)", op.rest)
         for branch in branches:
             self.flops, self.collectives = before[0], dict(before[1])
-            self._walk(branch, times)
+            self._walk(branch, times, trips)
             if best is None or self.flops > best[0]:
                 best = (self.flops, dict(self.collectives))
         self.flops, self.collectives = best or before

@@ -2,40 +2,29 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason.agents import constraints, contribution, episode, helper_sampling
+from jaxreason.agents import constraints, contribution, episode
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT
-from jaxreason.config import Config, ModelConfig
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch
 from jaxreason.grpo.learner import Packing
-from jaxreason.ops import attention
 from jaxreason.parallel.rules import abstract_rows
+from jaxreason.plan.sampling import helper_work, reasoner_work
+from jaxreason.plan.work import Work
 from jaxreason.rewards.methods import named
 from jaxreason.run import state as run_state
 from jaxreason.run.programs import Programs, make_programs
 from jaxreason.run.setup import Experiment
-from jaxreason.sampling.generate import generate
+from jaxreason.sampling.engine import generate
 from jaxreason.sampling.methods import Method
+from jaxreason.sampling.room import room_for
 from jaxreason.types import Lift, PromptBatch, UpdateBatch, on_host
-
-
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """What a call has to do, all devices together, with all its loops run to their limits."""
-
-    trips: int  # rounds of its loops whose number is data: micro-batches, or tokens of a completion
-    tokens: int  # that go through the layers
-    predicted: int  # that go through the head
-    pairs: float  # of a query and a key that it sees, of one head of one layer
-    passes: int  # over the weights, each of about the same products: 3 with a backward pass
-    cache_bytes: float = 0.0  # keys and values that are read again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +59,12 @@ def bytes_held(shapes: Any) -> int:
     return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
 
 
-def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
-    """Name and tracing of every program of a step, on the mesh in force."""
+def of_a_step(exp: Experiment, lengths: Sequence[int] = ()) -> list[tuple[str, Callable[[], Program]]]:
+    """Name and tracing of every program of a step, on the mesh in force.
+
+    Args:
+      lengths: of completions, for what the programs have to do; none: all reach their limits.
+    """
     config, method = exp.config, named(exp.config.reward.preset)
     if config.agents.separate:
         raise ValueError(
@@ -81,7 +74,6 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     programs = make_programs(exp, Pool(0))
     (learner,) = programs.learners
     P, G = config.data.prompts_per_step, config.sampling.num_generations
-    shares = config.sampling.rollout_batches
     L, T = config.data.max_prompt_length, config.sampling.max_completion_length
     held = Held.of(exp)
 
@@ -89,8 +81,11 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
         return lambda: _forward(name, call, exp, shape, width, held, calls)
 
     found = [
-        ("update", lambda: _update(exp, programs, held)),
-        ("sample reason", lambda: _sample(exp, REASON.name, P // shares, G, L, T, None, shares, held)),
+        ("update", lambda: _update(exp, programs, held, lengths)),
+        (
+            "sample reason",
+            lambda: _sample(exp, REASON.name, reasoner_work(config, lengths), (P, G, L, T), None, held),
+        ),
     ]
     if any(config.grpo.beta):
         calls = config.grpo.num_mini_batches
@@ -98,14 +93,14 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     if method.helpers == "none":
         return found
     constrained = config.agents.decoding == "constrained"
-    batches = helper_sampling.batch_count(P * G, config.agents)
-    N = P * G // batches
+    N = P * G
     limits = episode.limits_of_roles(config, exp.tokenizer)
-    lengths = episode.row_limits(config, exp.tokenizer)
+    longest = episode.row_limits(config, exp.tokenizer)
 
     def helper(role: str, made: Callable[[], Any]):
-        width = lengths[role] - limits[role]
-        return lambda: _sample(exp, role, N, 1, width, limits[role], made() if constrained else None, batches, held)
+        shape = (N, 1, longest[role] - limits[role], limits[role])
+        work = helper_work(config, role, shape, lengths)
+        return lambda: _sample(exp, role, work, shape, made() if constrained else None, held)
 
     def borders(scored: bool = False):
         lift = 0.0 if config.agents.calibrated else None
@@ -128,14 +123,29 @@ def of_a_step(exp: Experiment) -> list[tuple[str, Callable[[], Program]]]:
     return found
 
 
-def _update(exp: Experiment, programs: Programs, held: Held) -> Program:
+def _update(exp: Experiment, programs: Programs, held: Held, lengths: Sequence[int]) -> Program:
     (learner,) = programs.learners
     shape = learner.packing.shapes[-1]
     packed = _packed(shape, learner.packing.num_candidates, learner.packing, lifted=run_state.calibrates(exp.config))
     state = run_state.shape_of_state(exp.config).train
     traced = learner.update.compiled.trace(state, packed)  # pyright: ignore[reportFunctionMemberAccess]
     calls = exp.config.grpo.num_mini_batches
-    return Program("update", traced, packed_work(shape, 3), calls, held.start, state)
+    filled = dataclasses.replace(shape, max_micro=micro_batches(exp, shape, learner.roles, lengths))
+    return Program("update", traced, packed_work(filled, 3), calls, held.start, state)
+
+
+def micro_batches(exp: Experiment, shape: batch.Shape, roles: Sequence[str], lengths: Sequence[int]) -> int:
+    """Micro-batches that the rows of a step fill, packed without gaps; the most there can be without lengths."""
+    if not lengths:
+        return shape.max_micro
+    config, T = exp.config, exp.config.sampling.max_completion_length
+    rows = config.data.prompts_per_step * config.sampling.num_generations // config.grpo.num_mini_batches
+    short = T - float(np.minimum(lengths, T).mean())  # tokens that a completion leaves of its limit
+    limits = episode.row_limits(config, exp.tokenizer)
+    # Helpers are shown y, and those that write it again have it twice.
+    copies = {REASON.name: 1, SEGMENT.name: 2, SCORE.name: 1, ANNOTATE.name: 2}
+    tokens = rows * sum(limits[role] - copies[role] * short for role in roles)
+    return min(shape.max_micro, math.ceil(tokens / (shape.micro_batch_rows * shape.row_length)))
 
 
 def _forward(name: str, call: Any, exp: Experiment, shape: batch.Shape, width: int, held: Held, calls: int) -> Program:
@@ -163,57 +173,27 @@ def _packed(
     return abstract_rows(empty, None, "batch")
 
 
-def _sample(
-    exp: Experiment, role: str, P: int, G: int, L: int, T: int, constraint: Any, calls: int, held: Held
-) -> Program:
-    config, sampling = exp.config, exp.config.sampling
-    shape: Any = jax.ShapeDtypeStruct
-    prompts = PromptBatch(tokens=shape((P, L), jnp.int32), length=shape((P,), jnp.int32))
+def _sample(exp: Experiment, role: str, work: Work, shape: tuple[int, int, int, int], constraint: Any, held: Held):
+    """All of a step's completions of a role: P prompts of L tokens with G completions of T each."""
+    config, sampling, (P, G, L, T) = exp.config, exp.config.sampling, shape
+    like: Any = jax.ShapeDtypeStruct
+    prompts = PromptBatch(tokens=like((P, L), jnp.int32), length=like((P,), jnp.int32))
     key = jax.eval_shape(lambda: jax.random.key(0))
     traced = generate.trace(
         run_state.shape_of_start(config),
         abstract_rows(prompts, "batch"),
-        abstract_rows(shape((P, G), jnp.int32), "batch"),
+        abstract_rows(like((P, G), jnp.int32), "batch"),
         key,
         sampling.temperature,
         abstract_rows(jax.tree.map(np.asarray, constraint), "batch"),
+        abstract_rows(like((P,), jnp.int32), "batch"),
+        abstract_rows(like((P,), jnp.float32), "batch"),
         config=config.model,
         num_generations=G,
         max_completion_length=T,
         eos_ids=exp.tokenizer.eos_ids,
         pad_id=exp.tokenizer.pad_id,
         method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
+        room=room_for(sampling, P * G, T),
     )
-    work = sampler_work(config.model, P, G, L, T, free=constraint is None)
-    return Program(f"sample {role}", traced, work, calls, held.state - held.params + held.start)
-
-
-def sampler_work(model: ModelConfig, P: int, G: int, L: int, T: int, *, free: bool = True) -> Work:
-    """Of G completions of T tokens for each of P prompts of L; a draw that is not free needs little of the head."""
-    pairs = P * L * (L + 1) / 2 + P * G * T * (L + (T + 1) / 2)
-    return Work(T, P * L + P * G * T, P * G * T if free else 0, pairs, 1, cache_bytes(model, P, G, L, T))
-
-
-def reasoner_work(config: Config) -> Work:
-    """Of one of sampling.rollout_batches."""
-    P = config.data.prompts_per_step // config.sampling.rollout_batches
-    limits = config.data.max_prompt_length, config.sampling.max_completion_length
-    return sampler_work(config.model, P, config.sampling.num_generations, *limits)
-
-
-def cache_bytes(model: ModelConfig, P: int, G: int, L: int, T: int) -> float:
-    """Bytes of keys and values read while G completions of T tokens are drawn for each of P prompts of L tokens.
-
-    Each token reads the prompt's once a group, and its own up to the end that `attention.with_prefix` reads to.
-
-    >>> cache_bytes(ModelConfig(num_hidden_layers=1, num_key_value_heads=1, head_dim=2), P=1, G=2, L=3, T=2)
-    224.0
-    """
-    size = attention.step_size(T)
-    ends = [min((t // size + 1) * size, T) for t in range(T)]
-    places = 0
-    for y in range(model.num_hidden_layers):
-        window = model.layer_kind(y)[1]
-        prompt = min(L, window) if window else L
-        places += P * prompt * T + P * G * sum(min(end, window + size) if window else end for end in ends)
-    return float(places * model.num_key_value_heads * model.head_dim * 2 * (2 if model.dtype == "bfloat16" else 4))
+    return Program(f"sample {role}", traced, work, 1, held.state - held.params + held.start)

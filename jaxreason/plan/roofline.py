@@ -4,8 +4,8 @@ import math
 
 from jaxreason.config import Config, MeshConfig
 from jaxreason.plan.compile import Finding
-from jaxreason.plan.programs import Work
 from jaxreason.plan.topology import Topology
+from jaxreason.plan.work import Work
 
 RING_LINKS = 2
 """Links of a chip that one ring uses, one to each side."""

@@ -22,7 +22,22 @@ def lines(found: dict) -> list[str]:
     ]
     for program in found["programs"]:
         result += _program(program)
-    return [*result, *MEANING]
+    return [*result, *_step(found), *MEANING]
+
+
+def _step(found: dict) -> list[str]:
+    """Slots and pages, and what a step takes at least."""
+    pages = f"{found['pages']} pages" if found["pages"] else "pages to reach the limit"
+    result = [f"reasoner: {found['slots']} slots, {pages}"]
+    seconds = {program["name"]: program["bound_s"] for program in found["programs"]}
+    if None not in seconds.values():
+        calls = {program["name"]: program["calls"] for program in found["programs"]}
+        step = sum(seconds[name] * calls[name] for name in seconds)
+        drawn = sum(seconds[name] * calls[name] for name in seconds if name.startswith("sample"))
+        mean = found["mean_length"]
+        what = "all completions at the limit" if mean is None else f"completions of {mean:.0f} tokens on average"
+        result.append(f"a step with {what}: at least {step:.3g} s, sampling {drawn:.3g} s of it")
+    return result
 
 
 def search_lines(found: dict) -> list[str]:
@@ -31,8 +46,8 @@ def search_lines(found: dict) -> list[str]:
     if found["settings"] is None:
         return [
             *lines(tried[-1]),
-            f"none of {len(tried)} arrangements fits; try a larger slice, shorter completions, more "
-            "sampling.rollout_batches or a smaller model.logp_chunk",
+            f"none of {len(tried)} arrangements fits; try a larger slice, shorter completions, fewer "
+            "sampling.slots or a smaller model.logp_chunk",
         ]
     settings = " ".join(f"--{name}={value}".lower() for name, value in found["settings"].items())
     return [*lines(tried[-1]), f"fits, after {len(tried)} tried: {settings}"]

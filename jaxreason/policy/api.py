@@ -1,4 +1,4 @@
-"""The policy as pure functions of a parameter tree: init, logits, token_logp, prefill, decode.
+"""The policy as pure functions of a parameter tree: init, logits, token_logp, read_prompts, decode.
 
 Parameters are a plain nested dict. `layers` is a dict of the config's layer runs, "0", "1", .., and a run holds its
 layers stacked along the first axis of every array. The policy never learns that roles or rewards exist.
@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxreason.config import ModelConfig
-from jaxreason.ops import attention, logprob
+from jaxreason.ops import attention, attention_paged, logprob
+from jaxreason.ops.attention_paged import Places
 from jaxreason.parallel.rules import gathered, shard, whole_width
 from jaxreason.policy import moe
-from jaxreason.policy.cache import Cache, after_prompt, write
+from jaxreason.policy.cache import Cache, hold, page_size, write, written
 from jaxreason.policy.rope import rotation
 from jaxreason.policy.transformer import Block, RMSNorm, Transformer
 from jaxreason.types import Lift, Metrics, Params
@@ -178,67 +179,69 @@ def _final_norm(params, x, config) -> Any:
     return norm.apply({"params": params["norm"]}, x)
 
 
-def prefill(
-    params: Params, tokens_PL: jax.Array, length_P: jax.Array, *, config: ModelConfig, G: int, T: int
-) -> tuple[jax.Array, Cache]:
-    """Read each prompt once for its whole group.
+def read_prompts(
+    params: Params, cache: Cache, tokens_XNL: jax.Array, held_XN: jax.Array, at_XN: jax.Array, *, config: ModelConfig
+) -> Cache:
+    """Read prompts, each once for its whole group, and hold their keys and values.
 
     Args:
       params: from `unstack`.
-      tokens_PL: int32, left-padded.
-      length_P: int32, 1..L.
-      G: completions a prompt.
-      T: completion tokens there must be room for.
-
-    Returns:
-      (hidden_PD of the last prompt token, cache).
+      tokens_XNL: int32, left-padded.
+      held_XN: int32, 0..L tokens.
+      at_XN: int32, which of the prompts in the cache each becomes; out of range: none.
     """
-    chex.assert_rank([tokens_PL, length_P], [2, 1])
-    L = tokens_PL.shape[1]
-    offset_PL = jnp.arange(L)[None] - (L - length_P)[:, None]
-    positions_PL, segments_PL = jnp.maximum(offset_PL, 0), (offset_PL >= 0).astype(jnp.int32)
-    x_PLD = shard(params["embed_tokens"].astype(config.dtype)[tokens_PL], "batch", None, None)
-    layers = []
-    angles = _angles(config, positions_PL, L)
-    for block, p, angle in zip(_blocks(config), params["layers"], angles, strict=True):
-        q, k, v = block.apply({"params": p}, x_PLD, angle, method=Block.qkv)
-        layers.append(after_prompt(k, v, G, T))
+    chex.assert_rank([tokens_XNL, held_XN, at_XN], [3, 2, 2])
+    X, N, L = tokens_XNL.shape
+    offset_BL = jnp.arange(L)[None] - (L - held_XN.reshape(-1))[:, None]
+    positions_BL, segments_BL = jnp.maximum(offset_BL, 0), (offset_BL >= 0).astype(jnp.int32)
+    x_BLD = shard(params["embed_tokens"].astype(config.dtype)[tokens_XNL.reshape(X * N, L)], "batch", None, None)
+    layers, angles = [], _angles(config, positions_BL, L)
+    each = zip(_blocks(config), params["layers"], angles, cache, strict=True)
+    for y, (block, p, angle, layer) in enumerate(each):
+        q, k, v = block.apply({"params": p}, x_BLD, angle, method=Block.qkv)
+        layers.append(hold(layer, k.reshape(X, N, *k.shape[1:]), v.reshape(X, N, *v.shape[1:]), at_XN))
+        if y == len(cache) - 1:  # nothing is predicted from a prompt here, so its last layer ends with keys and values
+            break
         attended = attention.causal(
-            q, k, v, segments_PL, window=block.window, implementation=config.attention_implementation
+            q, k, v, segments_BL, window=block.window, implementation=config.attention_implementation
         )
         with whole_width():
-            x_PLD, _ = block.apply({"params": p}, x_PLD, attended, method=Block.finish)
-    return _final_norm(params, x_PLD[:, -1], config), Cache(layers=tuple(layers), prefix_length=length_P)
+            x_BLD, _ = block.apply({"params": p}, x_BLD, attended, method=Block.finish)
+    return tuple(layers)
 
 
 def decode(
-    params: Params, cache: Cache, token_PG: jax.Array, step: jax.Array, *, config: ModelConfig
+    params: Params, cache: Cache, tokens_XBW: jax.Array, places: Places, *, config: ModelConfig
 ) -> tuple[jax.Array, Cache]:
-    """Write completion token `step` of every row and read what follows it.
+    """Feed each slot its next W tokens and read what follows each of them.
 
     Args:
       params: from `unstack`.
-      token_PG: int32, the tokens at place `step` of the completions.
-      step: int32 scalar, 0..T-1, the same for all rows.
+      tokens_XBW: int32, at own places `places.start` .. start + W - 1; what a slot has no page for is not kept.
+      places: who reads what; own place 0 of a slot follows on the last held token of its prompt.
 
     Returns:
-      (hidden_PGD, cache).
+      (hidden_XBWD, cache).
     """
-    P, G = token_PG.shape
-    positions_PG = jnp.broadcast_to((cache.prefix_length + step)[:, None], (P, G))
-    angles = _angles(config, positions_PG, cache.num_places)
-    x_PGD = shard(params["embed_tokens"].astype(config.dtype)[token_PG], "batch", None, None)
+    X, B, W = tokens_XBW.shape
+    L, Z, G = cache[0].prompt_v.shape[3], page_size(cache), places.reader.shape[2]
+    held_XB = jax.vmap(lambda held, seat: held.at[seat // G].get(mode="fill", fill_value=0))(places.held, places.seat)
+    positions_XBW = (held_XB + places.start)[..., None] + jnp.arange(W)[None, None]
+    limit = L + places.table.shape[2] * Z + W
+    angles = _angles(config, jnp.minimum(positions_XBW, limit - 1).reshape(X * B, W), limit)
+    x_NWD = shard(params["embed_tokens"].astype(config.dtype)[tokens_XBW.reshape(X * B, W)], "batch", None, None)
+    at = written(places, W, Z)
     layers = []
-    for block, p, angle, layer in zip(_blocks(config), params["layers"], angles, cache.layers, strict=True):
-        q, k, v = block.apply({"params": p}, x_PGD, angle, method=Block.qkv)
-        layer = write(layer, k, v, step)
+    for block, p, angle, layer in zip(_blocks(config), params["layers"], angles, cache, strict=True):
+        q, k, v = (x.reshape(X, B, *x.shape[1:]) for x in block.apply({"params": p}, x_NWD, angle, method=Block.qkv))
+        layer = write(layer, k, v, at)
         layers.append(layer)
-        attended = attention.with_prefix(
-            q, layer.prefix_k, layer.prefix_v, layer.k, layer.v, cache.prefix_length, step, window=block.window
+        attended = attention_paged.attend(
+            q, layer.prompt_k, layer.prompt_v, layer.k, layer.v, places, window=block.window
         )
         with whole_width():
-            x_PGD, _ = block.apply({"params": p}, x_PGD, attended, method=Block.finish)
-    return _final_norm(params, x_PGD, config), Cache(layers=tuple(layers), prefix_length=cache.prefix_length)
+            x_NWD, _ = block.apply({"params": p}, x_NWD, attended.reshape(X * B, *q.shape[2:]), method=Block.finish)
+    return _final_norm(params, x_NWD, config).reshape(X, B, W, -1), tuple(layers)
 
 
 def logp_fn(config: ModelConfig, temperature: float = 1.0, transform: logprob.Transform = logprob.unchanged):

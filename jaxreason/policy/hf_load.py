@@ -5,6 +5,7 @@ model.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,20 @@ def load(
             parts = hf_names.slabs(hf_names.keys(path), leaf.shape, config)
             arrays.append(_leaf(stored, types, leaf, parts, sharding, advance))
     return jax.tree.unflatten(structure, arrays)
+
+
+def stored_type(folder: str | Path) -> str | None:
+    """`bfloat16` or `float32`, the type that most numbers of a checkpoint are stored in; None for another.
+
+    Raises:
+      ValueError: no such files, or damaged ones.
+    """
+    sizes: dict[str, int] = {}
+    with Tensors(Path(folder)) as stored:
+        for shape, kind in stored.describe().values():
+            sizes[kind] = sizes.get(kind, 0) + math.prod(shape)
+    most = max(sizes, key=sizes.__getitem__, default="")
+    return str(TYPES[most]) if most in TYPES else None
 
 
 def _leaf(stored: Tensors, types, leaf, parts: Sequence[Slab], sharding: Sharding, advance) -> jax.Array:

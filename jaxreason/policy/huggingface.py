@@ -8,4 +8,5 @@ from jaxreason.policy.hf_files import FETCHED as FETCHED
 from jaxreason.policy.hf_files import SHAPE as SHAPE
 from jaxreason.policy.hf_files import resolve as resolve
 from jaxreason.policy.hf_load import load as load
+from jaxreason.policy.hf_load import stored_type as stored_type
 from jaxreason.policy.hf_names import num_tensors as num_tensors

@@ -45,9 +45,9 @@ def score(
     """Combine the outcome, the length's cost, the formats and the agreement as the method says.
 
     Helpers are asked only about a y that is finished, gradable and not empty, and the scorer only where the split is
-    valid. A role's row is kept where the role was asked; the reasoner's where the answer could be graded and
-    `reward.masking` lets it stay; that of whoever is paid by contributions only where they were measured. A cut y pays
-    for all of |y|, whatever the chunks say, and counts as wrong under `config.require_eos`.
+    valid. A role's row is kept where the role was asked; the reasoner's where the answer could be graded, and the
+    method and `reward.masking` let it stay; that of whoever is paid by contributions only where they were measured. A
+    cut y pays for all of |y|, whatever the chunks say, and counts as wrong under `config.require_eos`.
 
     Args:
       ratio: running state for rows whose helpers failed.
@@ -83,14 +83,14 @@ def score(
         charged_PG, y_PG, charged_PGK, ratio = _charge(seen, price.phi, ratio, key, config, method)
     completions = Completions(
         right=right_PG, length=length_PG, length_y=y_PG, charged=charged_PG, finished=finished_PG, keep=seen.gradable,
-        max_length=max_length,
+        max_length=max_length, moment=seen.moment,
     )  # fmt: skip
     judged = method.judge(completions, config)
     parts = {"accuracy": right_PG.astype(jnp.float32), "outcome": judged.reward}
     if judged.cost is not None:
         cost_PG = judged.cost if config.gate == "none" else judged.cost * parts["accuracy"]
         parts |= {"weighted_length": charged_PG, "penalty": cost_PG}
-    keep = {"reason": seen.gradable}
+    keep = {"reason": seen.gradable if judged.keep is None else seen.gradable & judged.keep}
     if config.masking != "all":
         keep["reason"] &= length.masking(completions, config.masking, target_length=config.target_length)
     if seen.functions is not None:
@@ -102,7 +102,11 @@ def score(
         helper_parts, helper_keep = _helpers(seen, config, method)
         parts, keep = parts | helper_parts, keep | helper_keep
     total = {role: _total(role, terms, parts, price.alpha, config) for role, terms in method.terms.items()}
-    return Rewards(total=total, parts=parts, charged=charged_PGK), ratio, {role: keep[role] for role in total}
+    return (
+        Rewards(total=total, parts=parts, charged=charged_PGK, closing=judged.closing),
+        ratio,
+        {role: keep[role] for role in total},
+    )
 
 
 def _charge(seen: Outcome, phi, ratio: importance.RatioState, key, config: RewardConfig, method: Method):

@@ -4,8 +4,13 @@ Each is a pure function of `Completions` and of its own fields, which are its ke
 has the name of a field of `RewardConfig` (target_length, normalize_length) gets that field; any other is set by
 `reward.options`.
 Formulas as in arXiv:2602.20945, section 2; each function names its own source.
+
+Here are the types, and the methods that look at one completion alone. Beside it: `length_relative.py`, methods that
+compare a completion with its group; `length_adaptive.py`, those that depend on the step or on what was seen before;
+`length_asked.py`, those that depend on the prompt or on the text.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, assert_never
 
@@ -19,6 +24,18 @@ from jaxreason.types import pytree, static
 
 
 @pytree
+class Moment:
+    """What a step is beside its completions, for the methods that ask (`Method.reads`); None where nobody does."""
+
+    progress: jax.Array | None = None  # float32 [], share of run.max_steps done before this step, 0..1
+    asked: jax.Array | None = None  # int32 [P], tokens that each prompt asks for; 0: none
+    answer_at: jax.Array | None = None  # int32 [P G], tokens of y up to the end of the answer's first place in it, or 0
+    closes_at: jax.Array | None = None  # int32 [P G], place of the token behind y; -1 where there is none
+    repeats: jax.Array | None = None  # bool [P G], the completion goes round in circles
+    memory: jax.Array | None = None  # what the method remembers of earlier steps, see its `Memory`
+
+
+@pytree
 class Completions:
     """What a length method sees: P problems with G completions each. Lengths are tokens."""
 
@@ -29,6 +46,7 @@ class Completions:
     finished: jax.Array  # bool [P G], the completion ended by itself
     keep: jax.Array  # bool [P G], False for a row that is left out of statistics
     max_length: int = static()  # the reasoner's token limit, L_max
+    moment: Moment = dataclasses.field(default_factory=Moment)
 
 
 class LengthReward(NamedTuple):
@@ -36,6 +54,8 @@ class LengthReward(NamedTuple):
 
     reward: jax.Array  # float32 [P G], earned whatever alpha is
     cost: jax.Array | None = None  # float32 [P G]; None: alpha plays no part
+    keep: jax.Array | None = None  # bool [P G], False leaves a row out of statistics and loss; None: all stay
+    closing: jax.Array | None = None  # float32 [P G], added to the advantage of the token behind y; None: nothing
 
 
 LengthMethod = Callable[..., LengthReward | jax.Array]
@@ -62,7 +82,7 @@ def penalty(seen: Completions, *, normalize_length: Literal["limit", "group_mean
         case "limit":
             cost_PG = jnp.minimum(seen.charged / seen.max_length, 1.0)
         case "group_mean":
-            mean_P1 = jnp.mean(seen.length_y, axis=1, keepdims=True)
+            mean_P1 = masked.mean(seen.length_y, seen.keep, axis=1, keepdims=True)
             cost_PG = masked.ratio(seen.charged, jnp.broadcast_to(mean_P1, seen.length_y.shape))
         case _:
             assert_never(normalize_length)
@@ -80,8 +100,8 @@ def kimi(seen: Completions, *, weight: float = 0.4) -> LengthReward:
     A group of equal lengths gets no bonus. Source: Kimi k1.5, arXiv:2501.12599; arXiv:2602.20945, eq. 3-4.
     """
     length_PG = seen.length.astype(jnp.float32)
-    least_P1 = jnp.min(length_PG, axis=1, keepdims=True)
-    spread_P1 = jnp.max(length_PG, axis=1, keepdims=True) - least_P1
+    least_P1 = masked.minimum(length_PG, seen.keep, axis=1, keepdims=True)
+    spread_P1 = masked.maximum(length_PG, seen.keep, axis=1, keepdims=True) - least_P1
     place_PG = jnp.where(spread_P1 > 0, (length_PG - least_P1) / jnp.where(spread_P1 > 0, spread_P1, 1.0), 0.5)
     bonus_PG = weight * (0.5 - place_PG)
     return LengthReward(jnp.where(seen.right, 1.0 + bonus_PG, jnp.minimum(0.0, bonus_PG)))
@@ -122,6 +142,40 @@ def overlong(seen: Completions, *, buffer: int = 0, weight: float = 1.0) -> Leng
     buffer = buffer or max(1, seen.max_length // 5)
     excess_PG = seen.length.astype(jnp.float32) - (seen.max_length - buffer)
     return LengthReward(seen.right.astype(jnp.float32) + jnp.minimum(0.0, -excess_PG / buffer * weight))
+
+
+def cosine(
+    seen: Completions,
+    *,
+    right_short: float = 2.0,
+    right_long: float = 1.0,
+    wrong_short: float = -10.0,
+    wrong_long: float = 0.0,
+    exceed: float = -10.0,
+) -> LengthReward:
+    """From the value of a short answer to that of a long one along half a cosine; right: less, wrong: more for length.
+
+    R = long + (short - long) (1 + cos(pi L / L_max)) / 2, and `exceed` for a completion that was cut at the limit.
+    Lengths beyond the limit count as the limit.
+
+    Source: arXiv:2502.03373, equation of the cosine reward and its table of defaults.
+    """
+    share_PG = jnp.minimum(seen.length.astype(jnp.float32) / seen.max_length, 1.0)
+    bend_PG = 0.5 * (1.0 + jnp.cos(jnp.pi * share_PG))
+    right_PG = right_long + (right_short - right_long) * bend_PG
+    wrong_PG = wrong_long + (wrong_short - wrong_long) * bend_PG
+    return LengthReward(jnp.where(seen.finished, jnp.where(seen.right, right_PG, wrong_PG), exceed))
+
+
+def known(value: jax.Array | None, name: str) -> jax.Array:
+    """A part of `Moment` that a method reads.
+
+    Raises:
+      ValueError: nobody gave it.
+    """
+    if value is None:
+        raise ValueError(f"moment.{name}: expected an array for this method, got None; see `Method.reads`")
+    return value
 
 
 def masking(seen: Completions, strategy: Masking, *, target_length: int = 0) -> jax.Array:

@@ -1,7 +1,7 @@
 """The methods, one row each: which length reward, what is charged, who helps, and which term reaches which role.
 
-A new method is a function in `length.py` and a row here; one of your own needs neither: name it by its path,
-`reward.preset: my_file.py:my_method`, where it is a function like those of `length.py`, or a whole `Method`.
+A new method is a function in one of the `length` files and a row here; one of your own needs neither: name it by its
+path, `reward.preset: my_file.py:my_method`, where it is a function like those of `length.py`, or a whole `Method`.
 
 A shared reward invites the scorer to call everything important, which lowers everybody's penalty; `guarded` and
 `contribution` therefore keep both the length term and the outcome away from the helpers. Under `guarded` the scorer
@@ -14,9 +14,16 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from jaxreason.config import Config, RewardConfig
+from jaxreason.config import Config, GRPOConfig, RewardConfig
 from jaxreason.rewards import length
+from jaxreason.rewards import length_adaptive as adaptive
+from jaxreason.rewards import length_asked as asked
+from jaxreason.rewards import length_relative as relative
 from jaxreason.rewards.length import Completions, LengthMethod, LengthReward
+from jaxreason.rewards.length_adaptive import COVERAGE, HISTORY, Memory
+
+Reads = Literal["progress", "asked", "answer_at", "repeats"]
+"""Parts of `Moment` that cost something to find out, or that data must bring; what is behind y comes with answer_at."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +63,12 @@ class Method:
     """who splits and scores; `frozen`: the helpers are sampled from the starting policy and not updated"""
     shuffle_scores: bool = False
     """whether scores are permuted inside each response before they weigh anything"""
+    scale: Literal["group", "batch", "none"] = "group"
+    """what its source divides advantages by, for grpo.scale_rewards=method"""
+    reads: tuple[Reads, ...] = ()
+    """what its length method reads of the moment"""
+    memory: Memory | None = None
+    """what it remembers between steps, which its length method reads as `moment.memory`"""
 
     @property
     def labelled(self) -> bool:
@@ -112,9 +125,77 @@ METHODS: dict[str, Method] = {
     ),
     "lp": Method(length.penalty, "the plain length penalty", _SCMA, _PRICED, priced=True),
     "truncation": Method(length.truncation, "a right answer counts up to target_length", f"{_ART}, eq. 2", _ALONE),
+    "dler": Method(
+        length.truncation, "truncation, over the spread of the batch",
+        "arXiv:2510.15110; that of rewards, as in TRL, where it takes that of advantages", _ALONE, scale="batch",
+    ),
+    "think_prune": Method(
+        adaptive.think_prune, "truncation at a limit that falls in stages", "arXiv:2504.01296", _ALONE,
+        reads=("progress",),
+    ),
     "kimi": Method(length.kimi, "a bonus for being short within the group", "arXiv:2501.12599", _ALONE),
     "laser": Method(length.laser, "a bonus for right answers below target_length", "arXiv:2505.15612", _ALONE),
     "laser_d": Method(length.laser_d, "laser, and wrong answers are paid for length", f"{_ART}, eq. 6", _ALONE),
+    "laser_d_dynamic": Method(
+        adaptive.laser_d_dynamic, "laser with a target for each difficulty, found on the way",
+        "arXiv:2505.15612; found on training answers, not on a set apart", _ALONE, memory=COVERAGE,
+    ),
+    "laser_de": Method(
+        adaptive.laser_de, "laser_d_dynamic, and long wrong answers are paid unless they repeat",
+        "arXiv:2505.15612; the rule of what repeats is ours", _ALONE, reads=("repeats",), memory=COVERAGE,
+    ),
+    "l1_exact": Method(
+        asked.l1_exact, "as many tokens as the prompt asks for", "arXiv:2503.04697", _ALONE, reads=("asked",)
+    ),
+    "l1_max": Method(
+        asked.l1_max, "at most as many tokens as the prompt asks for", "arXiv:2503.04697", _ALONE, reads=("asked",)
+    ),
+    "tlmre": Method(
+        relative.tlmre, "right answers pay for length standardised among themselves", "arXiv:2502.04463", _ALONE,
+        scale="none",
+    ),
+    "group_zscore": Method(
+        relative.group_zscore, "right answers scaled by length standardised among themselves",
+        "GRPO-LEAD, arXiv:2504.09696, as in TRL #6221", _ALONE,
+    ),
+    "o1_pruner": Method(
+        relative.o1_pruner, "shorter than the group's mean at no lower accuracy",
+        "arXiv:2501.12570; online, against the group", _ALONE, scale="batch",
+    ),
+    "shorter_better": Method(
+        relative.shorter_better, "as long as the group's shortest right answer", "arXiv:2504.21370", _ALONE
+    ),
+    "hapo": Method(
+        adaptive.hapo, "shorter than the problem's shortest right answer so far", "arXiv:2505.11225", _ALONE,
+        memory=HISTORY,
+    ),
+    "dast": Method(
+        relative.dast, "within a budget that grows with difficulty",
+        "arXiv:2503.04472, where it ranks pairs; from a description", _ALONE,
+    ),
+    "alp": Method(
+        relative.alp, "a length penalty that grows with the pass rate",
+        "arXiv:2506.05256; alpha is its beta, whose value was not found", _PRICED, priced=True,
+    ),
+    "linear_pass_rate": Method(
+        relative.linear_pass_rate, "length by the group's longest answer, times the pass rate", "prime-rl #2901",
+        _ALONE, scale="none",
+    ),
+    "gr3": Method(relative.gr3, "the reward divided by relative length", "arXiv:2603.10535, as in prime-rl", _ALONE),
+    "drpo": Method(
+        relative.drpo, "right answers share what wrong ones lose, the short ones more",
+        "arXiv:2510.04474; wrong answers weighted alike, clip for its KL constraint", _ALONE, scale="none",
+    ),
+    "smart_thinker": Method(
+        relative.smart_thinker, "right answers above the most promising length pay", "arXiv:2603.08000", _ALONE
+    ),
+    "cosine": Method(length.cosine, "length along a cosine, for right and for wrong", "arXiv:2502.03373", _ALONE),
+    "gfpo": Method(relative.gfpo, "only the shortest of a group are learnt from", "arXiv:2508.09726", _ALONE),
+    "lc_r1": Method(
+        asked.lc_r1, "relative length, and closing the thought where the answer stands",
+        "arXiv:2506.14755; the answer's place for its extractor, text not trimmed", _ALONE, scale="none",
+        reads=("answer_at",),
+    ),
     "dapo_overlong": Method(length.overlong, "a soft penalty near the token limit", "arXiv:2503.14476, eq. 13", _ALONE),
     "grpo": Method(length.outcome, "the outcome alone, no length term", "arXiv:2402.03300", _ALONE),
 }  # fmt: skip
@@ -189,6 +270,11 @@ def fields_of(method: Method, config: RewardConfig) -> dict[str, Any]:
     if missing := [p.name for p in parameters if p.default is p.empty and p.name not in {*shared, *config.options}]:
         raise ValueError(f"reward.options.{missing[0]}: expected a value, since {config.preset} has no default for it")
     return {p.name: getattr(config, p.name) for p in parameters if p.name in shared} | dict(config.options)
+
+
+def scale_of(method: Method, grpo: GRPOConfig) -> Literal["group", "batch", "none"]:
+    """grpo.scale_rewards; where it says `method`, what the method's source divides advantages by."""
+    return method.scale if grpo.scale_rewards == "method" else grpo.scale_rewards
 
 
 def target_of(method: Method, config: RewardConfig) -> int:

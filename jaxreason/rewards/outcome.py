@@ -1,7 +1,10 @@
 """What a reward looks at: a step's completions and the helpers' answers as arrays, without their text."""
 
+import dataclasses
+
 import jax
 
+from jaxreason.rewards.length import Moment
 from jaxreason.types import Chunks, Scores, pytree, static
 
 
@@ -21,4 +24,5 @@ class Outcome:
     score_at: jax.Array | None = None  # int32 [P G T] of whoever scores, see `agents.constraints.score_places`
     functions: jax.Array | None = None  # float32 [P G], weighted sum of the user's reward functions
     functions_apply: jax.Array | None = None  # bool [P G], some function gave the completion a number
+    moment: Moment = dataclasses.field(default_factory=Moment)  # where the run stands
     widths: tuple[tuple[str, int], ...] = static()  # (role, T) of the completions

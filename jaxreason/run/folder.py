@@ -40,18 +40,22 @@ _MAY_CHANGE = {
     "run.save_total_limit",
     "run.keep_best",
     "run.accept_changed_doors",
+    "run.report_to",
+    "sampling.slots",
+    "sampling.pages",
     "reward.reward_timeout_s",
 }
 """What a resumed run may change: how far it goes, where it lies, what it keeps and, beside these, its mesh. Nothing in
-the numbers, of which a mesh moves the last digits."""
+the numbers, of which a mesh and the number of slots move the last digits."""
 
 
 class RunFolder:
     """A run's folder, open for writing. A context manager; `close` gives the lock back."""
 
-    def __init__(self, path: Path, lock: int | None, launches: int = 1):
+    def __init__(self, path: Path, lock: int | None, launches: int = 1, *, tensorboard: bool = True):
         self.path = path
         self.launches = launches
+        self._tensorboard = tensorboard
         self._lock = lock  # None: another process writes this run, and every write below does nothing
         self._events: EventsWriter | None = None
         self._event_files = 0
@@ -66,12 +70,13 @@ class RunFolder:
         return self.path / CHECKPOINTS
 
     def write_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Append one row to metrics.jsonl and to TensorBoard. NaN and infinity become null, and no scalar."""
+        """Append one row to metrics.jsonl and, where it is wanted, to TensorBoard. NaN and infinity become null."""
         if self._lock is None:
             return
         row = plain({"step": int(step), **metrics})
         self._do(functools.partial(append_line, self.path / METRICS, json.dumps(row, allow_nan=False) + "\n"))
-        self._do(functools.partial(self._write_event, row, time.time()))
+        if self._tensorboard:
+            self._do(functools.partial(self._write_event, row, time.time()))
         self._failures = self._failures + 1 if self._late else 0
         if self._failures >= ATTEMPTS:
             raise Unwritable(
@@ -232,7 +237,7 @@ def create_or_open(path: str | Path, config: Config, *, writer: bool = True) -> 
     except BaseException:
         os.close(lock)
         raise
-    return RunFolder(path, lock, launches)
+    return RunFolder(path, lock, launches, tensorboard="tensorboard" in config.run.report_to)
 
 
 def finished(path: str | Path, config: Config) -> dict | None:

@@ -171,6 +171,12 @@ GROUPS: tuple[Group, ...] = (
                 "Mean over completions of (charged length) / |y|: 1 means that all of the text is paid for.",
                 "the method charges nothing, or has no helpers",
             ),
+            Row(
+                "reason/no_answer",
+                "share",
+                "Completions in which the task finds no answer, cut ones among them.",
+                alarm="nothing",
+            ),
             Row("reason/ungradable", "share", "Answers on which the grader itself failed; they leave the statistics."),
             Row("reason/grader_timeouts", "answers", "Answers that took longer than `grading.timeout_s`."),
         ),
@@ -538,6 +544,12 @@ EVALUATION = Group(
             "share",
             "Chance that one of k answers is right, unbiased: 1 - C(n - c, k) / C(n, k) of c right in n.",
         ),
+        Row(
+            "maj_at_{k}",
+            "share",
+            "Problems whose most frequent answer of the k is right; answers vote by their text, ties are shared.",
+            "one sample a problem",
+        ),
         Row("mean_tokens", "tokens", "Mean length of a completion."),
         Row("mean_tokens_stderr", "tokens", "Its standard error.", "one problem"),
         Row("mean_tokens_correct", "tokens", "Mean length where the answer is right.", "none is right"),
@@ -546,6 +558,11 @@ EVALUATION = Group(
         Row("ungradable", "share", "Answers on which the grader itself failed."),
         Row("needless_share", "share", "Needless tokens of all tokens; 0 where nothing labels them."),
         Row("budgets", "share", "Budget in tokens -> accuracy if only answers within it counted."),
+        Row(
+            "budget_area",
+            "share",
+            "Mean of that accuracy over all budgets up to the token limit: a right answer adds 1 - tokens / limit.",
+        ),
         Row("by_source", "table", "Source -> the figures above from `problems` to `truncation_rate`."),
         Row("greedy", "table", "The same of greedy answers.", "`evaluation.greedy` is false"),
     ),
@@ -618,6 +635,11 @@ ALARMS: tuple[Alarm, ...] = (
         "Set it to batch or none.",
     ),
     Alarm("budget", "The budget is out of reach: answers stopped getting shorter.", "A larger budget, or more steps."),
+    Alarm(
+        "nothing",
+        "No completion of the first step was rewarded; it says how many hold no answer and how many were cut.",
+        "Take `data.task=math` or a task of your own, raise `sampling.max_completion_length`, or take easier problems.",
+    ),
     Alarm("finite", "A metric is not a finite number.", "The run stops and keeps the batch and the last good state."),
 )
 """The alarms, in the order of the page."""

@@ -3,6 +3,7 @@
 Names are TRL's behind the role's. Host NumPy on small arrays.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,15 +13,16 @@ import numpy as np
 from jaxreason.agents import alignment, rows
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.roles import REASON
-from jaxreason.config import RewardConfig
-from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.config import ROLES, RewardConfig
+from jaxreason.grpo import mismatch
 from jaxreason.grpo.advantage import zero_spread
 from jaxreason.parallel.rules import everywhere
 from jaxreason.rewards import format as form
 from jaxreason.rewards.outcome import Outcome
+from jaxreason.run.setup import Experiment
 from jaxreason.tasks import labels
 from jaxreason.tasks.base import Task
-from jaxreason.types import Advantages, Rewards
+from jaxreason.types import Advantages, Rewards, UpdateBatch
 
 _whole = jax.jit(everywhere)
 Row = dict[str, float | None]
@@ -38,6 +40,29 @@ def _mean(values: jax.typing.ArrayLike, mask: jax.typing.ArrayLike | None = None
     if mask is not None:
         counted = counted[np.asarray(mask)]
     return float(counted.mean()) if counted.size else None
+
+
+def row_of(
+    episode: Episode,
+    rewards: Rewards,
+    advantages: Advantages,
+    seen: Outcome,
+    packed: Sequence[UpdateBatch],
+    total: dict[str, Any],
+    seconds: dict[str, float],
+    exp: Experiment,
+) -> Row:
+    """All numbers of a step but those of alpha and of the user's own functions.
+
+    Args:
+      packed: the batches that the update saw.
+      total: its metrics, as (sum, count).
+      seconds: phase -> wall time, beside the episode's own.
+    """
+    config = exp.config
+    row = step_row(episode, rewards, advantages, seen, config.reward) | divide(total)
+    row |= mismatch.metrics(packed, ROLES, config.grpo)
+    return row | label_row(episode, exp.task) | time_row(episode, seconds)
 
 
 def step_row(
@@ -97,6 +122,7 @@ def _reasoner(episode: Episode, rewards: Rewards, advantages: Advantages) -> Row
         "reason/completions/mean_length_right": _mean(length_PG, right_PG),
         "reason/completions/mean_length_wrong": _mean(length_PG, ~right_PG),
         "reason/completions/mean_length_y": _mean(y_PG),
+        "reason/no_answer": _mean(np.array([r.answer is None for r in episode.reasonings])),
         "reason/ungradable": _mean(~gradable_PG),
         "reason/grader_timeouts": float(sum(status == "timeout" for status in episode.grades.status)),
     }
@@ -189,13 +215,12 @@ def label_row(episode: Episode, task: Task) -> Row:
     return divide(sums)
 
 
-def samples(
-    episode: Episode, rewards: Rewards, tokenizer: Tokenizer, num_problems: int, *, require_eos: bool
-) -> list[dict]:
+def samples(episode: Episode, rewards: Rewards, exp: Experiment) -> list[dict]:
     """The completions of the first problems, a row a rollout, with chunks and scores."""
-    G = episode.shape[1]
-    few = episode.problems[:num_problems]
+    G, config, tokenizer = episode.shape[1], exp.config, exp.tokenizer
+    few = episode.problems[: config.run.log_completions]
     rollout, read = episode.rollouts[REASON.name], episode.reasonings
+    require_eos = config.reward.require_eos
     found = rows.completion_rows(few, rollout, read, episode.grades, tokenizer, require_eos=require_eos)
     helpers = {
         role: tokenizer.decode_batch(rollout.completion_ids[: len(found)])

@@ -13,6 +13,8 @@ from jaxreason.config import MonitorConfig
 
 POSITIVE_SHARE = "reason/reward/positive_share"
 ENTROPY = "reason/entropy"
+NO_ANSWER = "reason/no_answer"
+CUT = "reason/completions/clipped_ratio"
 LENGTH = "reason/completions/mean_length"
 LENGTH_RIGHT = "reason/completions/mean_length_right"
 LENGTH_WRONG = "reason/completions/mean_length_wrong"
@@ -63,6 +65,7 @@ CAP_SHARE = 0.95  # F, of the token limit
 NEEDLESS_RISE = 0.15  # above its start
 NEEDLESS_LEFT = 0.05  # of the tokens; of fewer, those the scorer overlooks are all that remains
 VALID_FALL = 0.10  # below its best
+MOSTLY = 0.5  # of the completions
 VALID_LOW = 0.5  # at the first step
 UNSPLIT = 0.9  # share of completions
 CONSTANT = 0.05  # points of score, inside a completion
@@ -118,7 +121,7 @@ def observe(
 
     first, least, most = (dict(state.get(key, {})) for key in ("first", "least", "most"))
     shortest = dict(state.get("shortest", {}))
-    signs = _not_finite(row)
+    signs = _not_finite(row) | (_nothing_earned(row, limit) if step == start else {})
     if step == start or step - start >= config.window // 2:
         signs |= _idle(mean, first=step == start)
     if step - start >= config.window // 2:
@@ -151,6 +154,27 @@ def _not_finite(row: Mapping[str, Any]) -> dict[str, str]:
     bad = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
     text = f"not a finite number: {', '.join(sorted(bad))}; if it stays, lower optimizer.learning_rate"
     return {"finite": text} if bad else {}
+
+
+def _nothing_earned(row: Mapping[str, Any], limit: int) -> dict[str, str]:
+    """Why a run's first completions earned nothing at all, in a step from which nothing can be learnt."""
+    if row.get(POSITIVE_SHARE) != 0:
+        return {}
+    none, cut = row.get(NO_ANSWER) or 0.0, row.get(CUT) or 0.0
+    why = f"no answer found in {none:.0%} of the completions, {cut:.0%} cut at sampling.max_completion_length={limit}"
+    if cut >= MOSTLY:
+        remedy = "raise sampling.max_completion_length"
+    elif none >= MOSTLY:
+        remedy = (
+            "read some in samples/; data.task=math also takes answers in words, and a task of your own (data.task) any "
+            "form"
+        )
+    else:
+        remedy = (
+            "the answers found are wrong: take easier problems (`data.train`) or more generations "
+            "(sampling.num_generations)"
+        )
+    return {"nothing": f"no completion was rewarded, so nothing is learnt: {why}; {remedy}"}
 
 
 def _collapse(mean, first, least, most, *, limit: int, target: int) -> dict[str, str]:

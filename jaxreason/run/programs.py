@@ -23,6 +23,7 @@ from jaxreason.rewards.methods import chosen
 from jaxreason.run import state as run_state
 from jaxreason.run.setup import Experiment
 from jaxreason.sampling import methods
+from jaxreason.sampling.lengths import Lengths
 from jaxreason.types import Metrics, Params, TrainState, UpdateBatch
 
 
@@ -40,6 +41,7 @@ class Programs:
     limits: dict[str, int]
     pool: Pool
     reward_functions: tuple[RewardFunction, ...] = ()  # the user's own
+    lengths: Lengths = dataclasses.field(default_factory=Lengths)  # of the training problems' completions
 
 
 def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFunction, ...] = ()) -> Programs:
@@ -47,15 +49,10 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
     config, method = exp.config, chosen(exp.config)
     steps = config.run.max_steps * config.grpo.num_mini_batches
     batch.mini_batches(config.data.prompts_per_step, config.grpo.num_mini_batches)  # refuses shares that are not equal
-    if config.data.prompts_per_step % config.sampling.rollout_batches:
-        raise ValueError(
-            f"sampling.rollout_batches: expected a divisor of data.prompts_per_step={config.data.prompts_per_step}, "
-            f"got {config.sampling.rollout_batches}"
-        )
     _, schedule = optimizer.make_optimizer(config.optimizer, steps)
     rows = config.data.prompts_per_step * config.sampling.num_generations
     lengths = episode.row_limits(config, exp.tokenizer)
-    shape = {"row_length": config.grpo.row_length, "micro_batch_rows": config.grpo.micro_batch_rows}
+    shape = {"row_length": config.grpo.row_length, "micro_batch_rows": config.grpo.packed_rows}
     constrained = config.agents.decoding == "constrained" and method.helpers == "train"
     mesh = jax.sharding.get_mesh()
 
@@ -108,7 +105,7 @@ def update_shapes(config: Config, tokenizer: Tokenizer, roles: Sequence[str] = (
     return batch.shapes(
         [(rows, lengths[role]) for role in roles or chosen(config).terms],
         row_length=config.grpo.row_length,
-        micro_batch_rows=config.grpo.micro_batch_rows,
+        micro_batch_rows=config.grpo.packed_rows,
     )
 
 

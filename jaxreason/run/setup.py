@@ -4,7 +4,7 @@ Everything here is host work done once, before the first step, and the same on e
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.rewards.methods import chosen, named
 from jaxreason.run import folder as run_folder
 from jaxreason.run.base_model import BaseModel, keep_files
+from jaxreason.tasks.asking import asked_for
 from jaxreason.tasks.base import Demonstrated, Labelled, OwnProblems, Task
 from jaxreason.tasks.grading import refuse_without_workers
 from jaxreason.tasks.opening import task_of
@@ -74,6 +75,7 @@ def prepare(
     refuse_without_workers(task, config.grading.num_workers)
     prompts.try_prompts(config.agents)
     train, test = _training(config.data), held_out(config.data)
+    refuse_unasked(train, config)
     if config.tokenizer.path:
         tok = tokenizer.load(config.tokenizer.path)
     elif base:
@@ -109,11 +111,24 @@ def prepare(
     return Experiment(config, task, tok, stream, test_kept, dropped, base, helper_base, problems.columns(train))
 
 
+def refuse_unasked(train: list[Problem], config: Config) -> None:
+    """Refuse a method that compares with what the prompt asks for where some prompt asks for nothing."""
+    missing = [problem.id for problem in train if problems.TARGET_TOKENS not in problem.meta]
+    if missing and "asked" in chosen(config).reads:
+        raise ValueError(
+            f"data.target_tokens: expected two numbers, such as [20, 100], since reward.preset={config.reward.preset} "
+            f"compares with the tokens that the prompt asks for, got none for problem {missing[0]!r}"
+        )
+
+
 def fits(problem: Problem, config: Config, tok: Tokenizer) -> bool:
     """Whether the reasoner's prompt for a problem is within data.max_prompt_length."""
-    (text,) = prompts.render_reason([problem], task_of(config.data), config.agents, tok)
-    (ids,) = tok.encode_batch([text])
-    return len(ids) <= config.data.max_prompt_length
+    return prompt_lengths([problem], config, tok)[0] <= config.data.max_prompt_length
+
+
+def prompt_lengths(some: Sequence[Problem], config: Config, tok: Tokenizer) -> list[int]:
+    """Tokens of the reasoner's prompt for each problem."""
+    return [len(ids) for ids in tok.encode_batch(prompts.render_reason(some, task_of(config.data), config.agents, tok))]
 
 
 def held_out(config: DataConfig) -> list[Problem]:
@@ -123,10 +138,10 @@ def held_out(config: DataConfig) -> list[Problem]:
       ValueError: bad data, or more problems of the task's own than it has.
     """
     if config.test != BUILTIN:
-        return read(config.test)[: config.test_size or None]
+        return _asked(read(config.test)[: config.test_size or None], config)
     if not config.test_size:
         raise ValueError("data.test_size: expected at least 1 of the task's own problems, which have no end, got 0")
-    return own_problems(config, "test", config.test_size)
+    return _asked(own_problems(config, "test", config.test_size), config)
 
 
 def own_problems(config: DataConfig, split: str, count: int) -> list[Problem]:
@@ -159,7 +174,14 @@ def read(path: str) -> list[Problem]:
 
 
 def _training(config: DataConfig) -> list[Problem]:
-    return read(config.train) if config.train != BUILTIN else own_problems(config, "train", config.train_size)
+    found = read(config.train) if config.train != BUILTIN else own_problems(config, "train", config.train_size)
+    return _asked(found, config)
+
+
+def _asked(found: list[Problem], config: DataConfig) -> list[Problem]:
+    """Problems with the number of tokens that their prompts ask for, where data.target_tokens wants some."""
+    low, high = config.target_tokens
+    return problems.ask_for_tokens(found, low, high, seed=config.seed) if high else found
 
 
 def _train_tokenizer(config: Config, train: list[Problem], folder: Path) -> Tokenizer:
@@ -167,7 +189,7 @@ def _train_tokenizer(config: Config, train: list[Problem], folder: Path) -> Toke
     if isinstance(task, Demonstrated):
         few = dataclasses.replace(config.data, demonstrations=min(TOKENIZER_TEXTS, config.data.demonstrations))
         texts = ["".join(piece.text for piece in pieces) for _, pieces in task.demonstrations(few)]
-        texts += [problem.question for problem in train[:TOKENIZER_TEXTS]]
+        texts += [f"{problem.question}{asked_for(problem)}" for problem in train[:TOKENIZER_TEXTS]]
     else:
         texts = [text for problem in train for text in (problem.question, problem.answer)]
     symbols = [*prompts.marks(config.agents.max_chunks), *task.symbols]

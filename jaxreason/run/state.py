@@ -5,6 +5,7 @@ import dataclasses
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,7 @@ class RunState:
     ratio: RatioState
     budget: BudgetState | None = None  # only where a target is set
     helper: TrainState | None = None  # only where the helpers are a policy of their own that is trained
+    memory: Any = None  # what the method remembers, plain JSON; it stands beside the arrays in a checkpoint
     lift: jax.Array | None = None  # float32 [], of a new chunk, where calibrated; nan before the first step
 
 
@@ -73,6 +75,7 @@ def after_step(
     train: TrainState,
     helper: Sequence[TrainState],
     ratio: RatioState,
+    memory: dict[str, Any] | None,
     lift: Lift | None,
     row: dict,
     number: int,
@@ -82,20 +85,21 @@ def after_step(
 
     Args:
       helper: the helpers' own policy, where it is trained; else empty.
+      memory: of the method, after the step.
       lift: of the step's episode.
       row: the step's metrics.
     """
-    after = RunState(
+    after = dataclasses.replace(
+        state,
         train=train,
-        ratio=state.ratio,
-        budget=state.budget,
         helper=helper[0] if helper else None,
         lift=state.lift if lift is None else place(lift.logit),
     )
     if row["not_finite"]:
         return after
     tokens = row["reason/completions/mean_length"]
-    return dataclasses.replace(after, ratio=ratio, budget=budget.after_step(state.budget, tokens, config, number))
+    moved = budget.after_step(state.budget, tokens, config, number)
+    return dataclasses.replace(after, ratio=ratio, budget=moved, memory=memory)
 
 
 def known_lift(state: RunState) -> float | None:
@@ -273,7 +277,7 @@ def open_state(
                 "restore the files it was made with, or set another run.output_dir"
             )
     folder.truncate_after(number)
-    return state, number, meta["monitor"]
+    return dataclasses.replace(state, memory=meta.get("method")), number, meta["monitor"]
 
 
 def identity(exp: Experiment) -> dict[str, str]:
@@ -287,7 +291,15 @@ def identity(exp: Experiment) -> dict[str, str]:
 
 def save(checkpoints: Checkpoints, number: int, state: RunState, memory: dict, exp: Experiment) -> None:
     """Save the state after `number` steps, with what a resumed run must agree on."""
-    checkpoints.save(number, state, {"monitor": memory} | identity(exp))
+    checkpoints.save(number, *_parts(state, memory, exp))
+
+
+def _parts(state: RunState, memory: dict, exp: Experiment) -> tuple[RunState, dict]:
+    """A checkpoint's arrays, and the JSON beside them."""
+    beside = {"monitor": memory} | identity(exp)
+    if state.memory is not None:
+        beside["method"] = state.memory
+    return dataclasses.replace(state, memory=None), beside
 
 
 def try_save(
@@ -308,7 +320,7 @@ def try_save(
         display.warn(f"checkpoint {number} was not written, since the metrics before it are not: {trouble}")
     elif jax.process_count() > 1:
         save(checkpoints, number, state, memory, exp)
-    elif problem := checkpoints.try_save(number, state, {"monitor": memory} | identity(exp)):
+    elif problem := checkpoints.try_save(number, *_parts(state, memory, exp)):
         display.warn(problem)
 
 

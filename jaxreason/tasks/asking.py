@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 
 from jaxreason.config.doors import DoorFailed, in_a_line, own_traceback
-from jaxreason.data.problems import Problem
+from jaxreason.data.problems import TARGET_TOKENS, Problem
 from jaxreason.tasks.base import Task, Turns
 
 ROLES = ("system", "user", "assistant")
 
 
 def turns_of(task: Task, problem: Problem, *, bare: bool = False) -> Turns:
-    """How a problem is asked.
+    """How a problem is asked, and in how many tokens, where its meta has target_tokens.
 
     Args:
       bare: for a model trained from scratch, see `Task.bare`.
@@ -25,11 +25,20 @@ def turns_of(task: Task, problem: Problem, *, bare: bool = False) -> Turns:
     except Exception as error:
         line, file = f"{where}: on problem {problem.id!r} it raised {in_a_line(error)}", _file(task)
         raise DoorFailed(line, own_traceback(error), file) from None
-    if task.door is None:
-        return turns
-    if mistake := _mistake(turns, problem):
+    if task.door is not None and (mistake := _mistake(turns, problem)):
         raise DoorFailed(f"{where}: {mistake}", file=_file(task))
-    return turns
+    if not (asked := asked_for(problem)):
+        return turns
+    return [*turns[:-1], {**turns[-1], "content": f"{turns[-1]['content']}{asked}"}]
+
+
+def asked_for(problem: Problem) -> str:
+    """What stands behind a question that asks for a number of tokens; else nothing.
+
+    Source: the sentence of L1, arXiv:2503.04697, for both of its rewards.
+    """
+    tokens = problem.meta.get(TARGET_TOKENS)
+    return "" if tokens is None else f"\n\nThink for {tokens} tokens."
 
 
 def _mistake(turns: object, problem: Problem) -> str:

@@ -4,6 +4,7 @@ Its three functions are what `tasks.base.Task` does where a task says nothing el
 """
 
 import re
+from collections.abc import Callable
 
 from jaxreason.data.problems import Problem
 from jaxreason.grading import answers
@@ -49,14 +50,23 @@ def read(text: str) -> Span:
     >>> read("a</think>b\\n\\\\boxed{5}")
     Span(start=0, end=11, answer='5', mark=(1, 9))
     """
+    return span_of(text, last_box)
+
+
+def span_of(text: str, find: Callable[[str, int], tuple[int, str] | None]) -> Span:
+    """Where y and the answer lie, by the rule of `read`.
+
+    Args:
+      find: (text, start) -> where the answer begins after `start`, and the answer; None where there is none.
+    """
     opening = re.match(rf"\s*{THINK}\s*", text)
     start = opening.end() if opening else 0
     thought = text.rfind(END_THINK, start)
     if thought < 0:
-        end, answer = _before_answer(text, start)
+        end, answer = _before_answer(text, start, find)
         return Span(start, end, answer)
     visible = thought + len(END_THINK)
-    end, answer = _before_answer(text, visible)
+    end, answer = _before_answer(text, visible, find)
     if not text[visible:end].strip():
         return Span(start, thought, answer)
     if not text[start:thought].strip():
@@ -64,12 +74,12 @@ def read(text: str) -> Span:
     return Span(start, end, answer, (thought, visible))
 
 
-def _before_answer(text: str, start: int) -> tuple[int, str | None]:
+def _before_answer(text: str, start: int, find: Callable) -> tuple[int, str | None]:
     """Where the answer line begins after `start`, and the answer; the end of the text where there is none."""
-    box = last_box(text, start)
-    if box is None:
+    found = find(text, start)
+    if found is None:
         return len(text), None
-    at, answer = box
+    at, answer = found
     line = max(text.rfind("\n", 0, at) + 1, start)
     lead = text[line:at]
     return line if len(lead) <= LEAD_IN and not any(c.isdigit() for c in lead) else at, answer

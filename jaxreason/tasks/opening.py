@@ -8,6 +8,7 @@ from jaxreason.config.doors import SPELLINGS, DoorError, is_door, load
 from jaxreason.tasks.base import Task
 
 SHIPPED = {
+    "math": "jaxreason.tasks.stated_math:Math",
     "boxed_math": "jaxreason.tasks.base:Task",
     "calculator": "jaxreason.tasks.calculator.task:Calculator",
 }
@@ -38,10 +39,10 @@ def task_of(data: DataConfig) -> Task:
 
 
 def name_of(data: DataConfig) -> str:
-    """`data.task`, or what it is by default: the calculator for its own problems, boxed mathematics for a file's."""
+    """`data.task`, or what it is by default: the calculator for its own problems, mathematics for a file's."""
     if data.task != "auto":
         return data.task
-    return "calculator" if data.train == "builtin" else "boxed_math"
+    return "calculator" if data.train == "builtin" else "math"
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from jaxreason.agents.boundaries import places
 from jaxreason.agents.roles import segment_limit
 from jaxreason.config import AgentsConfig, Config, ModelConfig, SamplingConfig
 from jaxreason.policy import api
-from jaxreason.sampling.generate import generate
+from jaxreason.sampling.engine import generate
 from tests.agents.stand_in import marked
 
 MODEL = ModelConfig(

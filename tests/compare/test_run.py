@@ -194,7 +194,14 @@ def test_figures_by_hand(grid, monkeypatch):
     assert row["step_seconds"] == {"mean": 2.0, "deviation": 0.0, "count": 2}
     assert row["tuning"]["greedy"]["a/level2"]["accuracy"]["mean"] == pytest.approx(0.4525)
     text = words.markdown(found)
-    assert "| lp | 2 | 90.5 ± 2.1 | 42.0 ± 2.8 | 90.5 ± 2.1 | 42.0 ± 2.8 | 2.00 ± 0.00 |" in text
+    # AES of seed 0: 1 - 0.40 saved, 0.32 of 0.60 gained; of seed 1: 1 - 0.44 and 0.29 of 0.60.
+    assert row["aes"]["mean"] == pytest.approx(0.58 + 3 * (0.32 + 0.29) / 2 / 0.6)
+    # Fronts: seed 0 (60, .94) and (40, .92): .4 * .94 + .2 * .92; seed 1 (64, .90) and (44, .89): .36 * .9 + .2 * .89.
+    assert lp["hypervolume"]["mean"] == pytest.approx((0.376 + 0.184 + 0.324 + 0.178) / 2)
+    start = "| lp | 2 | 90.5 ± 2.1 | 42.0 ± 2.8 | 90.5 ± 2.1 | 42.0 ± 2.8 | 2.00 ± 0.00 | 2.11 ± 0.13 |"
+    assert f"{start} 0.531 ± 0.041 |" in text
+    assert start in text.partition("Every alpha")[2]
+    assert "AES(1, 3, 5)" in text
     assert "| lp | 92.0 | 0.5, 2 | 4 x |" in text
     assert "| base | – | 60.0 ± 0.0 | 100.0 ± 0.0 |" in text
     shown = page.page(found, "mine")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxreason.data.problems import Problem, line_numbers, read_jsonl, write_jsonl
+from jaxreason.data.problems import Problem, ask_for_tokens, line_numbers, read_jsonl, write_jsonl
 
 GOOD = {"id": "a", "question": "1+1?", "answer": "2"}
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -91,3 +91,20 @@ def test_writing_what_could_not_be_read_is_refused(tmp_path):
         with pytest.raises(ValueError, match=message):
             write_jsonl(bad, tmp_path / "x.jsonl")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_problem_can_ask_for_tokens(tmp_path):
+    """Catches a draw that depends on the order, a number of the data that is drawn anew, and one that is no number."""
+    some = [Problem(str(n), "q", "a") for n in range(200)] + [Problem("own", "q", "a", meta={"target_tokens": 7})]
+    asked = ask_for_tokens(some, 10, 12, seed=3)
+    found = {problem.id: problem.meta["target_tokens"] for problem in asked}
+    assert found.pop("own") == 7
+    assert set(found.values()) == {10, 11, 12}
+    again = ask_for_tokens(some[::-1], 10, 12, seed=3)
+    assert {problem.id: problem.meta["target_tokens"] for problem in again} == found | {"own": 7}
+    assert [p.meta for p in ask_for_tokens(some, 10, 12, seed=4)] != [p.meta for p in asked]
+    file = tmp_path / "x.jsonl"
+    for bad in ("60", 0, True, 2.5):
+        file.write_text(json.dumps(GOOD | {"meta": {"target_tokens": bad}}))
+        with pytest.raises(ValueError, match=r"x.jsonl:1: field meta.target_tokens: expected a whole number of at le"):
+            read_jsonl(file)

@@ -52,3 +52,34 @@ def test_every_source_has_a_row_that_can_be_told_from_the_others(sources, labels
     before_after = _rows(lambda console: show.results({"base": found, "trained": found, "change": {}}, console))
     assert len(before_after) == len(rows)
     assert all(row.startswith(f"sampled {label} ") for row, label in zip(before_after, ["all", *labels], strict=True))
+
+
+def test_several_samples_show_what_k_of_them_know():
+    """Catches a vote of all samples printed under one sample's evaluation, and the two columns exchanged."""
+    out = io.StringIO()
+    several = _table("one") | {"samples": 4, "pass_at_4": 0.75, "maj_at_4": 0.625}
+    show.evaluation(several, Console(file=out, soft_wrap=True))
+    assert "pass@k maj@k" in " ".join(out.getvalue().split())
+    assert "75.0 62.5 10.0" in " ".join(out.getvalue().split())
+    assert "k = 4" in out.getvalue()
+    assert "maj@k" not in _whole(lambda console: show.evaluation(_table("one") | {"samples": 1}, console))
+
+
+def test_the_score_is_printed_with_its_weights():
+    """Catches an AES without its constants, and a run whose start was never right."""
+    change = {
+        "accuracy": {"value": 0.1, "low": 0.05, "high": 0.15},
+        "tokens_relative": {"value": -0.4, "low": None, "high": None},
+        "aes": {"value": 0.74, "low": 0.5, "high": 1.0},
+    }
+    found = {"base": _table("one"), "trained": _table("one")}
+    text = _whole(lambda console: show.results(found | {"change": {"sampled": change}}, console))
+    assert "accuracy +10.0 points (+5.0 to +15.0), tokens -40.0 %, AES(1, 3, 5) +0.74 (+0.50 to +1.00)" in text
+    del change["aes"]
+    assert "AES" not in _whole(lambda console: show.results(found | {"change": {"sampled": change}}, console))
+
+
+def _whole(draw):
+    out = io.StringIO()
+    draw(Console(file=out, soft_wrap=True))
+    return out.getvalue()

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from jaxreason.config import Config, MeshConfig, ModelConfig
+from jaxreason.ops.attention_paged import Places
 from jaxreason.parallel import rules
 from jaxreason.parallel.mesh import on_mesh
-from jaxreason.policy import api, transformer
+from jaxreason.policy import api, cache, transformer
 from tests.helpers import TOLERANCE, assert_same_array
 
 E, D, F = 8, 16, 24
@@ -37,9 +38,19 @@ def _of(config, params, tokens_BS):
 
     (value, parts), grads = jax.value_and_grad(loss, has_aux=True)(params)
     single = api.unstack(params, config)
-    h_PD, cache = api.prefill(single, tokens_BS, jnp.full(len(tokens_BS), S), config=config, G=2, T=1)
-    h_PGD, _ = api.decode(single, cache, tokens_BS[:, :2], jnp.int32(0), config=config)
-    return value, parts, grads, api.logits(params, *rows, config=config), (h_PD, h_PGD)
+    X = rules.parts_of("batch", len(tokens_BS))
+    tokens_XNS = tokens_BS.reshape(X, -1, S)
+    N = tokens_XNS.shape[1]
+    own_XN = jnp.broadcast_to(jnp.arange(N, dtype=jnp.int32), (X, N))
+    zero_XN, held_XN = jnp.zeros_like(own_XN), jnp.full_like(own_XN, S - 1)
+    room = cache.empty(config, parts=X, prompts=N, length=S - 1, pages=N, page=4)
+    read = api.read_prompts(single, room, tokens_XNS[:, :, :-1], held_XN, own_XN, config=config)
+    places = Places(
+        start=zero_XN, seat=own_XN, reader=own_XN[..., None], held=held_XN, table=own_XN[..., None], owner=own_XN,
+        number=zero_XN,
+    )  # fmt: skip
+    h_XN1D, _ = api.decode(single, read, tokens_XNS[:, :, -1:], places, config=config)
+    return value, parts, grads, api.logits(params, *rows, config=config), h_XN1D.reshape(len(tokens_BS), -1)
 
 
 def _play(sizes: MeshConfig, batch: int):

@@ -99,11 +99,13 @@ def test_two_processes_train_what_one_trains(one, two):
 
 
 def test_two_processes_evaluate_what_one_evaluates(two, tmp_path):
-    """Answer for answer, with a batch that is filled up. Catches rows that are graded by nobody or twice, a file that
-    both write, and a run whose own record of its processes (their address is long free) is joined again."""
+    """Answer for answer, with other slots, of which there are fewer than answers. Catches rows that are graded by
+    nobody or twice, a file that both write, and a run whose own record of its processes (their address is long free)
+    is joined again."""
     alone, together = tmp_path / "alone.json", tmp_path / "together.json"
-    asked = ["evaluate", str(two), "--evaluation.batch_rows=24"]
-    assert runs.main([*asked, f"--output={alone}", runs.NO_CACHE]) == 0
+    asked = ["evaluate", str(two)]
+    assert runs.main([*asked, f"--output={alone}", runs.NO_CACHE, "--sampling.slots=12"]) == 0
+    asked += ["--sampling.slots=8"]
     files = [together, tmp_path / "other.json"]
     (code, screen, said), (other_code, other_screen, other_said) = runs.end(
         *(_command(4, *asked, f"--output={file}", *join) for file, join in zip(files, runs.flags_of_two(), strict=True))

@@ -108,35 +108,6 @@ def test_a_token_alone_in_its_segment_sees_itself():
     np.testing.assert_allclose(got, np.repeat(v, 2, axis=2), atol=TOLERANCE["elementwise"])
 
 
-@pytest.mark.parametrize("window", [0, 1, 3, 6, 9])
-@pytest.mark.parametrize("read", [4, 1000])
-def test_with_prefix_is_causal_attention_over_prompt_and_completion(monkeypatch, read, window):
-    """Catches a part that ends before the query, padding that is seen, groups that read each other's cache, and a
-    sliding window that counts the prompt's padding or forgets the prompt too early."""
-    monkeypatch.setattr(attention, "READ", read)
-    P, G, H, J, C, L, T = 2, 3, 4, 2, 8, 5, 12
-    length_P = np.array([5, 2])
-    q, k, v = (RNG.standard_normal((P, G, L + T, n, C), np.float32) for n in (H, J, J))
-    k[:, 1:, :L], v[:, 1:, :L] = k[:, :1, :L], v[:, :1, :L]  # a group's prompt is one
-    cache = (
-        k[:, 0, :L].transpose(0, 2, 3, 1),
-        v[:, 0, :L].transpose(0, 2, 1, 3),
-        k[:, :, L:].transpose(0, 1, 3, 4, 2),
-        v[:, :, L:].transpose(0, 1, 3, 2, 4),
-        length_P,
-    )
-    # A function of its own: what jit has kept of another was traced with another window.
-    attend = jax.jit(lambda q, step: attention.with_prefix(q, *cache, step, window=window))
-    for step in (0, 3, 4, 7, 10, 11):  # both sides of every border
-        got = attend(q[:, :, L + step], jnp.int32(step))
-        for p in range(P):
-            for g in range(G):
-                own = slice(L - length_P[p], L + step + 1)
-                parts = (x[p, g, own].astype(np.float64) for x in (q, k, v))
-                want = reference.attend(*parts, np.ones(L + T), window)[-1]
-                np.testing.assert_allclose(got[p, g], want, atol=TOLERANCE["sum"])
-
-
 def test_causal_refuses_what_does_not_exist_or_cannot_run():
     """Catches a misspelt implementation, or one for another machine, that silently runs as another."""
     q, k, v, segments_BS = _inputs(1, 4, 2, 1, 4)

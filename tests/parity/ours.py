@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxreason.config import ModelConfig
 from jaxreason.policy import api, hf_config, hf_load
-from jaxreason.sampling import generate
+from jaxreason.sampling import engine
 from jaxreason.types import Params, PromptBatch
 from tests.parity import cases
 
@@ -43,7 +43,7 @@ def greedy(params: Params, config: ModelConfig, rows: list[np.ndarray]) -> np.nd
     """NEW tokens after each prompt of one left-padded batch; two rollouts a prompt, which must agree."""
     tokens, mask = cases.padded(rows, left=True)
     batch = PromptBatch(tokens=jnp.asarray(tokens), length=jnp.asarray(mask.sum(-1), jnp.int32))
-    rollout = generate.generate(
+    rollout = engine.generate(
         params,
         batch,
         jnp.full((len(rows), 2), cases.NEW, jnp.int32),

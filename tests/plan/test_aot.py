@@ -16,7 +16,6 @@ SETTINGS = [
     "--data.prompts_per_step=16",
     "--data.max_prompt_length=96",
     "--sampling.num_generations=2",
-    "--sampling.rollout_batches=1",
     "--sampling.max_completion_length=160",  # two parts of the cache
     "--grpo.row_length=256",
     "--grpo.micro_batch_rows=16",

@@ -6,18 +6,21 @@ from pathlib import Path
 
 import huggingface_hub
 import jax
+import numpy as np
 import pytest
 
 from jaxreason.agents import constraints, episode
 from jaxreason.config import Config, ModelConfig, load
 from jaxreason.parallel.rules import RULES
-from jaxreason.plan import choose, programs, roofline, show
+from jaxreason.plan import choose, programs, roofline, sampling, show
 from jaxreason.plan.compile import Finding
-from jaxreason.plan.estimate import Estimate, activations, estimate
+from jaxreason.plan.estimate import Estimate, estimate
 from jaxreason.plan.prepare import ASSUMED, prepare
-from jaxreason.plan.programs import Work
 from jaxreason.plan.topology import parse
+from jaxreason.plan.work import Work
+from jaxreason.policy import footprint
 from jaxreason.run import state as run_state
+from jaxreason.sampling.room import Room
 from tests.released import tiny_config, write_tokenizer
 from tests.runs import ROOT
 
@@ -132,37 +135,75 @@ def test_what_a_run_holds_beside_a_program():
     assert run_state.keeps_start(load(SCMA, ["--reward.preset=lp", "--grpo.beta=[0.1,0,0]"]))
 
 
-@pytest.mark.parametrize("helper_batches", [1, 8])
-def test_each_role_is_sampled_in_batches_of_its_own_number(tmp_path, helper_batches):
-    """The shapes that are compiled: 12 problems in 3 shares of 4 for the reasoner, 48 rows for a helper. Catches
-    memory and time of one role worked out for the batch of another, which every figure would follow without a word."""
+def test_each_role_is_sampled_with_shapes_of_its_own(tmp_path):
+    """The shapes that are compiled: 12 problems for the reasoner, 48 rows for a helper. Catches memory and time of one
+    role worked out for the batch of another, which every figure would follow without a word."""
     (tmp_path / "config.json").write_text(json.dumps(tiny_config("qwen3")))
     settings = [
         f"--model.path={tmp_path}",
         "--data.prompts_per_step=12",
         "--data.max_prompt_length=32",
         "--sampling.num_generations=4",
-        "--sampling.rollout_batches=3",
         "--sampling.max_completion_length=16",
-        f"--agents.helper_batches={helper_batches}",
     ]
     exp = prepare(load(SCMA, settings))
     found = {name: trace for name, trace in programs.of_a_step(exp) if name.startswith("sample")}
-    for name, rows, calls in (("reason", 4, 3), ("segment", 48 // helper_batches, helper_batches)):
+    for name, rows in (("reason", 12), ("segment", 48)):
         program = found[f"sample {name}"]()
         (_, prompts, limit_PG, *_), _ = program.traced.args_info
         assert prompts.tokens.shape[0] == rows
         assert limit_PG.shape == (rows, 4 if name == "reason" else 1)
-        assert program.calls == calls
+        assert program.calls == 1
         if name == "reason":
-            assert program.work == programs.reasoner_work(exp.config)
+            assert program.work == sampling.reasoner_work(exp.config)
+
+
+MODEL_32 = ModelConfig(num_hidden_layers=1, num_key_value_heads=1, head_dim=4)
+"""32 bytes of keys and values a token."""
+
+
+def test_work_of_refilled_slots_by_hand():
+    """Two prompts of 3 tokens, four completions in two slots. Catches passes as if a batch waited for its longest row,
+    and keys and values that are counted for rows that are not there."""
+    length_PG = np.array([[64, 192], [64, 64]])
+    work = sampling.sampler_work(MODEL_32, Room(slots=2), length_PG, 3)
+    assert work.trips == 192  # beside 192 there is room for the other three, one after the other
+    assert work.tokens == 2 * 3 + 64 * 3 + 192
+    assert work.predicted == 64 * 3 + 192
+    assert work.pairs == 2 * 6 + 3 * (64 * 3 + 64 * 65 / 2) + 192 * 3 + 192 * 193 / 2
+    own = 3 * 64 * 64 + 64 * (64 + 128 + 192)  # pages filled, token for token
+    assert work.cache_bytes == 32 * (own + 192 * 2 * 3)
+    copied = sampling.sampler_work(MODEL_32, Room(slots=2), length_PG, 3, block=8, drawn=2)
+    assert copied.trips == 10 + 10 + 10  # the long one takes 26, the others 10 each
+    assert copied.predicted == 0
+
+
+@pytest.mark.parametrize(("mean", "limit"), [(4096, 16384), (290, 2048), (100, 100), (1, 50)])
+def test_lengths_of_a_mean_and_a_limit(mean, limit):
+    """Catches a cut that moves the mean. A file gives its own."""
+    found = sampling.read_lengths(f"{mean},{limit}")
+    assert np.mean(found) == pytest.approx(mean, rel=0.02)
+    assert 1 <= min(found) <= max(found) <= limit
+
+
+def test_lengths_of_a_file(tmp_path):
+    file = tmp_path / "lengths.txt"
+    file.write_text("5\n70\n12\n")
+    assert sampling.read_lengths(str(file)) == (5, 12, 70)
+    assert sorted(sampling.spread((5, 12, 70), 6, 50)) == [5, 5, 12, 12, 50, 50]
+    for bad in ("7,x", "0,9", "9,3", "nowhere.txt"):
+        with pytest.raises(ValueError, match=r"--lengths: expected MEAN,LIMIT"):
+            sampling.read_lengths(bad)
+    file.write_text("5\n-1\n")
+    with pytest.raises(ValueError, match=r"--lengths: expected a file with a number of tokens"):
+        sampling.read_lengths(str(file))
 
 
 def test_measuring_contributions_is_a_program_of_the_step(tmp_path):
     """Catches a plan that leaves out a forward pass of a step: G completions, whole and cut."""
     (tmp_path / "config.json").write_text(json.dumps(tiny_config("qwen3")))
     asked = ["--reward.preset=contribution", "--agents.max_chunks=3"]
-    small = ["--data.prompts_per_step=12", "--sampling.rollout_batches=1", "--data.max_prompt_length=32"]
+    small = ["--data.prompts_per_step=12", "--data.max_prompt_length=32"]
     small += ["--sampling.num_generations=4", "--sampling.max_completion_length=16"]
     exp = prepare(load(SCMA, [f"--model.path={tmp_path}", *asked, *small]))
     found = dict(programs.of_a_step(exp))
@@ -181,7 +222,7 @@ def _guess(config: Config) -> Estimate:
 
 def test_candidates_are_ordered_by_what_they_should_cost():
     """Those that should fit first, the quickest of them first; what cannot be divided or is hopeless is left out."""
-    config = prepare(_small("--sampling.rollout_batches=1")).config
+    config = prepare(_small()).config
     found, reason = choose.candidates(config, parse("v5e:4x4"), _guess)
     assert {c.config.mesh.tensor for c in found} == {1, 2, 4, 8}  # 16 does not divide 8 key heads
     assert "model.num_key_value_heads" in reason
@@ -202,7 +243,7 @@ def test_candidates_are_ordered_by_what_they_should_cost():
 
 
 def test_slices_become_replicas():
-    config = prepare(_small("--sampling.rollout_batches=1")).config
+    config = prepare(_small()).config
     found, _ = choose.candidates(config, parse("v5e:2x2", slices=2), _guess)
     assert {c.config.mesh.replica for c in found} == {2}
 
@@ -211,7 +252,7 @@ def test_slices_become_replicas():
 def test_a_search_ends_at_the_first_that_fits(limit):
     """With a compiler that fits what needs no more than a limit. Catches a search that compiles what needs more than
     one that did not fit, that goes on behind its answer, or that proposes what does not fit."""
-    config = prepare(_small("--sampling.rollout_batches=1")).config
+    config = prepare(_small()).config
     ordered, _ = choose.candidates(config, parse("v5e:4x4"), _guess)
     compiled = []
 
@@ -236,7 +277,7 @@ def test_an_estimate_is_near_what_was_compiled():
     found = estimate(exp.config, exp.tokenizer, 596_049_920, parse("v5e:4x4"))
     assert found.update_gib == pytest.approx(2.57 + 0.14, rel=0.5)
     without = dataclasses.replace(exp.config, model=dataclasses.replace(exp.config.model, remat=False))
-    assert activations(without, 5120) > 5 * activations(exp.config, 5120)
+    assert footprint.activations(without.model, 5120) > 5 * footprint.activations(exp.config.model, 5120)
 
 
 def test_stored_shapes_are_those_of_the_releases():
@@ -264,7 +305,7 @@ def test_what_a_terminal_shows():
     )
     burst = Finding("sample reason", work, 1, False, 0.0, "Used 20.00G of 15.75G hbm", flops=1e15)
     found = {"topology": "v5e:2x2", "slices": 1, "devices": 4, "memory_gib": 16, "libtpu": "0"}
-    found |= {"mesh": {"replica": 1, "fsdp": 4, "tensor": 1}}
+    found |= {"mesh": {"replica": 1, "fsdp": 4, "tensor": 1}, "slots": 64, "pages": 90, "mean_length": 50.0}
     found["programs"] = [dataclasses.asdict(one) | roofline.bound(one, config, topology) for one in (good, bad, burst)]
     text = "\n".join(show.lines(found))
     assert "update             yes    4.25    1.25" in text

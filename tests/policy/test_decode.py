@@ -1,4 +1,4 @@
-"""Prefill and decode against the full forward pass."""
+"""Prompts and passes of decoding against the full forward pass."""
 
 import dataclasses
 
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from jaxreason.config import ModelConfig
-from jaxreason.ops import attention, logprob
-from jaxreason.policy import api
+from jaxreason.ops import logprob
+from jaxreason.ops.attention_paged import Places
+from jaxreason.policy import api, cache
 from tests.helpers import TOLERANCE
 
 TINY = ModelConfig(
@@ -33,31 +34,42 @@ def _params(config):
     return jax.jit(api.init, static_argnames="config")(jax.random.key(0), config=config)
 
 
-def _decoded(config, prompt, length):
-    """Logits [P G T+1 V] after the prompt and after each token of the completion, read one at a time."""
-    params = _params(config)
+def _decoded(config, prompt, length, width=1):
+    """Logits [P G T V] after the last token of the prompt and after each token of the completion but the last, which
+    are fed `width` at a time."""
+    params, Z = _params(config), 4
+    N, pages = len(prompt) * G, -(-T // Z)
+    row = np.arange(N, dtype=np.int32)
+    own = np.arange(N * pages, dtype=np.int32)
+    fed = np.concatenate([np.repeat(prompt[:, -1:], G, 0), COMPLETION[: len(prompt)].reshape(N, T)[:, :-1]], 1)
 
-    @jax.jit  # a new function each time, so that it is traced with the window of the moment
+    @jax.jit
     def run(params):
         unstacked = api.unstack(params, config)
-        hidden_PD, cache = api.prefill(unstacked, prompt, length, config=config, G=G, T=T)
+        room = cache.empty(config, parts=1, prompts=len(prompt), length=prompt.shape[1] - 1, pages=len(own), page=Z)
+        at = jnp.arange(len(prompt))[None]
+        held = api.read_prompts(unstacked, room, jnp.asarray(prompt)[None, :, :-1], length[None] - 1, at, config=config)
 
-        def body(cache, t):
-            hidden_PGD, cache = api.decode(unstacked, cache, tokens_PGT[:, :, t], t, config=config)
-            return cache, hidden_PGD
+        def body(held, t):
+            places = Places(
+                start=jnp.full(N, t), seat=row, reader=row.reshape(-1, G), held=length - 1,
+                table=own.reshape(N, pages), owner=own // pages, number=own % pages,
+            )  # fmt: skip
+            tokens_NW = jax.lax.dynamic_slice_in_dim(fed, t, width, axis=1)
+            places = jax.tree.map(lambda x: jnp.asarray(x, jnp.int32)[None], places)
+            hidden_1NWD, held = api.decode(unstacked, held, tokens_NW[None], places, config=config)
+            return held, hidden_1NWD[0]
 
-        tokens_PGT = jnp.asarray(COMPLETION[: len(prompt)])
-        _, hidden_TPGD = jax.lax.scan(body, cache, jnp.arange(T))
-        first_PG1D = jnp.broadcast_to(hidden_PD[:, None, None], (len(prompt), G, 1, hidden_PD.shape[-1]))
-        hidden_PGSD = jnp.concatenate([first_PG1D, hidden_TPGD.transpose(1, 2, 0, 3)], axis=2)
-        return logprob.head_logits(hidden_PGSD, api.head(params, config))
+        _, hidden_TNWD = jax.lax.scan(body, held, jnp.arange(0, T, width))
+        hidden_NTD = hidden_TNWD.transpose(1, 0, 2, 3).reshape(N, T, -1)
+        return logprob.head_logits(hidden_NTD, api.head(params, config)).reshape(len(prompt), G, T, -1)
 
     return np.asarray(run(params))
 
 
 def _full(config):
     """The same logits from one forward pass over prompt and completion."""
-    want = np.zeros((P, G, T + 1, config.vocab_size), np.float32)
+    want = np.zeros((P, G, T, config.vocab_size), np.float32)
     rows = np.zeros((P * G, L + T), np.int32)
     for p in range(P):
         for g in range(G):
@@ -71,18 +83,20 @@ def _full(config):
     )
     for p in range(P):
         first = LENGTH[p] - 1
-        want[p] = logits[p * G : (p + 1) * G, first : first + T + 1]
+        want[p] = logits[p * G : (p + 1) * G, first : first + T]
     return want
 
 
-@pytest.mark.parametrize("window", [4, 512])
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("window", [0, 4])
 @pytest.mark.parametrize(("qk_norm", "attention_bias", "tied"), [(True, False, True), (False, True, False)])
-def test_prefill_and_decode_are_the_full_forward_pass(monkeypatch, window, qk_norm, attention_bias, tied):
+def test_prompts_and_passes_are_the_full_forward_pass(width, window, qk_norm, attention_bias, tied):
     """At every place, for prompts of unequal length: catches positions counted from the padding, a cache written at the
-    wrong place, a window that ends too early, rollouts of a group that share more than their prompt."""
-    monkeypatch.setattr(attention, "READ", window)
+    wrong place, a window that ends too early, rollouts of a group that share more than their prompt, and tokens of one
+    pass that do not see each other."""
     config = dataclasses.replace(TINY, qk_norm=qk_norm, attention_bias=attention_bias, tie_word_embeddings=tied)
-    np.testing.assert_allclose(_decoded(config, PROMPT, LENGTH), _full(config), atol=TOLERANCE["logits"])
+    config = dataclasses.replace(config, sliding_window=window, sliding_layers=(0,) if window else ())
+    np.testing.assert_allclose(_decoded(config, PROMPT, LENGTH, width), _full(config), atol=TOLERANCE["logits"])
 
 
 def test_more_padding_and_fewer_neighbours_change_nothing():

@@ -10,7 +10,7 @@ import pytest
 
 from jaxreason.config import ModelConfig
 from jaxreason.ops import attention
-from jaxreason.policy import api, transformer
+from jaxreason.policy import api, cache, transformer
 from tests.helpers import TOLERANCE
 from tests.reference import transformer as reference
 
@@ -164,9 +164,12 @@ def test_the_configured_attention_is_the_one_that_runs():
     config = dataclasses.replace(TINY, attention_implementation="splash")
     params = jax.eval_shape(lambda key: api.init(key, TINY), jax.random.key(0))
     row = jax.ShapeDtypeStruct((1, 4), jnp.int32)
-    one = jax.ShapeDtypeStruct((1,), jnp.int32)
+    one = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+    room = jax.eval_shape(lambda: cache.empty(config, parts=1, prompts=1, length=4, pages=1, page=4))
     with pytest.raises(ValueError, match=r"model.attention_implementation: splash needs a TPU, got platform cpu"):
         jax.eval_shape(functools.partial(api.logits, config=config), params, row, row, row)
+    read = functools.partial(api.read_prompts, config=config)
+    tokens = jax.ShapeDtypeStruct((1, 1, 4), jnp.int32)
     unstacked = jax.eval_shape(functools.partial(api.unstack, config=config), params)
     with pytest.raises(ValueError, match=r"model.attention_implementation: splash needs a TPU, got platform cpu"):
-        jax.eval_shape(functools.partial(api.prefill, config=config, G=1, T=2), unstacked, row, one)
+        jax.eval_shape(read, unstacked, room, tokens, one, one)

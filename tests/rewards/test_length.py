@@ -1,5 +1,7 @@
 """The length methods, by the numbers of their formulas."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -63,6 +65,14 @@ def test_overlong():
     np.testing.assert_allclose(length.overlong(of).reward, [[1.0, 0.5, -1.0]], atol=TOLERANCE["elementwise"])
     with pytest.raises(ValueError, match=r"reward.options.buffer: expected 0..max_completion_length=100, got 101"):
         length.overlong(of, buffer=101)
+
+
+def test_cosine():
+    """Catches right and wrong exchanged, and a cut answer paid like a finished one: cos of 0, 60, 90, 180 degrees."""
+    step = seen([[True, True, False, False, True]], [[0, 40, 60, 120, 120]], max_length=120)
+    step = dataclasses.replace(step, finished=jnp.array([[True, True, True, True, False]]))
+    expected = [[2.0, 1.75, -5.0, 0.0, -10.0]]
+    np.testing.assert_allclose(length.cosine(step).reward, expected, atol=TOLERANCE["sum"])
 
 
 @pytest.mark.parametrize(

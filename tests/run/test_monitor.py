@@ -225,3 +225,32 @@ def test_a_budget_out_of_reach_is_said():
     assert not _replay(_budget_steps(lambda s: 51.0 if s < 40 else 54.0, lambda s: 16.0), ceiling=16.0)  # met before
     assert not _replay(_budget_steps(lambda s: max(52.0, 100.0 - 0.6 * s), lambda s: 2.0), ceiling=16.0)
     assert not _replay(_budget_steps(lambda s: 45.0, lambda s: 0.0), ceiling=16.0)
+
+
+@pytest.mark.parametrize(
+    ("none", "cut", "says"),
+    [
+        (
+            0.98,
+            0.1,
+            "no answer found in 98% of the completions, 10% cut at sampling.max_completion_length=160; read",
+        ),
+        (1.0, 0.75, "100% of the completions, 75% cut at sampling.max_completion_length=160; raise"),
+        (
+            0.25,
+            0.0,
+            "25% of the completions, 0% cut at sampling.max_completion_length=160; the answers",
+        ),
+    ],
+)
+def test_a_first_step_without_any_reward_says_why(none, cut, says):
+    """Catches the silence in which a model that never boxes its answers trained on nothing."""
+    row = {"step": 1, monitor.POSITIVE_SHARE: 0.0, monitor.NO_ANSWER: none, monitor.CUT: cut}
+    state, (warning,) = monitor.observe({}, row, MonitorConfig(), limit=160)
+    assert says in warning
+    assert monitor.observe(state, row | {"step": 2}, MonitorConfig(), limit=160)[1] == []
+
+
+def test_a_first_step_with_one_reward_says_nothing():
+    row = {"step": 1, monitor.POSITIVE_SHARE: 0.01, monitor.NO_ANSWER: 0.9, monitor.CUT: 0.9}
+    assert monitor.observe({}, row, MonitorConfig(), limit=160)[1] == []

@@ -8,7 +8,7 @@ import pytest
 from jaxreason.config import ModelConfig
 from jaxreason.policy import api
 from jaxreason.sampling import stream as room
-from jaxreason.sampling.generate import generate
+from jaxreason.sampling.engine import generate
 from jaxreason.sampling.methods import Method
 from jaxreason.types import PromptBatch
 

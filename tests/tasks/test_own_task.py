@@ -59,7 +59,7 @@ def _answers(*answers: str | None) -> list[Reasoning]:
 
 def test_the_default_follows_the_training_problems():
     assert name_of(DataConfig()) == "calculator"
-    assert name_of(DataConfig(train="mine.jsonl")) == "boxed_math"
+    assert name_of(DataConfig(train="mine.jsonl")) == "math"
     assert name_of(DataConfig(task="boxed_math")) == "boxed_math"
     assert isinstance(task_of(DataConfig()), OwnProblems)
     assert isinstance(task_of(DataConfig()), Labelled)
@@ -205,7 +205,7 @@ def test_what_is_no_task_is_refused_in_one_line(written, text, name, message):
 def test_a_missing_file_and_a_misspelt_name():
     with pytest.raises(DoorError, match=r"data.task: nowhere.py:A: no such file"):
         open_task("nowhere.py:A")
-    with pytest.raises(ValueError, match=r"data.task: expected auto, boxed_math, calculator, or `package.module:name`"):
+    with pytest.raises(ValueError, match=r"data.task: expected auto, math, boxed_math, calculator, or `package"):
         DataConfig(task="boxed_maths")
 
 
@@ -301,9 +301,7 @@ class Wrong:
     assert [problem.answer for problem in setup.held_out(data)] == ["2", "3", "4"]
     with pytest.raises(DoorError, match=r"Wrong: problems: expected a list of tasks.base.Problem, got \['1\+1'"):
         setup.held_out(DataConfig(task=written(text, "Wrong"), test_size=2))
-    with pytest.raises(
-        ValueError, match=r"data.test: expected a file of problems, got builtin, but data.task=boxed_math"
-    ):
+    with pytest.raises(ValueError, match=r"data.test: expected a file of problems, got builtin, but data.task=math"):
         setup.held_out(DataConfig(train="mine.jsonl"))
 
 

@@ -13,7 +13,7 @@ from jaxreason.config import ModelConfig
 from jaxreason.ops import logprob
 from jaxreason.policy import api
 from jaxreason.sampling import methods
-from jaxreason.sampling.generate import generate
+from jaxreason.sampling.engine import generate
 from jaxreason.types import Constraint, Lift, PromptBatch
 from tests.helpers import TOLERANCE
 
@@ -214,7 +214,7 @@ def test_ends_limits_and_what_stands_behind_them():
                 assert length == (ends[0] + 1 if ends else limit[p, g])
                 assert rollout.finished[p, g] == bool(ends)
                 ended[bool(ends)] += 1
-                # Rows draw from one key a step, so those of the free run are the same until they end.
+                # A row's draws are its own, so those of the free run are the same until it ends.
                 np.testing.assert_array_equal(tokens[:length], free.tokens[p, g, :length])
                 np.testing.assert_allclose(rollout.logp[p, g, :length], free.logp[p, g, :length], atol=1e-5)
                 assert (tokens[length:] == PAD).all()
@@ -273,7 +273,7 @@ def test_each_step_draws_anew():
 
 
 def test_a_group_does_not_depend_on_the_other_prompts():
-    """Catches prompts that read each other's cache; greedy, since draws depend on a row's place in the batch."""
+    """Catches prompts that read each other's cache; greedy, since without a number a prompt draws by its place."""
     both = _generate(temperature=0.0)
     one = generate(
         _params(),

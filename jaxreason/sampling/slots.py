@@ -1,0 +1,240 @@
+"""Who decodes where: requests, the slots they take, the prompts they share and the pages they fill. Integers alone.
+
+Everything here is about one part of the mesh, which has slots, requests, prompts and pages of its own, so that nothing
+is ever passed between devices; the engine maps over the parts. Axes besides those of `types`:
+
+    N requests of a part, row n = p * G + g       B slots       Q prompts held at a time
+    E pages of the pool      O most pages of a slot      W tokens of a slot that a pass feeds      Z tokens of a page
+
+A number that is out of range stands for "none": request N, slot B, prompt Q, group P, page E.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxreason.ops.attention_paged import Places
+from jaxreason.types import pytree
+
+RESERVE = 8
+"""No request begins while fewer pages are free than one for so many slots at work: it would only be sent back."""
+
+
+@pytree
+class Slots:
+    """What each slot is at."""
+
+    row: jax.Array  # int32 [B], the request it decodes
+    token: jax.Array  # int32 [B], what it is fed next
+    place: jax.Array  # int32 [B], where: 0 is the prompt's last token, t + 1 the completion's token t
+    machine: jax.Array  # int32 [B], state of the constraint
+    pages: jax.Array  # int32 [B], how many it owns
+    table: jax.Array  # int32 [B O], which, in order
+
+
+@pytree
+class Queue:
+    """What is still to do, and what is taken."""
+
+    waiting: jax.Array  # bool [N], requests that have not begun, or were sent back
+    left: jax.Array  # int32 [P], requests of each group that are not done
+    groups: jax.Array  # int32 [], groups with anything to do; they come first
+    read: jax.Array  # int32 [], how many of them have had their prompt read
+    prompt_of: jax.Array  # int32 [P], where each group's prompt is held
+    group_of: jax.Array  # int32 [Q], whose prompt each is
+    owner: jax.Array  # int32 [E], slot that each page belongs to
+    number: jax.Array  # int32 [E], which of its owner's pages it is
+    sent_back: jax.Array  # int32 [], requests that began and were sent back for want of a page
+
+
+def at_start(limit_PG: jax.Array, *, slots: int, prompts: int, pages: int, most_pages: int) -> tuple[Slots, Queue]:
+    """Every slot idle, every request with a limit above 0 waiting. Groups without one must stand last."""
+    P, G = limit_PG.shape
+    N, left_P = P * G, (limit_PG > 0).sum(1, dtype=jnp.int32)
+    zero_B, zero = jnp.zeros(slots, jnp.int32), jnp.int32(0)
+    idle = Slots(
+        row=jnp.full(slots, N, jnp.int32),
+        token=zero_B,
+        place=zero_B,
+        machine=zero_B,
+        pages=zero_B,
+        table=jnp.full((slots, most_pages), pages, jnp.int32),
+    )
+    return idle, Queue(
+        waiting=limit_PG.reshape(-1) > 0,
+        left=left_P,
+        groups=(left_P > 0).sum(dtype=jnp.int32),
+        read=zero,
+        prompt_of=jnp.full(P, prompts, jnp.int32),
+        group_of=jnp.full(prompts, P, jnp.int32),
+        owner=jnp.full(pages, slots, jnp.int32),
+        number=jnp.zeros(pages, jnp.int32),
+        sent_back=zero,
+    )
+
+
+def startable(queue: Queue) -> jax.Array:
+    """Requests that could begin: bool [N], those whose prompt is held."""
+    G = queue.waiting.shape[0] // queue.left.shape[0]
+    return queue.waiting & jnp.repeat(queue.prompt_of < queue.group_of.shape[0], G)
+
+
+def wants_prompts(slots: Slots, queue: Queue, count: int) -> jax.Array:
+    """Whether to read prompts now: a slot waits for one, or there is room to read `count` at once; bool []."""
+    unread = queue.groups - queue.read
+    free = (queue.group_of == queue.left.shape[0]).sum(dtype=jnp.int32)
+    idle = (slots.row == queue.waiting.shape[0]).sum(dtype=jnp.int32)
+    starved = startable(queue).sum(dtype=jnp.int32) < idle
+    return (unread > 0) & (free > 0) & (starved | (free >= jnp.minimum(count, unread)))
+
+
+def next_prompts(queue: Queue, count: int) -> tuple[jax.Array, jax.Array, Queue]:
+    """The next groups to read and where to hold their prompts, as many of `count` as there are and fit.
+
+    Returns:
+      (group [count], prompt [count], queue); none for those that don't fit.
+    """
+    P, Q = queue.left.shape[0], queue.group_of.shape[0]
+    group_K = queue.read + jnp.arange(count, dtype=jnp.int32)
+    (free_K,) = jnp.nonzero(queue.group_of == P, size=count, fill_value=Q)
+    fits_K = (group_K < queue.groups) & (free_K < Q)
+    group_K, at_K = jnp.where(fits_K, group_K, P), jnp.where(fits_K, free_K, Q).astype(jnp.int32)
+    return (
+        group_K,
+        at_K,
+        dataclasses.replace(
+            queue,
+            read=queue.read + fits_K.sum(dtype=jnp.int32),
+            prompt_of=queue.prompt_of.at[group_K].set(at_K, mode="drop"),
+            group_of=queue.group_of.at[at_K].set(group_K, mode="drop"),
+        ),
+    )
+
+
+def _needs(slots: Slots, queue: Queue, W: int, Z: int) -> jax.Array:
+    """Which slots at work need another page for their next W tokens, bool [B]."""
+    at_work_B = slots.row < queue.waiting.shape[0]
+    return at_work_B & (slots.place + W > slots.pages * Z) & (slots.pages < slots.table.shape[1])
+
+
+def refill(slots: Slots, queue: Queue, last_token_P: jax.Array, W: int, Z: int) -> tuple[Slots, Queue]:
+    """Let idle slots take the next requests in order.
+
+    Args:
+      last_token_P: int32, the last token of each group's prompt.
+    """
+    B, N, P = slots.row.shape[0], queue.waiting.shape[0], queue.left.shape[0]
+    E = queue.owner.shape[0]
+    idle_B = slots.row == N
+    # Pages come first to those at work. A pool with room for all slots at their limits never runs out.
+    spoken_for = _needs(slots, queue, W, Z).sum(dtype=jnp.int32) + (~idle_B).sum(dtype=jnp.int32) // RESERVE
+    free = (queue.owner == B).sum(dtype=jnp.int32)
+    enough = B if B * slots.table.shape[1] <= E else free - spoken_for
+    (next_B,) = jnp.nonzero(startable(queue), size=B, fill_value=N)
+    rank_B = jnp.cumsum(idle_B) - 1
+    row_B = jnp.where(idle_B & (rank_B < enough), next_B[rank_B], N).astype(jnp.int32)
+    takes_B = row_B < N
+    token_B = last_token_P.at[row_B // (N // P)].get(mode="fill", fill_value=0)
+    return (
+        dataclasses.replace(
+            slots,
+            row=jnp.where(takes_B, row_B, slots.row),
+            token=jnp.where(takes_B, token_B, slots.token),
+            place=jnp.where(takes_B, 0, slots.place),
+            machine=jnp.where(takes_B, 0, slots.machine),
+        ),
+        dataclasses.replace(queue, waiting=queue.waiting.at[row_B].set(False, mode="drop")),
+    )
+
+
+def grow(slots: Slots, queue: Queue, W: int, Z: int) -> tuple[Slots, Queue, jax.Array]:
+    """Give each slot at work the page that its next W tokens (at most Z) need.
+
+    Where pages are short, slots without one wait, and the request furthest back in the queue is sent back: its pages
+    serve those before it, and later it is drawn again, token for token. As the first request is never sent back and
+    its limit fits the pool, all come to an end.
+
+    Returns:
+      (slots, queue, able [B]: whether the slot takes part in the pass).
+    """
+    (B, most), N, E = slots.table.shape, queue.waiting.shape[0], queue.owner.shape[0]
+    active_B, needs_B = slots.row < N, _needs(slots, queue, W, Z)
+    (free_B,) = jnp.nonzero(queue.owner == B, size=B, fill_value=E)
+    page_B = jnp.where(needs_B, free_B[jnp.cumsum(needs_B) - 1], E).astype(jnp.int32)
+    gets_B = page_B < E
+    row_B = jnp.arange(B, dtype=jnp.int32)
+    grown = dataclasses.replace(
+        slots,
+        pages=slots.pages + gets_B,
+        table=slots.table.at[row_B, jnp.where(gets_B, slots.pages, most)].set(page_B, mode="drop"),
+    )
+    queue = dataclasses.replace(
+        queue,
+        owner=queue.owner.at[page_B].set(row_B, mode="drop"),
+        number=queue.number.at[page_B].set(slots.pages, mode="drop"),
+    )
+    able_B = active_B & (gets_B | ~needs_B)
+    if B * most <= E:
+        return grown, queue, able_B
+    last = jnp.argmax(jnp.where(active_B, slots.row, -1))
+    back_B = (row_B == last) & (needs_B & ~gets_B).any()
+    queue = dataclasses.replace(
+        queue,
+        waiting=queue.waiting.at[jnp.where(back_B, slots.row, N)].set(True, mode="drop"),
+        sent_back=queue.sent_back + back_B.any(),
+    )
+    grown, queue = _empty(grown, queue, back_B)
+    return grown, queue, able_B & ~back_B
+
+
+def release(slots: Slots, queue: Queue, done_B: jax.Array) -> tuple[Slots, Queue]:
+    """Free what slots held whose request is done: slot, pages, and the prompt if no other request reads it."""
+    N, P = queue.waiting.shape[0], queue.left.shape[0]
+    group_B = jnp.where(done_B, slots.row, N) // (N // P)
+    left_P = queue.left.at[group_B].add(-1, mode="drop")
+    kept_Q = left_P.at[queue.group_of].get(mode="fill", fill_value=0) > 0
+    queue = dataclasses.replace(
+        queue,
+        left=left_P,
+        prompt_of=jnp.where(left_P > 0, queue.prompt_of, queue.group_of.shape[0]),
+        group_of=jnp.where(kept_Q, queue.group_of, P),
+    )
+    return _empty(slots, queue, done_B)
+
+
+def _empty(slots: Slots, queue: Queue, emptied_B: jax.Array) -> tuple[Slots, Queue]:
+    """Make slots idle and their pages free."""
+    B, N, E = slots.row.shape[0], queue.waiting.shape[0], queue.owner.shape[0]
+    freed_E = emptied_B.at[queue.owner].get(mode="fill", fill_value=True)
+    return (
+        dataclasses.replace(
+            slots,
+            row=jnp.where(emptied_B, N, slots.row),
+            pages=jnp.where(emptied_B, 0, slots.pages),
+            table=jnp.where(emptied_B[:, None], E, slots.table),
+        ),
+        dataclasses.replace(queue, owner=jnp.where(freed_E, B, queue.owner)),
+    )
+
+
+def places(slots: Slots, queue: Queue, able_B: jax.Array, held_P: jax.Array) -> Places:
+    """Who reads what in a pass; a slot that takes no part writes nothing.
+
+    Args:
+      held_P: int32 tokens of each group's prompt that are held.
+    """
+    B, N, P, Q = slots.row.shape[0], queue.waiting.shape[0], queue.left.shape[0], queue.group_of.shape[0]
+    G = N // P
+    prompt_B = queue.prompt_of.at[slots.row // G].get(mode="fill", fill_value=Q)
+    seat_B = jnp.where(prompt_B < Q, prompt_B * G + slots.row % G, Q * G)
+    reader_S = jnp.full(Q * G, B, jnp.int32).at[seat_B].set(jnp.arange(B, dtype=jnp.int32), mode="drop")
+    return Places(
+        start=slots.place,
+        seat=seat_B,
+        reader=reader_S.reshape(Q, G),
+        held=held_P.at[queue.group_of].get(mode="fill", fill_value=0),
+        table=jnp.where(able_B[:, None], slots.table, queue.owner.shape[0]),
+        owner=queue.owner,
+        number=queue.number,
+    )

@@ -1,0 +1,76 @@
+"""Slots on a mesh of eight devices: the tokens of one device, whatever their number and wherever a request lands."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreason.config import Config, MeshConfig, ModelConfig
+from jaxreason.parallel.mesh import on_mesh
+from jaxreason.parallel.rules import place
+from jaxreason.policy import api
+from jaxreason.sampling.engine import Room, generate
+from jaxreason.types import PromptBatch
+from tests.helpers import TOLERANCE
+
+MODEL = ModelConfig(
+    vocab_size=160,
+    hidden_size=16,
+    intermediate_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=8,
+    initializer_range=0.4,
+)
+P, G, L, T = 8, 3, 6, 20
+RNG = np.random.default_rng(0)
+PROMPTS = PromptBatch(
+    tokens=RNG.integers(0, 160, (P, L)).astype(np.int32), length=RNG.integers(1, L + 1, P).astype(np.int32)
+)
+ORDER = RNG.permutation(P)
+EOS = tuple(range(0, 160, 12))
+
+
+def _sampled(mesh: MeshConfig, room: Room, order=None):
+    """Completions in the order of PROMPTS, asked for in another."""
+    order = np.arange(P) if order is None else order
+    with on_mesh(dataclasses.replace(Config(), model=MODEL, mesh=mesh)):
+        params = jax.jit(functools.partial(api.init, config=MODEL))(jax.random.key(0))
+        rollout = generate(
+            params,
+            place(PromptBatch(tokens=PROMPTS.tokens[order], length=PROMPTS.length[order]), "batch"),
+            place(np.full((P, G), T, np.int32), "batch"),
+            jax.random.key(7),
+            jnp.float32(1),
+            number_P=place(order.astype(np.int32), "batch"),
+            expected_P=place(RNG.random(P).astype(np.float32), "batch"),
+            config=MODEL,
+            num_generations=G,
+            max_completion_length=T,
+            eos_ids=EOS,
+            pad_id=0,
+            room=room,
+        )
+    return jax.tree.map(lambda x: np.asarray(x)[np.argsort(order)], rollout)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return _sampled(MeshConfig(fsdp=1), Room())
+
+
+@pytest.mark.parametrize(
+    ("mesh", "slots"), [(MeshConfig(fsdp=8), 16), (MeshConfig(replica=2, fsdp=2, tensor=2), 8)], ids=["8", "2x2x2"]
+)
+def test_a_mesh_draws_what_one_device_draws(alone, mesh, slots):
+    """Prompts in another order, so that each lands on another device. Catches a key that is a device's own, a part that
+    ends before the others, and rows given back in the order they began in."""
+    got = _sampled(mesh, Room(slots=slots), ORDER)
+    np.testing.assert_array_equal(got.tokens, alone.tokens)
+    np.testing.assert_array_equal(got.length, alone.length)
+    np.testing.assert_allclose(got.logp, alone.logp, atol=TOLERANCE["sum"])
+    assert len(set(alone.length.ravel().tolist())) > 5
