@@ -52,7 +52,7 @@ def _one_line(capsys) -> str:
         ("--grpo.row_length=40", "grpo.row_length"),
         ("--run.seed=-1", "run.seed"),
         ("--agents.boundaries=lines", "agents.boundaries: expected one of auto, natural, any"),
-        (["--warmup.chains=8", "--reward.preset=lp"], "warmup.chains: expected 0 with reward.preset=lp"),
+        (["--warmup.chains=8", "--agents.helper_policy=separate"], "expected 0 with agents.helper_policy=separate"),
     ],
 )
 def test_a_bad_setting(warm, tmp_path, capsys, argument, message):
