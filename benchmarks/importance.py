@@ -31,7 +31,7 @@ import step_labels
 from helpers import read_chains
 from step_labels import auc
 
-from jaxreason.agents import prompts
+from jaxreason.agents import contribution, prompts
 from jaxreason.agents.boundaries import places
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import text_of
@@ -91,7 +91,7 @@ def measure(arguments: argparse.Namespace, overrides: list[str]) -> None:
             one["steps"] = [text_of(step, tok) for step in steps]
             one["tail"] = text_of(tail[:-1], tok)
             one["ids"] = steps
-            one["digits"] = [[bool(re.search(rb"\d", tok.token_bytes(i))) for i in step] for step in [*steps, tail]]
+            one["pieces"] = [tok.token_bytes(i).decode("latin-1") for step in [*steps, tail] for i in step]
             one |= read(params, config, tok, asked, steps, tail, one["answer"], problem.answer)
             found.append(one)
             print(f"{len(found)}: {len(steps)} steps, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
@@ -168,7 +168,8 @@ def _tree(params, tokens, positions, branch, limit, parent, asks, *, config):
 def figures(one: dict) -> dict[str, list[float]]:
     """Every candidate's number for each step of a chain."""
     steps, n = one["ids"], len(one["ids"])
-    whole, digits = np.array(one["whole"]), np.concatenate([np.array(d, bool) for d in one["digits"]])
+    whole, pieces = np.array(one["whole"]), [piece.encode("latin-1") for piece in one["pieces"]]
+    digits, numbers = np.array([bool(re.search(rb"\d", piece)) for piece in pieces]), contribution.numbers(pieces)
     ends = np.cumsum([len(step) for step in steps])
     found: dict[str, list[float]] = {}
 
@@ -178,8 +179,11 @@ def figures(one: dict) -> dict[str, list[float]]:
     for k in range(n):
         for kind in ("cut", "neutral"):
             fall = whole[ends[k] :] - np.array(one[kind][k])
-            number = digits[ends[k] :]
+            digit, number = digits[ends[k] :], numbers[ends[k] :]
             later, numbers_later = np.arange(len(fall)) >= SKIP, number & (np.arange(len(fall)) >= SKIP)
+            own = number & of_values(pieces, step_labels.numbers(one["steps"][k]))[ends[k] :]
+            add(f"{kind}: largest on digits", max(0, fall[digit].max(initial=0)))
+            add(f"{kind}: largest on numbers of the step", max(0, fall[own].max(initial=0)))
             add(f"{kind}: largest fall", max(0, fall.max(initial=0)))
             add(f"{kind}: sum of falls", fall.sum())
             add(f"{kind}: largest, skipping {SKIP} tokens", max(0, fall[later].max(initial=0)))
@@ -193,9 +197,9 @@ def figures(one: dict) -> dict[str, list[float]]:
             add(f"prefix: gain of the {kind} answer", forced[k + 1] - forced[k])
             add(f"prefix: likelihood of the {kind} answer", forced[k + 1])
         inside = slice(ends[k] - len(steps[k]), ends[k])
-        add("surprise of its numbers", -whole[inside][digits[inside]].sum())
+        add("surprise of its numbers", -whole[inside][numbers[inside]].sum())
         add("surprise of its tokens", -whole[inside].sum())
-        add("numbers in it", digits[inside].sum())
+        add("digits in it", numbers[inside].sum())
         add("place", k)
         add("length", len(steps[k]))
     final = step_labels.numbers(one["answer"])
@@ -208,6 +212,17 @@ def figures(one: dict) -> dict[str, list[float]]:
     half = paid[len(paid) // 2 :].mean(0)
     found["attention, later layers, a token"] = (half / [len(step) for step in steps]).tolist()
     return found
+
+
+def of_values(pieces: list[bytes], values: set[float]) -> np.ndarray:
+    """Which tokens belong to a number of one of these values."""
+    text, borders = b"".join(pieces), np.cumsum([0, *map(len, pieces)])
+    inside = np.zeros(len(text) + 1, int)
+    for match in re.finditer(rb"\d[\d,]*(?:\.\d+)?", text):
+        if float(match.group().replace(b",", b"")) in values:
+            inside[slice(*match.span())] = 1
+    until = np.concatenate([[0], np.cumsum(inside)])
+    return until[borders[1:]] > until[borders[:-1]]
 
 
 def table(chains: list[dict]) -> None:
