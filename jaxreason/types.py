@@ -170,11 +170,11 @@ class UpdateBatch:
     weight: jax.Array  # float32 [M B S], 0 on prompts and tail; entry s is about predicting tokens[s]
     advantage: jax.Array  # float32 [M B S]
     old_logp: jax.Array  # float32 [M B S], when sampled
-    trainer_logp: jax.Array | None  # float32 [M B S], the trainer's before the update; only for a correction
     ref_logp: jax.Array | None  # float32 [M B S], only where some role has beta > 0
     candidates: jax.Array | None  # int32 [M B S A], -1 filled; all -1 where decoding was free
     num_micro: jax.Array  # int32 [], how many of the M micro-batches hold anything
     lift: Lift | None = None  # [], of all candidates; None where no draw was lifted
+    trainer_logp: jax.Array | None = None  # float32 [M B S], the trainer's before the update; only for a correction
 
 
 @pytree

@@ -25,6 +25,7 @@ def test_a_run_comes_back_as_it_was(warm, tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"the policy after step 0, with its tokenizer, written to {to}" in said
     assert "export 13/13" in said
+    assert "before any training" in (to / "README.md").read_text()
     config = stored.load_config(warm)
     tok = tokenizer.load(warm / "tokenizer")
     config = setup.with_vocabulary(config, tok)

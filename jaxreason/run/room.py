@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
+
 from jaxreason.agents import episode
 from jaxreason.config import Config, ModelConfig
 from jaxreason.config.learning import MOST_PACKED_ROWS
@@ -147,7 +149,7 @@ def fit_evaluation(
       ValueError: what is asked for cannot fit, with the numbers and the remedy.
     """
     asked, there = [evaluated(config, problems)], _there()
-    held = PROCESS.get(platform(), 0) + _held(config.model, footprint.number_size(config.model.param_dtype))
+    held = _process() + _held(config.model, footprint.number_size(config.model.param_dtype))
     if loaded and there:
         there = Memory(int(there.free + held), there.limit)
     found = _sampling(asked, config, there, held, "evaluation")
@@ -166,7 +168,7 @@ def fit_training(
     """
     config, tokenizer = exp.config, exp.tokenizer
     asked, there = trained(config, tokenizer, len(exp.test)), elsewhere or _there()
-    held = PROCESS.get(platform(), 0) + _state(config)
+    held = _process() + _state(config)
     config = _micro_batches(config, tokenizer, there, held, refuse=elsewhere is None)
     found = _sampling(asked, config, there, held, "training", refuse=elsewhere is None)
     if there:
@@ -176,6 +178,11 @@ def fit_training(
             f"{in_gib(max(updating, held + found.bytes))} of {in_gib(there.free)} estimated"
         )
     return dataclasses.replace(exp, config=_with(config, found))
+
+
+def _process() -> float:
+    """Bytes that a process takes besides, shared by its devices."""
+    return PROCESS.get(platform(), 0) / jax.local_device_count()
 
 
 def _there() -> Memory | None:

@@ -141,7 +141,7 @@ def test_what_was_chosen_is_told_in_a_line(monkeypatch):
         (
             2,
             [],
-            r"memory: evaluation needs \d.\d GiB \(2.2 GiB before anything is sampled\), got 2.0 GiB free; lower sam",
+            r"memory: evaluation needs \d.\d GiB \(1.3 GiB before anything is sampled\), got 2.0 GiB free; lower sam",
         ),
         (8, ["--sampling.slots=3000"], r"got 8.0 GiB free; leave out sampling.slots=3000, or lower sampling.max_compl"),
         (
