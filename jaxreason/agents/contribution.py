@@ -6,6 +6,7 @@ answer alone does not do: a chain states its last result shortly before the answ
 (docs/results/scorer.md).
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 import jax
@@ -26,18 +27,35 @@ Counted = Callable[[Sequence[int]], np.ndarray]
 
 def counted_for(config: AgentsConfig, tokenizer: Tokenizer) -> Counted | None:
     """Which tokens of a completion say that something is missing: all, where a policy knows the form of its chains by
-    heart (`marks`); with a released model only those with a digit in them.
+    heart (`marks`); with a released model those of `numbers`.
 
     Whatever is cut out of a released model's prose, the words next to the cut become unlikely: that is form. A number
     becomes unlikely where what it came from is gone (docs/results/helpers.md).
     """
     if config.prompts == "marks":
         return None
-    return lambda ids: np.array([_has_digit(tokenizer.token_bytes(i)) for i in ids], bool)
+    return lambda ids: numbers([tokenizer.token_bytes(i) for i in ids])
 
 
-def _has_digit(piece: bytes) -> bool:
-    return any(48 <= byte < 58 for byte in piece)
+_DIGITS = re.compile(rb"\d+")
+_ITEM = re.compile(rb"(?:^|\n)[ \t>#*_(\[-]*\d{1,3}[.):]|\bstep[ \t]+\d+", re.IGNORECASE)
+"""The number of an item or of a step, which follows from the one before it."""
+
+
+def numbers(pieces: Sequence[bytes]) -> np.ndarray:
+    """Which tokens hold a digit of a number that says something, bool: the number of an item or a step does not.
+
+    >>> numbers([b"1", b".", b" 12", b"+", b"3", b"\\n", b"2", b".", b" Step", b" 4"]).tolist()
+    [False, False, True, False, True, False, False, False, False, False]
+    """
+    text = b"".join(pieces)
+    says_B = np.zeros(len(text) + 1, bool)
+    for pattern, says in ((_DIGITS, True), (_ITEM, False)):
+        for match in pattern.finditer(text):
+            says_B[slice(*match.span())] = says
+    borders_T = np.cumsum([0, *map(len, pieces)])
+    until_B = np.concatenate([[0], np.cumsum(says_B)])
+    return until_B[borders_T[1:]] > until_B[borders_T[:-1]]
 
 
 def contributions(

@@ -106,10 +106,11 @@ def test_only_the_counted_tokens_are_looked_at(params):
 def test_a_released_model_is_judged_by_numbers():
     """Catches the rule of the built-in policies applied to prose, where any cut makes the next words unlikely."""
     tokenizer = StandIn()
-    ids = [tokenizer.intern(piece) for piece in (b" so", b" 12", b"=", b"3", b"x4y", b"\xef\xbc\x95")]
+    pieces = (b"2", b". so", b" 12", b"=", b"3.", b"5", b"x4y", b"\xef\xbc\x95", b"\n (", b"3", b") Step 4: 5")
     numbers = contribution.counted_for(AgentsConfig(prompts="chat"), tokenizer)
     assert numbers is not None
-    assert numbers(ids).tolist() == [False, True, False, True, True, False]
+    found = numbers([tokenizer.intern(piece) for piece in pieces]).tolist()
+    assert found == [False, False, True, False, True, True, True, False, False, False, True]
     assert contribution.counted_for(AgentsConfig(), tokenizer) is None
 
 
