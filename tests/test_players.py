@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 SEPARATE = (
     "--agents.helper_policy=separate",
-    "--sampling.num_generations=8",
+    "--sampling.num_generations=16",
     "--helper_model.hidden_size=16",
     "--helper_model.intermediate_size=32",
     "--helper_model.num_hidden_layers=1",
@@ -117,9 +117,9 @@ def test_a_frozen_helper_is_the_start_s_and_costs_no_update(
 
     asked, run = [], train_module.episode.run
 
-    def seen(params, helper_params, *arguments):
+    def seen(params, helper_params, *arguments, **named):
         asked.append((jax.device_get(params), jax.device_get(helper_params)))
-        return run(params, helper_params, *arguments)
+        return run(params, helper_params, *arguments, **named)
 
     monkeypatch.setattr(train_module.episode, "run", seen)
     folder = _begin(separate if settings else runs.warm(tmp_path_factory), tmp_path / "run")

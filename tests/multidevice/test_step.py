@@ -39,6 +39,7 @@ SETTINGS = [
 SEPARATE = [
     "--agents.helper_policy=separate",
     "--agents.helpers=one",
+    "--run.seed=3",  # of those in which both policies learn something
     "--helper_model.hidden_size=16",
     "--helper_model.intermediate_size=32",
     "--helper_model.num_hidden_layers=1",

@@ -75,7 +75,7 @@ def test_what_an_update_takes_is_what_the_compiler_reserves(dtype, remat):
     ints, floats = _shape(4, rows, length), _shape(4, rows, length, dtype=jnp.float32)
     packed = UpdateBatch(
         tokens=ints, positions=ints, segments=ints, role=ints, weight=floats, advantage=floats, old_logp=floats,
-        ref_logp=None, candidates=None, num_micro=_shape(),
+        ref_logp=None, trainer_logp=None, candidates=None, num_micro=_shape(),
     )  # fmt: skip
     compiled = update.make_update(api.logp_fn(model, 1.0), transformation, GRPOConfig()).lower(state, packed).compile()
     found = compiled.memory_analysis()
