@@ -91,7 +91,7 @@ def observe(
             interrupt.check()
             found = contribution.contributions(
                 params, one, programs.likelihood, count=len(one.problems), shapes=programs.contribution_shapes,
-                counted=contribution.counted_for(config.agents, exp.tokenizer),
+                look=contribution.look_for(config.agents, exp.tokenizer),
             )  # fmt: skip
             played.append(one)
             measured.append(found)
