@@ -31,22 +31,24 @@ import step_labels
 from helpers import read_chains
 from step_labels import auc
 
-from jaxreason.agents import prompts
+from jaxreason.agents import contribution, prompts
 from jaxreason.agents.boundaries import places
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import text_of
 from jaxreason.evaluation import stored
+from jaxreason.ops import logprob
 from jaxreason.parallel.mesh import on_mesh
 from jaxreason.policy import api
 from jaxreason.policy.rope import rotation
-from jaxreason.policy.transformer import Block
+from jaxreason.policy.transformer import Block, RMSNorm
 from jaxreason.tasks.opening import task_of
 from jaxreason.tasks.reading import find_reasoning
 
 NEUTRAL = "...\n\n"
 FORCED = "\n\nThe final answer is \\boxed{"
 SKIP = 8
-ROWS, WIDTH = 8, 128
+WIDTH = 1024
+"""Trees are padded to a multiple of this, so that few programs are compiled."""
 
 
 def main() -> None:
@@ -89,102 +91,85 @@ def measure(arguments: argparse.Namespace, overrides: list[str]) -> None:
             one["steps"] = [text_of(step, tok) for step in steps]
             one["tail"] = text_of(tail[:-1], tok)
             one["ids"] = steps
-            one["digits"] = [[bool(re.search(rb"\d", tok.token_bytes(i))) for i in step] for step in [*steps, tail]]
-            one |= variants(params, config, tok, asked, steps, tail, one["answer"], problem.answer)
-            whole = [*asked, *itertools.chain(*steps), *tail]
-            one["attention"] = attention(params, config, whole, len(asked), steps, len(tail))
+            one["pieces"] = [tok.token_bytes(i).decode("latin-1") for step in [*steps, tail] for i in step]
+            one |= read(params, config, tok, asked, steps, tail, one["answer"], problem.answer)
             found.append(one)
             print(f"{len(found)}: {len(steps)} steps, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
             arguments.to.write_text(json.dumps(found))
 
 
-def variants(params, config, tok, asked, steps, tail, own: str, gold: str) -> dict:
-    """Log-probabilities [.., tokens behind the step] of the chain whole, without each step, with each one replaced, and
-    of the answers behind every prefix."""
-    neutral, forced = tok.encode_batch([NEUTRAL, FORCED])
-    texts = [[asked, *steps, tail]]
-    for k in range(len(steps)):
-        texts.append([asked, *steps[:k], *steps[k + 1 :], tail])
-    for k in range(len(steps)):
-        texts.append([asked, *steps[:k], neutral, *steps[k + 1 :], tail])
-    answers = tok.encode_batch([own + "}", gold + "}"])
-    for answer in answers:
-        texts += [[asked, *steps[:k], forced, answer] for k in range(len(steps) + 1)]
-    read = token_logp(params, config, [[token for part in text for token in part] for text in texts])
-    n = len(steps)
-    behind = [sum(map(len, steps[k + 1 :])) + len(tail) for k in range(n)]
+def read(params, config, tok, asked, steps, tail, own: str, gold: str) -> dict:
+    """Log-probabilities of the chain, of what is behind each step without it and with an ellipsis in its place, of
+    the answers forced behind every prefix; and the attention of the answer's text to each step, [layers steps].
 
-    def ends(logp, lengths):
-        return [x[len(x) - b :].tolist() for x, b in zip(logp, lengths, strict=True)]
-
+    One pass over a tree: the chain is the trunk, and each variant a branch that sees the trunk up to where it begins.
+    """
+    neutral, forced, *answers = tok.encode_batch([NEUTRAL, FORCED, own + "}", gold + "}"])
+    trunk = [*asked, *itertools.chain(*steps), *tail]
+    borders = (len(asked) + np.cumsum([0, *map(len, steps)])).tolist()
+    branches = [(a, trunk[b:]) for a, b in itertools.pairwise(borders)]
+    branches += [(a, [*neutral, *trunk[b:]]) for a, b in itertools.pairwise(borders)]
+    branches += [(a, [*forced, *answer]) for answer in answers for a in borders]
+    S = -(-(len(trunk) + sum(len(branch) for _, branch in branches)) // WIDTH) * WIDTH
+    tree = {name: np.zeros(S, np.int32) for name in ("tokens", "positions", "branch", "limit", "parent")}
+    tree["branch"][:] = len(branches) + 1  # of the unused end, which nobody sees
+    at = 0
+    for number, (start, tokens) in enumerate([(0, trunk), *branches]):
+        part = slice(at, at + len(tokens))
+        tree["tokens"][part], tree["branch"][part], tree["limit"][part] = tokens, number, start
+        tree["positions"][part] = start + np.arange(len(tokens))
+        tree["parent"][part] = np.arange(at - 1, at - 1 + len(tokens))
+        tree["parent"][at] = max(0, start - 1)
+        at += len(tokens)
+    asks = (np.arange(S) >= len(trunk) - len(tail) - 1) & (np.arange(S) < len(trunk) - 1)
+    logp_S, paid_YS = map(np.asarray, _tree(params, **tree, asks=asks, config=config.model))
+    found, n = [], len(steps)
+    for number, (_, tokens) in enumerate([(0, trunk), *branches]):
+        found.append(logp_S[tree["branch"] == number][: len(tokens)].tolist())
     return {
-        "whole": read[0][len(asked) :].tolist(),
-        "cut": ends(read[1 : n + 1], behind),
-        "neutral": ends(read[n + 1 : 2 * n + 1], behind),
-        "own": ends(read[2 * n + 1 : 3 * n + 2], [len(answers[0])] * (n + 1)),
-        "gold": ends(read[3 * n + 2 :], [len(answers[1])] * (n + 1)),
+        "whole": found[0][len(asked) :],
+        "cut": found[1 : n + 1],
+        "neutral": [logp[len(neutral) :] for logp in found[n + 1 : 2 * n + 1]],
+        "own": [logp[len(forced) :] for logp in found[2 * n + 1 : 3 * n + 2]],
+        "gold": [logp[len(forced) :] for logp in found[3 * n + 2 :]],
+        "attention": [[float(paid_S[a:b].sum()) for a, b in itertools.pairwise(borders)] for paid_S in paid_YS],
     }
 
 
-def token_logp(params, config, texts: list[list[int]]) -> list[np.ndarray]:
-    """Log-probability of every token of each text; the first's means nothing."""
-    order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
-    result: list[np.ndarray] = [np.zeros(0)] * len(texts)
-    for start in range(0, len(order), ROWS):
-        some = order[start : start + ROWS]
-        width = -(-max(len(texts[n]) for n in some) // WIDTH) * WIDTH
-        tokens, segments = np.zeros((ROWS, width), np.int32), np.zeros((ROWS, width), np.int32)
-        for b, n in enumerate(some):
-            tokens[b, : len(texts[n])], segments[b, : len(texts[n])] = texts[n], 1
-        logp = np.asarray(_token_logp(params, tokens, segments, config=config.model))
-        for b, n in enumerate(some):
-            result[n] = logp[b, : len(texts[n])]
-    return result
-
-
 @functools.partial(jax.jit, static_argnames="config")
-def _token_logp(params, tokens, segments, *, config):
-    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
-    return api.token_logp(params, tokens, positions, segments, config=config)[0]
-
-
-def attention(params, config, ids: list[int], start: int, steps, tail: int) -> list[list[float]]:
-    """Attention of the answer's tokens to each step, the mean over tokens and heads, [layers steps]."""
-    width = -(-len(ids) // WIDTH) * WIDTH
-    tokens = np.zeros((1, width), np.int32)
-    tokens[0, : len(ids)] = ids
-    asks = (np.arange(width) >= len(ids) - tail - 1) & (np.arange(width) < len(ids) - 1)
-    paid_YS = np.asarray(_paid(params, tokens, np.int32(len(ids)), asks, config=config.model))
-    borders = start + np.cumsum([0, *map(len, steps)])
-    return [[float(paid_S[a:b].sum()) for a, b in itertools.pairwise(borders)] for paid_S in paid_YS]
-
-
-@functools.partial(jax.jit, static_argnames="config")
-def _paid(params, tokens, length, asks, *, config):
-    from jaxreason.ops import attention as ops
-
-    params, S = api.unstack(params, config), tokens.shape[1]
-    positions, segments = jnp.arange(S)[None], (jnp.arange(S) < length).astype(jnp.int32)[None]
-    x = params["embed_tokens"].astype(config.dtype)[tokens]
-    angles, paid = rotation(positions, S, config), []
-    for p in params["layers"]:
+def _tree(params, tokens, positions, branch, limit, parent, asks, *, config):
+    """(log-probability of each token after its parent [S], attention of the asking tokens to each [layers S])."""
+    unstacked, S = api.unstack(params, config), tokens.shape[0]
+    place = jnp.arange(S)
+    seen_SS = (branch[:, None] == branch[None]) & (place[:, None] >= place[None])
+    seen_SS |= (branch == 0)[None] & (place[None] < limit[:, None])
+    x = unstacked["embed_tokens"].astype(config.dtype)[tokens][None]
+    angles, paid = rotation(positions[None], S, config), []
+    groups = config.num_attention_heads // config.num_key_value_heads
+    for p in unstacked["layers"]:
         block = Block(config, False, 0)
         q, k, v = block.apply({"params": p}, x, angles, method=Block.qkv)
-        groups = config.num_attention_heads // config.num_key_value_heads
-        scores = jnp.einsum("bshc,bthc->bhst", q, jnp.repeat(k, groups, axis=2)).astype(jnp.float32)
-        scores = scores / np.sqrt(config.head_dim)
-        seen = (jnp.arange(S)[:, None] >= jnp.arange(S)[None])[None, None]
-        weight = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1).mean(1)[0]
-        paid.append(jnp.where(asks[:, None], weight, 0.0).sum(0) / asks.sum())
-        attended = ops.causal(q, k, v, segments, window=0, implementation=config.attention_implementation)
-        x, _ = block.apply({"params": p}, x, attended, method=Block.finish)
-    return jnp.stack(paid)
+
+        def of_head(h, q=q, k=k, v=v):
+            scores = jnp.einsum("sc,tc->st", q[0, :, h], k[0, :, h // groups], preferred_element_type=jnp.float32)
+            weight = jax.nn.softmax(jnp.where(seen_SS, scores / np.sqrt(config.head_dim), -jnp.inf), axis=-1)
+            attended = jnp.einsum("st,tc->sc", weight.astype(v.dtype), v[0, :, h // groups])
+            return attended, jnp.where(asks[:, None], weight, 0.0).sum(0) / asks.sum()
+
+        attended, weight = jax.lax.map(of_head, jnp.arange(config.num_attention_heads))
+        paid.append(weight.mean(0))
+        x, _ = block.apply({"params": p}, x, attended.swapaxes(0, 1)[None].astype(x.dtype), method=Block.finish)
+    hidden = RMSNorm(config.rms_norm_eps, config.dtype, config.param_dtype).apply({"params": params["norm"]}, x)[0]
+    head = api.head(params, config)
+    logp, _ = logprob.token_logp(hidden[parent], head, tokens, None, chunk=config.logp_chunk)
+    return logp, jnp.stack(paid)
 
 
 def figures(one: dict) -> dict[str, list[float]]:
     """Every candidate's number for each step of a chain."""
     steps, n = one["ids"], len(one["ids"])
-    whole, digits = np.array(one["whole"]), np.concatenate([np.array(d, bool) for d in one["digits"]])
+    whole, pieces = np.array(one["whole"]), [piece.encode("latin-1") for piece in one["pieces"]]
+    digits, numbers = np.array([bool(re.search(rb"\d", piece)) for piece in pieces]), contribution.numbers(pieces)
     ends = np.cumsum([len(step) for step in steps])
     found: dict[str, list[float]] = {}
 
@@ -194,8 +179,11 @@ def figures(one: dict) -> dict[str, list[float]]:
     for k in range(n):
         for kind in ("cut", "neutral"):
             fall = whole[ends[k] :] - np.array(one[kind][k])
-            number = digits[ends[k] :]
+            digit, number = digits[ends[k] :], numbers[ends[k] :]
             later, numbers_later = np.arange(len(fall)) >= SKIP, number & (np.arange(len(fall)) >= SKIP)
+            own = number & of_values(pieces, step_labels.numbers(one["steps"][k]))[ends[k] :]
+            add(f"{kind}: largest on digits", max(0, fall[digit].max(initial=0)))
+            add(f"{kind}: largest on numbers of the step", max(0, fall[own].max(initial=0)))
             add(f"{kind}: largest fall", max(0, fall.max(initial=0)))
             add(f"{kind}: sum of falls", fall.sum())
             add(f"{kind}: largest, skipping {SKIP} tokens", max(0, fall[later].max(initial=0)))
@@ -209,9 +197,9 @@ def figures(one: dict) -> dict[str, list[float]]:
             add(f"prefix: gain of the {kind} answer", forced[k + 1] - forced[k])
             add(f"prefix: likelihood of the {kind} answer", forced[k + 1])
         inside = slice(ends[k] - len(steps[k]), ends[k])
-        add("surprise of its numbers", -whole[inside][digits[inside]].sum())
+        add("surprise of its numbers", -whole[inside][numbers[inside]].sum())
         add("surprise of its tokens", -whole[inside].sum())
-        add("numbers in it", digits[inside].sum())
+        add("digits in it", numbers[inside].sum())
         add("place", k)
         add("length", len(steps[k]))
     final = step_labels.numbers(one["answer"])
@@ -224,6 +212,17 @@ def figures(one: dict) -> dict[str, list[float]]:
     half = paid[len(paid) // 2 :].mean(0)
     found["attention, later layers, a token"] = (half / [len(step) for step in steps]).tolist()
     return found
+
+
+def of_values(pieces: list[bytes], values: set[float]) -> np.ndarray:
+    """Which tokens belong to a number of one of these values."""
+    text, borders = b"".join(pieces), np.cumsum([0, *map(len, pieces)])
+    inside = np.zeros(len(text) + 1, int)
+    for match in re.finditer(rb"\d[\d,]*(?:\.\d+)?", text):
+        if float(match.group().replace(b",", b"")) in values:
+            inside[slice(*match.span())] = 1
+    until = np.concatenate([[0], np.cumsum(inside)])
+    return until[borders[1:]] > until[borders[:-1]]
 
 
 def table(chains: list[dict]) -> None:

@@ -51,6 +51,8 @@ def _one_line(capsys) -> str:
         ("--model.vocab_size=64", "model.vocab_size: expected at least"),
         ("--grpo.row_length=40", "grpo.row_length"),
         ("--run.seed=-1", "run.seed"),
+        ("--agents.boundaries=lines", "agents.boundaries: expected one of auto, natural, any"),
+        (["--warmup.chains=8", "--agents.helper_policy=separate"], "expected 0 with agents.helper_policy=separate"),
     ],
 )
 def test_a_bad_setting(warm, tmp_path, capsys, argument, message):

@@ -88,6 +88,21 @@ def test_a_correction_changes_nothing_where_sampler_and_trainer_agree(warm, tmp_
         assert row[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-6)
 
 
+def test_helpers_are_taught_on_own_chains(tmp_path, capsys):
+    """Sampled, measured, shown, and stored as the start. Catches a start that is made and not trained from."""
+    settings = ("--agents.boundaries=natural", "--agents.chunk_length=8", "--run.max_steps=1", "--warmup.max_steps=400")
+    taught = ("--warmup.chains=32", "--warmup.chain_learning_rate=2e-3", "--warmup.chain_epochs=4")
+    assert runs.train(tmp_path / "taught", *settings, *taught) == 0
+    said = capsys.readouterr().out
+    assert "own chains 32/32" in said
+    assert "helpers' start" in said
+    assert (tmp_path / "taught" / "start").is_dir()
+    assert runs.train(tmp_path / "plain", *settings) == 0
+    (row,), (plain,) = (runs.rows(tmp_path / name) for name in ("taught", "plain"))
+    assert row["segment/valid"] == row["score/valid"] == 1.0
+    assert row["score/frozen_mean"] != plain["score/frozen_mean"]
+
+
 def test_kl_is_zero_at_the_start_and_logged(warm, tmp_path):
     """Catches a reference that is not the starting policy, or one asked under another constraint than the sampler's."""
     folder = runs.begin(warm, tmp_path / "run")

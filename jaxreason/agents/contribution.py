@@ -6,7 +6,9 @@ answer alone does not do: a chain states its last result shortly before the answ
 (docs/results/scorer.md).
 """
 
+import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -20,24 +22,49 @@ from jaxreason.types import Params, UpdateBatch
 
 NOT_MEASURED = -1.0
 
-Counted = Callable[[Sequence[int]], np.ndarray]
-"""The tokens of a completion -> bool, which of them are looked at."""
+NEUTRAL = "...\n\n"
+"""What stands in a chunk's place for a released model, so that the form of the text stays."""
 
 
-def counted_for(config: AgentsConfig, tokenizer: Tokenizer) -> Counted | None:
-    """Which tokens of a completion say that something is missing: all, where a policy knows the form of its chains by
-    heart (`marks`); with a released model only those with a digit in them.
+class Look(NamedTuple):
+    """How a chunk is left out, and what is looked at behind it."""
+
+    counted: Callable[[Sequence[int]], np.ndarray] | None = None  # the tokens of a completion -> bool; None: all
+    neutral: tuple[int, ...] = ()  # what stands in the chunk's place
+
+
+def look_for(config: AgentsConfig, tokenizer: Tokenizer) -> Look:
+    """Every token behind a bare cut, where a policy knows the form of its chains by heart (`marks`); with a released
+    model the `numbers` behind an ellipsis in the chunk's place.
 
     Whatever is cut out of a released model's prose, the words next to the cut become unlikely: that is form. A number
-    becomes unlikely where what it came from is gone (docs/results/helpers.md).
+    becomes unlikely where what it came from is gone (docs/results/helpers.md compares the candidates).
     """
     if config.prompts == "marks":
-        return None
-    return lambda ids: np.array([_has_digit(tokenizer.token_bytes(i)) for i in ids], bool)
+        return Look()
+    (neutral,) = tokenizer.encode_batch([NEUTRAL])
+    return Look(lambda ids: numbers([tokenizer.token_bytes(i) for i in ids]), tuple(neutral))
 
 
-def _has_digit(piece: bytes) -> bool:
-    return any(48 <= byte < 58 for byte in piece)
+_DIGITS = re.compile(rb"\d+")
+_ITEM = re.compile(rb"(?:^|\n)[ \t>#*_(\[-]*\d{1,3}[.):]|\bstep[ \t]+\d+", re.IGNORECASE)
+"""The number of an item or of a step, which follows from the one before it."""
+
+
+def numbers(pieces: Sequence[bytes]) -> np.ndarray:
+    """Which tokens hold a digit of a number that says something, bool: the number of an item or a step does not.
+
+    >>> numbers([b"1", b".", b" 12", b"+", b"3", b"\\n", b"2", b".", b" Step", b" 4"]).tolist()
+    [False, False, True, False, True, False, False, False, False, False]
+    """
+    text = b"".join(pieces)
+    says_B = np.zeros(len(text) + 1, bool)
+    for pattern, says in ((_DIGITS, True), (_ITEM, False)):
+        for match in pattern.finditer(text):
+            says_B[slice(*match.span())] = says
+    borders_T = np.cumsum([0, *map(len, pieces)])
+    until_B = np.concatenate([[0], np.cumsum(says_B)])
+    return until_B[borders_T[1:]] > until_B[borders_T[:-1]]
 
 
 def contributions(
@@ -47,7 +74,7 @@ def contributions(
     *,
     count: int,
     shapes: Sequence[Shape],
-    counted: Counted | None = None,
+    look: Look = Look(),
 ) -> np.ndarray:
     """For each chunk, the largest fall in log-probability of a token behind it when the chunk is cut out.
 
@@ -59,7 +86,7 @@ def contributions(
       likelihood: `make_reference` of log-probabilities at temperature 1; -inf has no place here.
       count: the first so many problems of the batch are measured; the batch is in random order.
       shapes: of packed batches that hold all texts of one problem, see `num_texts`.
-      counted: which tokens of a completion are looked at; None: all. See `counted_for`.
+      look: see `look_for`.
 
     Returns:
       float32 [P G K], nats, at least 0; NOT_MEASURED for chunks that do not exist, of rows without a valid split, and
@@ -83,8 +110,13 @@ def contributions(
             texts.append(_text(prompt, whole))
             places.append((g, -1, 0))
             for k in np.flatnonzero(chunks.mask[p, g]):
-                texts.append(_text(prompt, whole[chunk_T != k]))
-                places.append((g, int(k), int(np.flatnonzero(chunk_T == k)[-1])))
+                at = np.flatnonzero(chunk_T == k)
+                # No longer than the chunk, so that no text is longer than the completion.
+                instead = np.array(look.neutral[: len(at)], np.int32)
+                texts.append(
+                    _text(prompt, np.concatenate([whole[: at[0]], instead, whole[at[0] :][chunk_T[at[0] :] != k]]))
+                )
+                places.append((g, int(k), int(at[-1])))
         if not texts:
             continue
         packed = pack(texts, shape_for(texts, shapes))
@@ -95,7 +127,7 @@ def contributions(
                 result_PGK[p, g, k] = 0.0
             elif k < 0:
                 whole_T = logp_T
-                counted_T = np.ones(len(logp_T), bool) if counted is None else counted(ids[p * G + g])
+                counted_T = np.ones(len(logp_T), bool) if look.counted is None else look.counted(ids[p * G + g])
             else:
                 behind = len(whole_T) - last - 1
                 fall_T = whole_T[last + 1 :] - logp_T[len(logp_T) - behind :]

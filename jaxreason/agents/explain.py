@@ -1,12 +1,13 @@
 """Answers taken apart by the helpers outside of training: nothing is rewarded, nothing learnt."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxreason.agents import episode
+from jaxreason.agents import boundaries, calibration, episode, prompts
 from jaxreason.agents.episode import Clock, Episode
 from jaxreason.agents.helper_sampling import Asking
 from jaxreason.agents.roles import REASON
@@ -16,7 +17,7 @@ from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grading.pool import Grades
 from jaxreason.tasks.opening import task_of
-from jaxreason.tasks.reading import find_reasoning
+from jaxreason.tasks.reading import Reasoning, find_reasoning
 from jaxreason.types import HostRollout, Params, Rollout
 
 
@@ -45,9 +46,13 @@ def explain(
       `rows.chunk_fields` of each answer.
     """
     T, task = config.sampling.max_completion_length, task_of(config.data)
+    read = [find_reasoning(row, tokenizer, task.read) for row in answers]
+    asking = Asking(params, key, config.for_helpers, tokenizer, wait)
+    asking = dataclasses.replace(asking, lift=_lift(asking, problems, read))
     found = []
     for start in range(0, len(answers), rows):
         ids = list(answers[start : start + rows])
+        reasonings = read[start : start + rows] + [find_reasoning([], tokenizer, task.read)] * (rows - len(ids))
         ids += [[]] * (rows - len(ids))
         asked = list(problems[start : start + rows])
         asked += asked[:1] * (rows - len(asked))
@@ -59,14 +64,27 @@ def explain(
         )
         for n, row in enumerate(ids):
             rollout.tokens[n, 0, : len(row)] = row
-        reasonings = [find_reasoning(row, tokenizer, task.read) for row in ids]
         nothing = np.zeros(rows, bool)  # nobody asks how they are graded
         grades = Grades(nothing, nothing, [""] * rows)
         played = Episode(asked, {}, {REASON.name: rollout}, reasonings, grades)
         wanted = np.array([bool(r.ids) for r in reasonings])
-        asking = Asking(params, key, config.for_helpers, tokenizer, wait, first=start)
-        played = episode.ask_helpers(asking, played, wanted, Clock())
+        played = episode.ask_helpers(dataclasses.replace(asking, first=start), played, wanted, Clock())
         assert played.segmentation is not None
         assert played.scoring is not None
         found += [chunk_fields(played.segmentation, played.scoring, n) for n in range(rows)]
     return found[: len(answers)]
+
+
+def _lift(asking: Asking, problems: Sequence[Problem], reasonings: Sequence[Reasoning]) -> float | None:
+    """The lift of a new chunk for all of these answers, so that batches don't matter; None where there is none."""
+    config, tokenizer = asking.config, asking.tokenizer
+    if not config.agents.calibrated:
+        return None
+    scored, texts = config.agents.helpers == "one", [y.text for y in reasonings]
+    if scored:
+        asked = prompts.render_annotate([p.question for p in problems], texts, config.agents, tokenizer)
+    else:
+        asked = prompts.render_segment(texts, config.agents, tokenizer)
+    rows = [ids if y.ids else [] for ids, y in zip(tokenizer.encode_batch(asked), reasonings, strict=True)]
+    places = [boundaries.places(y.ids, tokenizer, max_chunks=config.agents.max_chunks) for y in reasonings]
+    return calibration.solve(asking.params, rows, [y.ids for y in reasonings], places, config, tokenizer, scored=scored)

@@ -1,14 +1,16 @@
 """Lessons for the helpers from a policy's own chains: where to split, and what is important, without a label.
 
-Every chain is split at its natural places, and each step is measured (`agents.contribution`). Ranked over all steps,
-that makes scores of 1 to 5. Neighbours that are alike are joined until chunks have the wanted length, so that a chunk
-begins where importance changes. Both helpers are shown the result as they would write it. The scorer is shown every
-chain twice, the second time in another order: what it says of a chunk shall not follow from its place in the list.
+Every chain is split at its natural places, and each step is measured (`agents.contribution`). What it contributes is
+worth a score of 1 to 5, from 0 to reward.contribution_scale nats (`rewards.format.worth`). Neighbours that are alike
+are joined until chunks have the wanted length, so that a chunk begins where importance changes. Both helpers are shown
+the result as they would write it. The scorer is shown every chain twice, the second time in another order: what it says
+of a chunk shall not follow from its place in the list.
 """
 
 import itertools
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.agents import alignment, boundaries, constraints, prompts
@@ -20,6 +22,7 @@ from jaxreason.agents.tags import DIGITS
 from jaxreason.config import Config
 from jaxreason.data.tokenizer import Tokenizer, text_of
 from jaxreason.grpo.batch import PackItem
+from jaxreason.rewards import format as form
 from jaxreason.tasks.reading import Reasoning
 
 LEVELS = len(DIGITS)
@@ -45,16 +48,6 @@ def natural_steps(
         pieces = [text_of(part.tolist(), tokenizer) for part in np.split(np.array(y.ids, int), at)]
         texts.append(prompts.segment_text(pieces) if ended and len(at) else None)
     return alignment.build_chunks(reasonings, texts, [True] * len(texts), tokenizer, config.agents, shape=shape)
-
-
-def ranked(measured_N: np.ndarray) -> np.ndarray:
-    """Scores 1 to 5 by rank, int [N]: a fifth of the steps each, and equal ones alike, at the lowest of their ranks.
-
-    >>> ranked(np.array([0.0, 0.0, 3.0, 9.0, 5.0])).tolist()
-    [1, 1, 3, 5, 4]
-    """
-    below_N = np.searchsorted(np.sort(measured_N), measured_N, side="left")
-    return 1 + LEVELS * below_N // max(len(measured_N), 1)
 
 
 def joined(lengths: Sequence[int], values: Sequence[int], wanted: float) -> tuple[list[int], list[int]]:
@@ -88,13 +81,8 @@ def lessons(episodes: Sequence[Episode], measured: Sequence[np.ndarray], config:
     Returns: list of PackItem.
     """
     rng = np.random.default_rng([config.run.seed, 3])
-    values = [np.zeros(m.shape, int) for m in measured]
-    every = np.concatenate([m[m >= 0] for m in measured])
-    for value_PGK, measured_PGK, start in zip(
-        values, measured, np.cumsum([0, *((m >= 0).sum() for m in measured)]), strict=False
-    ):
-        there = measured_PGK >= 0
-        value_PGK[there] = ranked(every)[start : start + there.sum()]
+    scale = config.reward.contribution_scale
+    values = [np.rint(form.worth(jnp.asarray(m), scale=scale)).astype(int) for m in measured]
     found: list[PackItem] = []
     for episode, value_PGK in zip(episodes, values, strict=True):
         assert episode.segmentation is not None  # it was measured

@@ -98,7 +98,7 @@ class WarmupConfig:
     """decoupled weight decay"""
     chains: int = 0
     """chains of the policy's own, behind the demonstrations if there are some, on which it is taught to split and to
-    score: steps are ranked by what they contribute (agents.contribution); 0: none"""
+    score, by what its steps contribute (docs/concepts.md); 0: none"""
     chain_epochs: int = 2
     """times that they are shown, in rows of grpo.row_length"""
     chain_learning_rate: float = 1e-5

@@ -155,8 +155,8 @@ class GRPOConfig:
     num_mini_batches: int = 1
     """optimiser steps a rollout batch, each on its share of the problems"""
     micro_batch_rows: int | Literal["auto"] = "auto"
-    """packed rows of row_length differentiated at a time, twice as many of half rows; gradients accumulate. `auto`: as
-    many as memory holds, at most 32"""
+    """packed rows of row_length differentiated at a time, twice as many of half rows; gradients accumulate. `auto`: the
+    largest power of 2 that memory holds, at most 32"""
     row_length: int = 256
     """tokens of a packed row; at least the longest prompt and completion of any role"""
 

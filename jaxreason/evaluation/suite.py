@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jaxreason.config import Config, given, to_dict
 from jaxreason.evaluation import ask, graders, suites
 from jaxreason.evaluation.ask import Asking
@@ -85,9 +87,9 @@ def run(
     with ask.opened(askings, dataclasses.replace(place, config=askings[0].config), step, display) as opened:
         params, number, pool = opened
         marks = [identity(place, number, asking) for asking in askings]
-        done = hosts.agree(
-            [_done(output / f"{p.benchmark}.json", mark) for p, mark in zip(protocols, marks, strict=True)]
-        )
+        files = [output / f"{protocol.benchmark}.json" for protocol in protocols]
+        held = hosts.together(lambda: [*map(_done, files, marks)] if hosts.first() else [])
+        done = hosts.agree(held)
         for protocol, asking, mark, (file, _), before in zip(protocols, askings, marks, read, done, strict=True):
             title, result = BENCHMARKS[protocol.benchmark].title, before
             if result is None:
@@ -97,6 +99,7 @@ def run(
                 result["departs"] = departures(protocol, asking.config)
                 if hosts.first():
                     ask.write(output / f"{protocol.benchmark}.json", result, rows)
+                jax.clear_caches()  # the next set's programs have other shapes; these would stay in memory
             else:
                 display.say(f"{title}: done before, in {output / f'{protocol.benchmark}.json'}")
             found[protocol.benchmark] = figures(result, title)
@@ -240,13 +243,13 @@ def markdown(summary: dict) -> str:
         cells += [f"{100 * row['accuracy_low']:.1f} to {100 * row['accuracy_high']:.1f}", str(row["limit"])]
         lines.append("| " + " | ".join([*cells, f"{row['truncation_rate']:.0%}", *curve, *differ]) + " |")
         if row["problems"] != row["published"]:
-            notes.append(f"{row['title']}: {row['problems']} problems, published with {row['published']}")
+            notes.append(f"- {row['title']}: {row['problems']} problems, published with {row['published']}")
         if row["departs"]:
-            notes.append(f"{row['title']} departs from its protocol: {_spelled(row['departs'])}")
+            notes.append(f"- {row['title']} departs from its protocol: {_spelled(row['departs'])}")
     means = summary["mean"]
     overall = ["overall", "", f"{100 * means['accuracy']:.2f} / {means['mean_tokens']:.0f}"]
     lines.append("| " + " | ".join([*overall, *[""] * (len(head) - len(overall))]) + " |")
-    return "\n".join([*lines, "", TOLD, *notes]) + "\n"
+    return "\n".join([*lines, "", TOLD, *([""] if notes else []), *notes]) + "\n"
 
 
 def _spelled(departs: dict[str, Any]) -> str:

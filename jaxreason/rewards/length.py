@@ -119,7 +119,7 @@ def laser(seen: Completions, *, target_length: int = 0, weight: float = 0.4) -> 
 def laser_d(seen: Completions, *, target_length: int = 0, weight: float = 0.4) -> LengthReward:
     """Laser, and a wrong answer gets `weight` at or above the target, for exploring.
 
-    This is what arXiv:2602.20945, eq. 6, calls Laser-D: a static target, not the dynamic one of arXiv:2505.15612.
+    This is what arXiv:2602.20945, eq. 6, calls Laser-D: a static target. `laser_d_dynamic` is that of arXiv:2505.15612.
     """
     right_PG = laser(seen, target_length=target_length, weight=weight).reward
     long_PG = seen.length >= (target_length or seen.max_length)

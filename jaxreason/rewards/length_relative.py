@@ -113,7 +113,8 @@ def drpo(seen: Completions, *, temperature: float = 0.1) -> LengthReward:
 
     With n kept rows, a right answer gets n w_i with the weights w_i summing to 1 over the group's right answers, a
     wrong one -n / number of wrong ones: their mean is 0, so without a scale these are the advantages. A long right
-    answer gains little and never loses. 0 in groups that are all right or all wrong.
+    answer gains little and never loses. A group that is all right earns 1 each, one that is all wrong 0: nothing to
+    learn from.
 
     Source: arXiv:2510.04474 and the authors' code, whose score is the mean log-probability of a completion
     (grpo.loss_type=grpo). Two parts are left out: the log-sum-exp over wrong answers, which at their temperature of 10
@@ -127,7 +128,7 @@ def drpo(seen: Completions, *, temperature: float = 0.1) -> LengthReward:
     count_P1 = _count(seen.keep)
     mixed_PG = seen.keep & (whole_PG > 0) & (wrongs_PG > 0)
     share_PG = masked.ratio(brief_PG, whole_PG) - masked.ratio(wrong_PG.astype(jnp.float32), wrongs_PG)
-    return LengthReward(jnp.where(mixed_PG, count_P1 * share_PG, 0.0))
+    return LengthReward(jnp.where(mixed_PG, count_P1 * share_PG, right_PG.astype(jnp.float32)))
 
 
 def smart_thinker(seen: Completions) -> LengthReward:

@@ -9,6 +9,7 @@ Typed PRNG keys do not belong in the state: keys are derived from the seed and t
 """
 
 import contextlib
+import dataclasses
 import errno
 import json
 import logging
@@ -16,6 +17,7 @@ import math
 import os
 import pathlib
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -184,14 +186,21 @@ class Checkpoints:
 
     def _load(self, step: int, abstract_state: Any) -> tuple[Any, dict]:
         with _damaged("its description"):
-            record: Any = self._orbax.metadata(step).custom_metadata
+            found = self._orbax.metadata(step)
+            record: Any = found.custom_metadata
             saved, meta = record["arrays"], record["meta"]
-        _refuse_other_arrays(saved, _describe(abstract_state), f"{self.folder}: checkpoint {step}")
+            held: Any = found.metadata
+            if held is None:
+                raise ValueError("the names of its arrays cannot be read")
+        asked = _known_to(held, abstract_state)
+        _refuse_other_arrays(saved, _describe(asked), f"{self.folder}: checkpoint {step}")
         with _damaged("its arrays"):
-            state = self._orbax.load(step, abstract_state)
+            state = self._orbax.load(step, asked)
         for name, (*_, bits) in fingerprint(state).items():
             if bits != saved[name][-1]:
                 raise Damaged(f"{name} does not hold the numbers that were saved")
+        if asked is not abstract_state:
+            state = type(abstract_state)(**{field.name: state.get(field.name) for field in _fields(abstract_state)})
         return state, meta
 
 
@@ -258,6 +267,24 @@ def _bits(leaves: list[jax.Array]) -> list[jax.Array]:
         return jnp.sum(jax.lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32))
 
     return [one(jnp.asarray(x)) for x in leaves]
+
+
+def _fields(state: Any) -> tuple:
+    return dataclasses.fields(state) if dataclasses.is_dataclass(state) else ()
+
+
+def _known_to(held: Mapping[str, Any], state: Any) -> Any:
+    """What to ask of a checkpoint that is older than some field of the state: a dictionary without that field, which
+    may be None; the state itself where the checkpoint knows all of them.
+
+    Args:
+      held: what the checkpoint holds, by name; None where a field was None.
+    """
+    young = {field.name for field in _fields(state) if field.name not in held and field.default is None}
+    if not young:
+        return state
+    asked = {field.name: getattr(state, field.name) for field in _fields(state) if field.name not in young}
+    return dict.fromkeys(held) | asked
 
 
 def _describe(tree: Any) -> dict[str, tuple[list[int], str]]:

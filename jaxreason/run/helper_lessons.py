@@ -14,7 +14,6 @@ from jaxreason.agents import contribution, episode, own_chains
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.roles import REASON
 from jaxreason.grpo import batch
-from jaxreason.rewards.methods import named
 from jaxreason.run.interrupt import Abandoned, Interrupt
 from jaxreason.run.programs import Programs
 from jaxreason.run.progress import Display
@@ -25,19 +24,15 @@ KEY = 3
 
 
 def teacher(programs: Programs, display: Display, interrupt: Interrupt) -> Callable[[Params], Params] | None:
-    """What teaches a policy before step 0; None where no chains are wanted.
+    """What teaches a policy before step 0, whatever the preset asks for, so that methods share a start; None where no
+    chains are wanted.
 
     Raises:
-      ValueError: chains are wanted, but nobody would learn from them.
+      ValueError: chains are wanted, but who writes them is not who would learn from them.
     """
     config = programs.exp.config
     if not config.warmup.chains:
         return None
-    if named(config.reward.preset).helpers == "none":
-        raise ValueError(
-            f"warmup.chains: expected 0 with reward.preset={config.reward.preset}, which asks no helper, got "
-            f"{config.warmup.chains}"
-        )
     if config.agents.separate:
         raise ValueError(
             "warmup.chains: expected 0 with agents.helper_policy=separate, whose helpers do not write the chains, got "
@@ -96,7 +91,7 @@ def observe(
             interrupt.check()
             found = contribution.contributions(
                 params, one, programs.likelihood, count=len(one.problems), shapes=programs.contribution_shapes,
-                counted=contribution.counted_for(config.agents, exp.tokenizer),
+                look=contribution.look_for(config.agents, exp.tokenizer),
             )  # fmt: skip
             played.append(one)
             measured.append(found)

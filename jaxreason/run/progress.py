@@ -9,6 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+SILENT_S = 60
+"""The longest that nothing is said of what goes on."""
+
 
 class Display:
     """Prints and draws for process 0; a quiet one says nothing."""
@@ -29,7 +32,8 @@ class Display:
     def bar(self, title: str, total: int, *, done: int = 0, every: int | None = None) -> Iterator[Callable[..., None]]:
         """A progress bar; yields step(n=1, note=""), which moves it on by n and shows the note behind it.
 
-        Without a terminal, a line every `every` steps and at the end; `every` 0: only at the end.
+        Without a terminal, a line every `every` steps, at the end, and whenever none came for a minute; `every` 0: no
+        other lines.
         """
         every = self.every if every is None else every
         if not self.console.is_terminal:
@@ -55,13 +59,16 @@ class Display:
 
     def _lines(self, title: str, total: int, done: int, every: int) -> Callable[..., None]:
         start, first, at = time.monotonic(), done, done
+        told = start
 
         def step(n: int = 1, note: str | None = None) -> None:
-            nonlocal at
+            nonlocal at, told
             before, at = at, at + n
-            if at >= total or (every and at // every > before // every):
+            silent = time.monotonic() - told >= SILENT_S
+            if (n and at >= total) or silent or (every and at // every > before // every):
+                told = time.monotonic()
                 spent = time.monotonic() - start
-                left = spent / max(1, at - first) * (total - at)
-                self.say(f"{title} {at}/{total}  {spent:.0f}s, {left:.0f}s left  {note or ''}".rstrip())
+                left = f", {spent / (at - first) * (total - at):.0f}s left" if at > first else ""
+                self.say(f"{title} {at}/{total}  {spent:.0f}s{left}  {note or ''}".rstrip())
 
         return step

@@ -24,8 +24,9 @@ from jaxreason.run.setup import Experiment
 from jaxreason.sampling.engine import READ_TOKENS, prompts_held
 from jaxreason.sampling.room import FILLED, PAGE, most_slots
 
-SHARE = 0.85
-"""Of the memory that is free, what is planned with; the rest is for what the formulas leave out, and for others."""
+SHARE, MOST = {"cpu": 0.6}, 0.85
+"""Of the memory that is free, what is planned with; the rest is for what the formulas leave out, and a machine's main
+memory for its other programs."""
 PROCESS = {"cpu": 2**30}
 """What a process takes in main memory besides: Python, JAX, and what its compiler leaves behind."""
 ENOUGH = 2**60
@@ -191,6 +192,10 @@ def _there() -> Memory | None:
     return None if None in seen else Memory(*map(min, zip(*seen, strict=True)))
 
 
+def _share() -> float:
+    return SHARE.get(platform(), MOST)
+
+
 def _sampling(
     asked: Sequence[Asked], config: Config, there: Memory | None, held: float, what: str, *, refuse: bool = True
 ) -> Sampling:
@@ -203,7 +208,7 @@ def _sampling(
             f"{longest} takes {least // whole_batch(1)} pages of {PAGE} tokens on its device, got {pages}; raise it"
         )
     found, free = None, there.free if there else ENOUGH
-    for size in (SHARE * free - held, free - held):
+    for size in (_share() * free - held, free - held):
         if slots == "auto":
             found = found or rows_that_fit(asked, size, pages=pages)
         else:
@@ -226,13 +231,13 @@ def _sampling(
 
 
 def _micro_batches(config: Config, tokenizer: Tokenizer, there: Memory | None, held: float, *, refuse: bool) -> Config:
-    """With grpo.micro_batch_rows in numbers: the most up to MOST_PACKED_ROWS that fit."""
+    """With grpo.micro_batch_rows in numbers: the largest power of 2 up to MOST_PACKED_ROWS that fits."""
     parts, given = whole_batch(1), config.grpo.micro_batch_rows
     free = there.free if there else ENOUGH
     longest = max(episode.row_limits(config, tokenizer)[role] for role in _roles(config))
     if given == "auto":
-        choices = [parts * n for n in range(max(1, MOST_PACKED_ROWS // parts), 0, -1)]
-        fits = [n for share in (SHARE, 1.0) for n in choices if held + _update(config, n) <= share * free]
+        choices = [parts * 2**n for n in range(max(1, MOST_PACKED_ROWS // parts).bit_length() - 1, -1, -1)]
+        fits = [n for share in (_share(), 1.0) for n in choices if held + _update(config, n) <= share * free]
         rows = fits[0] if fits else parts
     else:
         rows = given

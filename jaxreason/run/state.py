@@ -277,7 +277,10 @@ def open_state(
                 "restore the files it was made with, or set another run.output_dir"
             )
     folder.truncate_after(number)
-    return dataclasses.replace(state, memory=meta.get("method")), number, meta["monitor"]
+    lift = state.lift
+    if lift is None and calibrates(config):  # a checkpoint from before there was one
+        lift = place(jnp.float32(jnp.nan))
+    return dataclasses.replace(state, memory=meta.get("method"), lift=lift), number, meta["monitor"]
 
 
 def identity(exp: Experiment) -> dict[str, str]:

@@ -40,7 +40,7 @@ def measure(
         found["contribution_PGK"] = contribution.contributions(
             start, played, programs.likelihood,
             count=contribution.num_problems(config), shapes=programs.contribution_shapes,
-            counted=contribution.counted_for(config.agents, tokenizer),
+            look=contribution.look_for(config.agents, tokenizer),
         )  # fmt: skip
         if config.agents.decoding == "constrained":
             found["digit_ids"] = constraints.digit_tokens(tokenizer)

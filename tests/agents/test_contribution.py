@@ -62,10 +62,12 @@ def _logp(params, completion) -> np.ndarray:
     return np.array([jax.nn.log_softmax(logits[s - 1])[ids[0, s]] for s in range(len(PROMPT), ids.shape[1])])
 
 
-def _measure(params, episode: Episode, count: int, micro_batch_rows: int = 3, counted=None) -> np.ndarray:
+def _measure(params, episode: Episode, count: int, micro_batch_rows: int = 3, **look) -> np.ndarray:
     likelihood = make_reference(lambda *args: api.token_logp(*args, config=MODEL)[0])
     room = shapes([(contribution.num_texts(G, K), 5 + T)], row_length=24, micro_batch_rows=micro_batch_rows)
-    return contribution.contributions(params, episode, likelihood, count=count, shapes=room, counted=counted)
+    return contribution.contributions(
+        params, episode, likelihood, count=count, shapes=room, look=contribution.Look(**look)
+    )
 
 
 def test_the_largest_fall_behind_the_chunk_by_hand(params):
@@ -103,14 +105,30 @@ def test_only_the_counted_tokens_are_looked_at(params):
     assert (got < _measure(params, episode, count=1)).any()
 
 
+def test_something_neutral_can_stand_in_the_place_of_a_chunk(params):
+    """Catches a replacement that shifts what is compared behind it, or that makes a text longer than the completion."""
+    episode = _episode(np.random.default_rng(0))
+    got = _measure(params, episode, count=1, neutral=(9, 9, 9))
+    rollout, chunks = episode.rollouts["reason"], episode.segmentation.chunks
+    for g, k in np.ndindex(G, K):
+        if chunks.mask[0, g, k]:
+            whole = rollout.tokens[0, g, : rollout.length[0, g] - rollout.finished[0, g]]
+            at = np.flatnonzero(chunks.chunk_id[0, g, : len(whole)] == k)
+            behind = whole[at[-1] + 1 :]
+            instead = [*whole[: at[0]], *[9] * min(3, len(at)), *behind]
+            fall = _logp(params, whole)[at[-1] + 1 :] - _logp(params, instead)[-len(behind) :]
+            assert got[0, g, k] == pytest.approx(max(0.0, fall.max(initial=0.0)), abs=TOLERANCE["logits"])
+
+
 def test_a_released_model_is_judged_by_numbers():
     """Catches the rule of the built-in policies applied to prose, where any cut makes the next words unlikely."""
     tokenizer = StandIn()
-    ids = [tokenizer.intern(piece) for piece in (b" so", b" 12", b"=", b"3", b"x4y", b"\xef\xbc\x95")]
-    numbers = contribution.counted_for(AgentsConfig(prompts="chat"), tokenizer)
+    pieces = (b"2", b". so", b" 12", b"=", b"3.", b"5", b"x4y", b"\xef\xbc\x95", b"\n (", b"3", b") Step 4: 5")
+    numbers = contribution.look_for(AgentsConfig(prompts="chat"), tokenizer).counted
     assert numbers is not None
-    assert numbers(ids).tolist() == [False, True, False, True, True, False]
-    assert contribution.counted_for(AgentsConfig(), tokenizer) is None
+    found = numbers([tokenizer.intern(piece) for piece in pieces]).tolist()
+    assert found == [False, False, True, False, True, True, True, False, False, False, True]
+    assert contribution.look_for(AgentsConfig(), tokenizer) == contribution.Look()
 
 
 def test_rows_and_shapes_do_not_matter(params):

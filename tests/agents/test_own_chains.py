@@ -80,7 +80,7 @@ def test_lessons_of_two_helpers(form):
         at = places(y.ids, tokenizer, max_chunks=4)
         follow(constraints.segment_constraint([y.ids], tokenizer, max_tokens=len(y.ids), places=[at]), item)
         assert item.weight.sum() == at.sum()
-    values = {"qj": "5", "vk\nwz": "1", "xq": "3", "x=1": "3", "yy": "1", "z=2": "4"}
+    values = {"qj": "5", "vk\nwz": "1", "xq": "3", "x=1": "4", "yy": "1", "z=2": "4"}
     for item in by_role[2]:
         prompt = text_of(item.prompt.tolist(), tokenizer)
         scores, cause = parse_scores(text_of(item.completion[:-1].tolist(), tokenizer), 3)

@@ -34,9 +34,9 @@ def test_answers_of_both_sides_are_split_by_the_helpers_of_the_start(warm, tmp_p
         seen.append(jax.device_get(params))
         return explain(params, *arguments, **named)
 
-    def asked(asking, question, *arguments):
+    def asked(asking, question, shape):
         widths.append(len(question.rows))
-        return ask(asking, question, *arguments)
+        return ask(asking, question, shape)
 
     monkeypatch.setattr(heldout, "explain", explained)
     monkeypatch.setattr(helper_sampling, "ask", asked)

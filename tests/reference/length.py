@@ -101,7 +101,7 @@ def gr3(group: Group, length: float, right: bool, case) -> float:
 def drpo(group: Group, length: float, right: bool, case) -> float:
     n, wrong = len(group.length), len(group.length) - len(group.right)
     if not group.right or not wrong:
-        return 0.0
+        return float(right)
     if not right:
         return -n / wrong
     weights = [math.exp((1 - other / case["limit"]) / 0.1) for other in group.right]

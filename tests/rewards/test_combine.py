@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jaxreason.config import RewardConfig
 from jaxreason.rewards import importance
 from jaxreason.rewards.combine import price, score
+from jaxreason.rewards.length import Moment
 from jaxreason.rewards.methods import METHODS
 from jaxreason.rewards.outcome import Outcome
 from tests.helpers import TOLERANCE
@@ -41,8 +42,21 @@ def seen_of(case, spec) -> Outcome:
         scores=scores_of(case) if helped else None,
         frozen_value=jnp.asarray(case["frozen"]) if helped else None,
         contribution=jnp.asarray(case["contribution"]) if spec.measured else None,
+        moment=moment_of(case, spec),
         widths=(),
     )
+
+
+def moment_of(case, spec) -> Moment:
+    """What a method reads of the moment: half of the run is done, 10 tokens are asked for, nothing is remembered."""
+    shape = case["length"].shape
+    memory = None
+    if spec.memory is not None:
+        memory = jnp.asarray(spec.memory.recall({}, [str(p) for p in range(shape[0])]))
+    return Moment(
+        progress=jnp.float32(0.5), asked=jnp.full(shape[:1], 10, jnp.int32), memory=memory,
+        answer_at=jnp.asarray(case["y"] // 2), closes_at=jnp.asarray(case["y"]), repeats=jnp.zeros(shape, bool),
+    )  # fmt: skip
 
 
 def run(case, preset, config=None, *, ratio=None, alpha=0.5, function=jitted, seed=0):

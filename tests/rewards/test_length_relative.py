@@ -80,7 +80,7 @@ def test_drpo():
     near(relative.drpo(step).reward, [[2.0, 2.0, -2.0, -2.0]])
     step = seen([[True, True, False, False]], [[10000, 20986, 3000, 9]], max_length=100000)
     np.testing.assert_allclose(relative.drpo(step).reward, [[3.0, 1.0, -2.0, -2.0]], rtol=1e-4)
-    assert relative.drpo(seen([[True, True]], [[3, 9]])).reward.tolist() == [[0.0, 0.0]]
+    assert relative.drpo(seen([[True, True]], [[3, 9]])).reward.tolist() == [[1.0, 1.0]]
     assert relative.drpo(seen([[False, False]], [[3, 9]])).reward.tolist() == [[0.0, 0.0]]
 
 

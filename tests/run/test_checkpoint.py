@@ -322,3 +322,28 @@ def test_kill_in_mid_save_leaves_the_checkpoint_before_it(tmp_path):
             assert (np.asarray(back["w"]) // 1 == step).all()
             checkpoints.save(step + 1, back, {})
         assert not [path.name for path in tmp_path.iterdir() if not path.name.isdigit()]
+
+
+@chex.dataclass
+class _Older:
+    step: jax.Array
+    budget: jax.Array | None = None
+
+
+@chex.dataclass
+class _Younger:
+    step: jax.Array
+    budget: jax.Array | None = None
+    lift: jax.Array | None = None
+
+
+@pytest.mark.parametrize("lift", [None, jax.ShapeDtypeStruct((), jnp.float32)])
+def test_a_checkpoint_from_before_the_state_had_a_field_still_opens(tmp_path, lift):
+    """Catches a field that may be None taken for damage, or for another model's, in runs that were made without it."""
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=one)
+    with checkpoint.open_checkpoints(tmp_path, keep=2) as checkpoints:
+        checkpoints.save(3, _Older(step=jnp.int32(7)), {})
+        back, _, _ = checkpoints.restore(None, _Younger(step=step, lift=lift))
+    assert isinstance(back, _Younger)
+    assert (int(back.step), back.budget, back.lift) == (7, None, None)

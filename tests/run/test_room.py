@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ def _bytes(tree) -> int:
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def _shape(*shape, dtype=jnp.int32):
+def _shape(*shape, dtype=jnp.int32) -> Any:
     return jax.ShapeDtypeStruct(shape, dtype)
 
 
@@ -75,7 +76,7 @@ def test_what_an_update_takes_is_what_the_compiler_reserves(dtype, remat):
     ints, floats = _shape(4, rows, length), _shape(4, rows, length, dtype=jnp.float32)
     packed = UpdateBatch(
         tokens=ints, positions=ints, segments=ints, role=ints, weight=floats, advantage=floats, old_logp=floats,
-        ref_logp=None, candidates=None, num_micro=_shape(),
+        ref_logp=None, trainer_logp=None, candidates=None, num_micro=_shape(),
     )  # fmt: skip
     compiled = update.make_update(api.logp_fn(model, 1.0), transformation, GRPOConfig()).lower(state, packed).compile()
     found = compiled.memory_analysis()
@@ -94,12 +95,15 @@ def test_a_laptop_holds_the_half_billion_model():
 def test_less_memory_means_fewer_pages_then_fewer_rows_then_none():
     asked = [Asked(LARGE, prompt=1024, limit=32768, num_generations=1, rows=1319)]
     found = [room.rows_that_fit(asked, gib * 2**30) for gib in (64, 16, 6, 3, 2)]
-    slots, pages = [s and s.slots for s in found], [s and s.pages for s in found]
-    assert slots[:2] == [32, 32]
-    assert pages[0] == 32 * 512
-    assert pages[1] < pages[0]
-    assert 0 < slots[2] < 32
-    assert found[-1] is None
+    all_of_them, fewer_pages, fewer_rows, *_, none = found
+    assert all_of_them
+    assert fewer_pages
+    assert fewer_rows
+    assert (all_of_them.slots, all_of_them.pages) == (32, 32 * 512)
+    assert fewer_pages.slots == 32
+    assert fewer_pages.pages < all_of_them.pages
+    assert 0 < fewer_rows.slots < 32
+    assert none is None
 
 
 @given(
@@ -121,7 +125,9 @@ def test_what_fits_takes_no_more_than_there_is(rows, prompt, limit, generations,
     assert found.pages >= -(-limit // 64)
 
 
-def _evaluated(free_gib: float, *overrides: str, model: ModelConfig = LARGE, monkeypatch=None) -> tuple[Config, str]:
+def _evaluated(
+    free_gib: float, *overrides: str, model: ModelConfig = LARGE, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Config, str]:
     config = dataclasses.replace(load(None, ["--data.max_prompt_length=256", *overrides]), model=model)
     monkeypatch.setattr(memory, "of_device", lambda: Memory(int(free_gib * 2**30), 24 * 2**30))
     lines = []
@@ -171,3 +177,18 @@ def test_a_platform_that_does_not_tell_is_trusted(monkeypatch):
     monkeypatch.setattr(memory, "of_device", lambda: None)
     config = room.fit_evaluation(dataclasses.replace(Config(), model=LARGE), 64)
     assert config.sampling.slots == 32
+
+
+def test_micro_batches_are_as_large_as_memory_holds(monkeypatch):
+    """The numbers of memory are chosen between those of 8 and of 4 rows, by the same formula."""
+    model = dataclasses.replace(SMALL, num_hidden_layers=24)
+    config = dataclasses.replace(load(None, ["--reward.preset=grpo", "--grpo.row_length=512"]), model=model)
+    monkeypatch.setattr(room.episode, "row_limits", lambda *_: {"reason": 200})
+    held = 1000 * MIB
+    between = held + footprint.update(model, 6 * 512)
+    there = Memory(int(between / room._share()), 2**40)
+    fitted = room._micro_batches(config, None, there, held, refuse=True)  # pyright: ignore[reportArgumentType]
+    assert fitted.grpo.micro_batch_rows == 4
+    config = dataclasses.replace(config, grpo=dataclasses.replace(config.grpo, micro_batch_rows=32))
+    with pytest.raises(ValueError, match=r"grpo.micro_batch_rows=32 of .* set grpo.micro_batch_rows to auto, or set"):
+        room._micro_batches(config, None, there, held, refuse=True)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,122 @@
+"""From an episode to a reward that knows the moment, and to what is remembered of it; without sampling or training."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreason.agents.episode import Episode
+from jaxreason.agents.outcome import outcome
+from jaxreason.config import GRPOConfig, RewardConfig, load
+from jaxreason.data.problems import Problem
+from jaxreason.grading.pool import Grades
+from jaxreason.grpo.signal import signal
+from jaxreason.rewards.importance import initial_ratio
+from jaxreason.rewards.methods import METHODS
+from jaxreason.run import remember, state
+from jaxreason.tasks.boxed_math import read
+from jaxreason.tasks.reading import find_reasoning
+from jaxreason.types import HostRollout
+from tests.agents.stand_in import StandIn
+from tests.helpers import TOLERANCE
+
+T = 12
+ANSWERS = [
+    [[b"2", b"+3", b"=5", b"!", b"\n\\boxed{5}"], [b"so", b"\n\\boxed{5}"]],
+    [[b"x", b"\n\\boxed{4}"], [b"7", b" or", b" 8", b"\n\\boxed{7}"]],
+]
+"""Two problems with two completions each, all of which end; the third is wrong."""
+
+
+def played() -> tuple[Episode, StandIn]:
+    tokenizer = StandIn()
+    rows = [[tokenizer.intern(piece) for piece in pieces] for group in ANSWERS for pieces in group]
+    tokens = np.zeros((2, 2, T), np.int32)
+    for n, row in enumerate(rows):
+        tokens[n // 2, n % 2, : len(row)] = row
+    length = np.array([len(row) + 1 for row in rows], np.int32).reshape(2, 2)
+    rollout = HostRollout(
+        tokens=tokens, length=length, logp=np.zeros((2, 2, T), np.float32), finished=np.ones((2, 2), bool)
+    )
+    episode = Episode(
+        problems=[Problem("a", "?", "5", meta={"target_tokens": 4}), Problem("b", "?", "7", meta={"target_tokens": 9})],
+        prompts={},
+        rollouts={"reason": rollout},
+        reasonings=[find_reasoning(row, tokenizer, read) for row in rows],
+        grades=Grades(np.array([True, True, False, True]), np.ones(4, bool), ["ok"] * 4),
+    )
+    return episode, tokenizer
+
+
+def rewarded(preset: str, memory=None, number: int = 0, length=None):
+    """Rewards and advantages of step `number` of 4, and the memory after it; of other lengths, if they are given."""
+    episode, tokenizer = played()
+    if length is not None:
+        longer = dataclasses.replace(episode.rollouts["reason"], length=np.array(length, np.int32))
+        episode = dataclasses.replace(episode, rollouts={"reason": longer})
+    config = load(None, [f"--reward.preset={preset}", "--run.max_steps=4"])
+    exp = SimpleNamespace(config=config, tokenizer=tokenizer)
+    seen = remember.added_to(outcome(episode), episode, memory, number, exp)
+    method = METHODS[preset]
+    rewards, advantages, _ = signal(
+        seen, jnp.float32(0), initial_ratio(), jax.random.key(0),
+        reward=RewardConfig(preset=preset), grpo=GRPOConfig(), method=method, max_length=T,
+    )  # fmt: skip
+    return rewards, advantages, remember.after_step(memory, method, episode, rewards, T)
+
+
+def total(preset: str, **at) -> list[list[float]]:
+    return np.asarray(rewarded(preset, **at)[0].total["reason"]).tolist()
+
+
+def test_the_history_of_a_problem_pays_from_its_second_step_on():
+    """Lengths are 6 and 3, 3 and 5: the shortest right ones 3 and 5. Catches a memory that is written but not read."""
+    rewards, _, memory = rewarded("hapo")
+    assert rewards.total["reason"].tolist() == [[1.0, 1.0], [0.0, 1.0]]
+    assert memory == {"a": 3, "b": 5}
+    expected = [[0.3, 1.0], [0.0, 1.0]]  # 6 of 3 is held at -0.7; a wrong answer gains nothing by 3 of 5
+    np.testing.assert_allclose(total("hapo", memory=memory, number=1), expected, atol=TOLERANCE["sum"])
+
+
+def test_the_table_of_lengths_fills():
+    """Catches answers counted in another band: the first problem is easy, the second, half right, a medium one."""
+    _, _, memory = rewarded("laser_d_dynamic")
+    assert memory["count"] == [0, 2, 2]
+    assert rewarded("laser_de", memory=memory)[2]["count"] == [0, 3.9, 3.9]
+
+
+@pytest.mark.parametrize(("number", "within"), [(0, [1, 1]), (1, [1, 1]), (2, [0, 1]), (3, [0, 0])])
+def test_the_limit_follows_the_step(number, within):
+    """Catches a limit that does not move: 12 tokens, 9 in step 2 of 4, 6 in step 3."""
+    assert total("think_prune", number=number, length=[[10, 8], [3, 5]]) == [within, [0, 1]]
+
+
+def test_what_the_prompt_asked_for():
+    """Catches another problem's number: 4 tokens asked of the first, 9 of the second."""
+    off = 3e-4 * np.array([[2, 1], [6, 4]])
+    np.testing.assert_allclose(total("l1_exact"), np.array([[1, 1], [0, 1]]) - off, atol=TOLERANCE["sum"])
+
+
+def test_the_thought_is_closed_where_the_answer_stands():
+    """y of the first is 4 tokens with the answer in the third; the second never says it, the last says it at once."""
+    _, advantages, _ = rewarded("lc_r1")
+    token = np.asarray(advantages.token["reason"])
+    level = token[..., 0]
+    np.testing.assert_allclose(token[0, 0, 4] - level[0, 0], 0.25, atol=TOLERANCE["sum"])
+    np.testing.assert_allclose(token[0, 1, 1] - level[0, 1], -1.0, atol=TOLERANCE["sum"])
+    np.testing.assert_allclose(token[1, 0, 1] - level[1, 0], 0.0, atol=TOLERANCE["sum"])
+    np.testing.assert_allclose(token[1, 1, 3] - level[1, 1], 2 / 3, atol=TOLERANCE["sum"])
+
+
+@pytest.mark.parametrize("memory", [None, {"a": 3}])
+def test_a_checkpoint_holds_the_memory_beside_the_arrays(memory):
+    """Catches a dictionary among the arrays, which a checkpoint of another method could not be read with."""
+    held = state.RunState(train=None, ratio=initial_ratio(), memory=memory)
+    exp = SimpleNamespace(stream=SimpleNamespace(fingerprint="x"), test=[], tokenizer=SimpleNamespace(fingerprint="y"))
+    arrays, beside = state._parts(held, {"first": 1}, exp)
+    assert arrays.memory is None
+    assert beside.get("method") == memory
+    assert beside["monitor"] == {"first": 1}
