@@ -71,6 +71,7 @@ from jaxreason.run import metrics as step_metrics
 from jaxreason.run import state as run_state
 from jaxreason.run.checkpoint import open_checkpoints
 from jaxreason.run.interrupt import Abandoned, Interrupt
+from jaxreason.run.profile import traced
 from jaxreason.run.programs import Programs, make_programs
 from jaxreason.run.progress import Display
 from jaxreason.run.state import EVALUATION, STEP, RunState
@@ -224,7 +225,10 @@ def train(config: Config, *, display: Display | None = None) -> dict:
             with display.bar("train", config.run.max_steps, done=number) as advance:
                 while number < config.run.max_steps:
                     interrupt.check()
-                    state, row, samples, batches = step(state, start, number, programs, interrupt.wait, helper_start)
+                    with traced(folder.path, number + 1, config.run.profile_steps, display.say):
+                        state, row, samples, batches = step(
+                            state, start, number, programs, interrupt.wait, helper_start
+                        )
                     number += 1
                     folder.write_samples(number, samples)
                     run_state.refuse_broken(row, number, state, batches, checkpoints, memory, folder, exp)

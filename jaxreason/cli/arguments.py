@@ -95,6 +95,8 @@ def parser() -> argparse.ArgumentParser:
 
     add(commands, "methods", runs.methods, "list the methods that reward.preset can name, with their own fields")
 
+    add(commands, "doctor", runs.doctor, "show what this machine has for a run, and what is missing")
+
     report = add(commands, "report", runs.report, "write a page with the figures and curves of runs")
     report.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
     report.add_argument("--output", metavar="FILE", type=Path, help="HTML file to write; default: in the first run")

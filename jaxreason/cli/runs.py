@@ -182,6 +182,23 @@ def plan(args: argparse.Namespace) -> None:
     print("\n".join((show.search_lines if args.search else show.lines)(found)))
 
 
+def doctor(args: argparse.Namespace) -> None:
+    """Show what the machine has; see `jaxreason.run.doctor`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from jaxreason.config import RunConfig
+    from jaxreason.run.doctor import findings
+
+    table, group = Table(box=None, show_header=False, pad_edge=False), ""
+    for found in findings(RunConfig().compilation_cache_dir):
+        value = f"{found.value}; {found.remedy}" if found.remedy else found.value
+        table.add_row(found.group if found.group != group else "", found.name, value)
+        group = found.group
+    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+
+
 def methods(args: argparse.Namespace) -> None:
     """Print the table of methods, a line each."""
     from jaxreason.rewards.methods import METHODS, own_fields

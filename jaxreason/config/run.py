@@ -28,6 +28,8 @@ class RunConfig:
     """a plain log line every so many steps where the output is no terminal"""
     log_completions: int = 2
     """problems a step whose completions of every role are kept in samples/"""
+    profile_steps: tuple[int, ...] = ()
+    """steps to trace for xprof, counted from 1; the first ones hold compiling"""
     report_to: tuple[Literal["jsonl", "tensorboard", "wandb", "trackio"], ...] = ("jsonl", "tensorboard")
     """where metrics go; metrics.jsonl is always written, and wandb and trackio want their packages"""
     accept_changed_doors: bool = False
@@ -39,6 +41,7 @@ class RunConfig:
         require(self.max_steps >= 0, "run.max_steps", "at least 0", self.max_steps)
         require(self.save_total_limit >= 1, "run.save_total_limit", "at least 1", self.save_total_limit)
         require(self.logging_steps >= 1, "run.logging_steps", "at least 1", self.logging_steps)
+        require(all(step >= 1 for step in self.profile_steps), "run.profile_steps", "1 or above", self.profile_steps)
         for name in ("eval_steps", "save_steps", "log_completions"):
             require(getattr(self, name) >= 0, f"run.{name}", "at least 0", getattr(self, name))
 

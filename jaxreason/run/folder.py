@@ -41,6 +41,7 @@ _MAY_CHANGE = {
     "run.keep_best",
     "run.accept_changed_doors",
     "run.report_to",
+    "run.profile_steps",
     "sampling.slots",
     "sampling.pages",
     "reward.reward_timeout_s",
