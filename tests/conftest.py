@@ -34,6 +34,21 @@ hypothesis.settings.register_profile("jaxreason", deadline=None, max_examples=25
 hypothesis.settings.load_profile("jaxreason")
 
 
+MANY_MAPPINGS = 30_000
+"""Linux gives a process 65,530; each compiled program takes some, and a worker of the whole suite makes thousands."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs():
+    """Let go of compiled programs before a worker has no mapping left, which would be a crash in some other test."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MANY_MAPPINGS:
+        import jax
+
+        jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def _all_of_the_compiler(request):
     """Programs as a user gets them: for a TPU (memory, FLOPs), beside another implementation, for sums that agree in

@@ -127,8 +127,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_good(
     folder = runs.begin(warm, tmp_path / "run")
     pack, calls = learner.pack_updates, itertools.count(1)
 
-    def poisoned(*arguments):
-        batches = pack(*arguments)
+    def poisoned(*arguments, **named):
+        batches = pack(*arguments, **named)
         if next(calls) == 3:
             batches[-1] = dataclasses.replace(batches[-1], advantage=batches[-1].advantage * np.float32("nan"))
         return batches

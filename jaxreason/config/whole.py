@@ -61,6 +61,12 @@ class Config:
             "above 0 beside a target: it is the scale of what is moved",
             self.reward.alpha,
         )
+        require(
+            self.warmup.chains == 0 or not self.agents.separate,
+            "warmup.chains",
+            "0 with agents.helper_policy=separate, whose helpers do not write the chains",
+            self.warmup.chains,
+        )
 
     @property
     def doors(self) -> tuple[tuple[str, str], ...]:

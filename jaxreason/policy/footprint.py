@@ -41,7 +41,7 @@ def num_params(config: ModelConfig) -> int:
     """Parameters of a model of this shape; its vocabulary is known.
 
     >>> num_params(ModelConfig(vocab_size=64, num_hidden_layers=1))
-    204992
+    205248
     """
     return sum(math.prod(x.shape) for x in jax.tree.leaves(hf_names.shapes(config)))
 

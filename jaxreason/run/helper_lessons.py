@@ -25,19 +25,10 @@ KEY = 3
 
 def teacher(programs: Programs, display: Display, interrupt: Interrupt) -> Callable[[Params], Params] | None:
     """What teaches a policy before step 0, whatever the preset asks for, so that methods share a start; None where no
-    chains are wanted.
-
-    Raises:
-      ValueError: chains are wanted, but who writes them is not who would learn from them.
-    """
+    chains are wanted."""
     config = programs.exp.config
     if not config.warmup.chains:
         return None
-    if config.agents.separate:
-        raise ValueError(
-            "warmup.chains: expected 0 with agents.helper_policy=separate, whose helpers do not write the chains, got "
-            f"{config.warmup.chains}; set agents.helper_policy=shared"
-        )
 
     def teach(params: Params) -> Params:
         try:
