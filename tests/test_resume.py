@@ -72,6 +72,7 @@ def test_two_launches_are_one_run(warm, straight, tmp_path):
     assert sum(row["grad_norm"] > 0 for row in runs.rows(straight)) > STEPS / 2, "little was learnt, so little compared"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["hapo", "laser_d_dynamic"])
 def test_what_a_method_remembers_comes_along(warm, tmp_path, preset):
     """Catches a history that begins anew with a launch: eight problems, each seen every second step."""
@@ -87,6 +88,7 @@ def test_what_a_method_remembers_comes_along(warm, tmp_path, preset):
         assert later != round(later), "the history was not read, or no answer was right"
 
 
+@pytest.mark.slow
 def test_the_lift_of_a_new_chunk_is_solved_once(warm, tmp_path):
     """The first step's number is that of all steps, also of those of a second launch, to the bit."""
     settings = ("--agents.boundaries=natural", "--agents.chunk_length=6")

@@ -80,6 +80,7 @@ def test_every_kind_of_preset_trains_with_either_decoding(warm, tmp_path, preset
     assert len([row for row in answers if "chunks" in row]) == (0 if METHODS[preset].helpers == "none" else 32)
 
 
+@pytest.mark.slow
 def test_a_run_is_a_function_of_its_seed(warm, tmp_path):
     """Randomness that is not derived from the seed and the step would show here, and would break resuming."""
     first, again, other = (runs.begin(warm, tmp_path / name) for name in ("first", "again", "other"))

@@ -14,6 +14,8 @@ from jaxreason.data.problems import Problem
 from jaxreason.evaluation import heldout, loop, selection, stored
 from tests import runs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory):

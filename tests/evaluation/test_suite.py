@@ -11,6 +11,8 @@ from jaxreason.evaluation import ask, suite, suites
 from jaxreason.evaluation.suites import BENCHMARKS, SUITES, Protocol
 from tests.released import write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 ART = ("amc", "olympiadbench", "aime25")
 SHORT = ["--sampling.max_completion_length=12", "--evaluation.num_samples=2", "--run.compilation_cache_dir="]
 ONE = ["--mesh.fsdp=1", "--grading.num_workers=0"]

@@ -12,6 +12,8 @@ from jaxreason.config import ModelConfig
 from jaxreason.policy import hf_config, hf_export, hf_load, hf_names
 from tests.policy import checkpoints
 
+pytestmark = pytest.mark.slow
+
 KINDS = sorted(checkpoints.CONFIGS)
 
 

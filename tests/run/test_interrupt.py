@@ -13,6 +13,8 @@ from jaxreason.agents import episode
 from jaxreason.run.interrupt import Abandoned, Interrupt
 from tests import runs
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ("--reward.preset=grpo", "--run.save_steps=0")
 
 

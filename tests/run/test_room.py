@@ -20,6 +20,8 @@ from jaxreason.sampling import stream
 from jaxreason.sampling.room import Room
 from jaxreason.types import PromptBatch, TrainState, UpdateBatch
 
+pytestmark = pytest.mark.slow
+
 MIB = 2**20
 SMALL = ModelConfig(
     vocab_size=16384,

@@ -128,6 +128,7 @@ def test_none_is_imported_unless_it_is_named():
     subprocess.run([sys.executable, "-c", text], check=True, cwd=runs.ROOT, timeout=120)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_tracker_that_always_fails_and_one_that_does_not(installed, tmp_path):
     """Two steps with their evaluations; without tensorboard there is no folder of it."""
     installed("wandb", ("log",))
