@@ -17,6 +17,7 @@ from jaxreason.config import ModelConfig
 from jaxreason.policy import huggingface
 from jaxreason.sampling import engine
 from jaxreason.sampling.methods import Method
+from jaxreason.sampling.query import Decoding, Query
 from jaxreason.types import PromptBatch
 
 
@@ -27,19 +28,12 @@ def seconds(model: str, dtype: str, rows: int, prompt: int, tokens: int, method:
     prompts = np.random.default_rng(0).integers(0, config.vocab_size, (rows, prompt)).astype(np.int32)
     for number in range(2):
         begun = time.perf_counter(), time.process_time()
-        rollout = engine.generate(
-            params,
-            PromptBatch(tokens=jnp.asarray(prompts), length=jnp.full(rows, prompt, jnp.int32)),
-            jnp.full((rows, 1), tokens, jnp.int32),
-            jax.random.key(number),
-            jnp.float32(1.0),
-            config=config,
-            num_generations=1,
-            max_completion_length=tokens,
-            eos_ids=(-1,),
-            pad_id=0,
-            method=method,
+        query = Query(
+            prompts=PromptBatch(tokens=jnp.asarray(prompts), length=jnp.full(rows, prompt, jnp.int32)),
+            limit=jnp.full((rows, 1), tokens, jnp.int32),
         )
+        how = Decoding(config, tokens, (-1,), 0, method)
+        rollout = engine.generate(params, query, jax.random.key(number), jnp.float32(1.0), how)
         jax.block_until_ready(rollout)
         taken = time.perf_counter() - begun[0], time.process_time() - begun[1]
     return taken

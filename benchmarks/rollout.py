@@ -20,7 +20,9 @@ import numpy as np
 from jaxreason.config import ModelConfig
 from jaxreason.policy import api
 from jaxreason.sampling import engine
-from jaxreason.sampling.engine import Room, generate
+from jaxreason.sampling.engine import generate
+from jaxreason.sampling.query import Decoding, Query
+from jaxreason.sampling.room import Room
 from jaxreason.types import Constraint, PromptBatch
 
 MODEL = ModelConfig(
@@ -57,12 +59,11 @@ def passes(params, prompts: PromptBatch, limit_PG: np.ndarray, room: Room, const
 
     @jax.jit
     def run(params, prompts, limit_PG, constraint):
-        requests, _ = engine.arrange(prompts, limit_PG, key, constraint)
-        state = engine.begin(requests, config=MODEL, T=T, pad_id=0, room=room)
-        block = engine.block_of(room, constraint)
-        end = engine.advance(
-            api.unstack(params, MODEL), state, requests, key, jnp.float32(1), config=MODEL, eos_ids=(eos,), block=block
-        )
+        how = Decoding(MODEL, T, (eos,), 0, room=room)
+        query = Query(prompts=prompts, limit=limit_PG, constraint=constraint)
+        requests, _ = engine.arrange(query, key, how)
+        begun = engine.begin(requests, how)
+        end = engine.advance(api.unstack(params, MODEL), begun, requests, key, jnp.float32(1), how=how)
         return end.passes, end.fed
 
     made, fed = run(params, prompts, limit_PG, constraint)
@@ -71,10 +72,9 @@ def passes(params, prompts: PromptBatch, limit_PG: np.ndarray, room: Room, const
 
 def sampled(params, prompts: PromptBatch, limit_PG: np.ndarray, T: int, room: Room, constraint=None, eos: int = -1):
     """Sample, and wait."""
-    rollout = generate(
-        params, prompts, limit_PG, jax.random.key(0), jnp.float32(1), constraint, config=MODEL,
-        num_generations=limit_PG.shape[1], max_completion_length=T, eos_ids=(eos,), pad_id=0, room=room,
-    )  # fmt: skip
+    query = Query(prompts=prompts, limit=limit_PG, constraint=constraint)
+    how = Decoding(MODEL, T, (eos,), 0, room=room)
+    rollout = generate(params, query, jax.random.key(0), jnp.float32(1), how)
     jax.block_until_ready(rollout)
 
 

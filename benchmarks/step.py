@@ -52,6 +52,7 @@ from jaxreason.config import GRPOConfig, ModelConfig, OptimizerConfig
 from jaxreason.grpo import batch, loss, optimizer, update
 from jaxreason.policy import api, huggingface
 from jaxreason.sampling.engine import generate
+from jaxreason.sampling.query import Decoding, Query
 from jaxreason.types import PromptBatch, TrainState
 
 MODEL = ModelConfig(
@@ -98,18 +99,9 @@ def main(args: argparse.Namespace) -> None:
         tokens_PL = rng.integers(0, model.vocab_size, (P, L), dtype=np.int32)
         prompts = PromptBatch(tokens=tokens_PL, length=np.full(P, L, np.int32))
         start = clock()
-        rollout = generate(
-            state.params,
-            prompts,
-            np.full((P, G), T, np.int32),
-            jax.random.key(index),
-            jnp.float32(1.0),
-            config=model,
-            num_generations=G,
-            max_completion_length=T,
-            eos_ids=NO_EOS,
-            pad_id=0,
-        )
+        query = Query(prompts=prompts, limit=np.full((P, G), T, np.int32))
+        how = Decoding(model, T, NO_EOS, 0)
+        rollout = generate(state.params, query, jax.random.key(index), jnp.float32(1.0), how)
         rollout = jax.device_get(rollout)
         sampled = clock()
         weight_PGT = loss.token_weights(

@@ -18,6 +18,7 @@ from jaxreason.policy import api
 from jaxreason.run.interrupt import Interrupt, Stopped
 from jaxreason.run.progress import Display
 from jaxreason.sampling.methods import Method
+from jaxreason.sampling.query import Decoding
 from jaxreason.sampling.stream import stream
 from jaxreason.tasks.opening import task_of
 from jaxreason.types import Params
@@ -137,11 +138,7 @@ def answer(
         helper_sampling.left_pad([ids], -(-len(ids) // PROMPT_STEP) * PROMPT_STEP, tokenizer.pad_id),
         jax.random.key(seed),
         config.evaluation.temperature,
-        config=config.model,
-        max_completion_length=limit,
-        eos_ids=tokenizer.eos_ids,
-        pad_id=tokenizer.pad_id,
-        method=Method(top_p=config.evaluation.top_p),
+        Decoding(config.model, limit, tokenizer.eos_ids, tokenizer.pad_id, Method(top_p=config.evaluation.top_p)),
     )
     for piece in pieces:
         written.finished = piece[-1] in tokenizer.eos_ids

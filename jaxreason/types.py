@@ -47,7 +47,7 @@ def static() -> Any:
 Tree = TypeVar("Tree")
 
 
-def on_host(kind: type[Tree], **arrays: np.ndarray) -> Tree:
+def on_host(kind: type[Tree], **arrays: Any) -> Tree:
     """A pytree class over NumPy arrays: made on the host, read in jitted functions, where they are JAX's."""
     return kind(**arrays)
 

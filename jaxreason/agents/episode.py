@@ -25,6 +25,7 @@ from jaxreason.parallel import hosts
 from jaxreason.parallel.rules import place
 from jaxreason.sampling.engine import generate
 from jaxreason.sampling.methods import Method
+from jaxreason.sampling.query import Decoding, Query
 from jaxreason.sampling.room import room_for
 from jaxreason.sampling.stream import watched
 from jaxreason.tasks.base import Task
@@ -32,7 +33,7 @@ from jaxreason.tasks.grading import grade_answers
 from jaxreason.tasks.labels import Labels, labels_of
 from jaxreason.tasks.opening import task_of
 from jaxreason.tasks.reading import Reasoning, find_reasoning
-from jaxreason.types import Chunks, HostRollout, Lift, Params, PromptBatch, Rollout, Scores
+from jaxreason.types import Chunks, HostRollout, Lift, Params, PromptBatch, Rollout, Scores, on_host
 
 Rows = TypeVar("Rows", Chunks, Scores)
 
@@ -105,24 +106,17 @@ def reason(
     rows = tokenizer.encode_batch(prompts.render_reason(problems, task_of(config.data), config.agents, tokenizer))
     asked = helper_sampling.left_pad(rows, config.data.max_prompt_length, tokenizer.pad_id)
     expected = np.zeros(P) if drawing.expected is None else drawing.expected
-    sample = generate if watch is None else functools.partial(watched, watch=watch, wait=wait)
-    rollout = sample(
-        params,
-        place(asked, "batch"),
-        place(np.full((P, G), T, np.int32), "batch"),
-        key,
-        drawing.temperature,
-        number_P=place(np.arange(P, dtype=np.int32), "batch"),
-        expected_P=place(expected.astype(np.float32), "batch"),
-        config=config.model,
-        num_generations=G,
-        max_completion_length=T,
-        eos_ids=tokenizer.eos_ids,
-        pad_id=tokenizer.pad_id,
-        method=drawing.method,
-        room=room_for(config.sampling, P * G, T),
+    query = on_host(
+        Query,
+        prompts=asked,
+        limit=np.full((P, G), T, np.int32),
+        number=np.arange(P, dtype=np.int32),
+        expected=expected.astype(np.float32),
     )
-    return asked, rollout
+    room = room_for(config.sampling, P * G, T)
+    how = Decoding(config.model, T, tokenizer.eos_ids, tokenizer.pad_id, drawing.method, room)
+    sample = generate if watch is None else functools.partial(watched, watch=watch, wait=wait)
+    return asked, sample(params, place(query, "batch"), key, drawing.temperature, how)
 
 
 class Read(NamedTuple):

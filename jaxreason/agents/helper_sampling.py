@@ -16,6 +16,7 @@ from jaxreason.data.tokenizer import Tokenizer, text_of
 from jaxreason.parallel.rules import place
 from jaxreason.sampling.engine import generate
 from jaxreason.sampling.methods import Method
+from jaxreason.sampling.query import Decoding, Query
 from jaxreason.sampling.room import holds, room_for
 from jaxreason.types import Constraint, HostRollout, Params, PromptBatch, Rollout, on_host
 
@@ -89,23 +90,17 @@ def ask(asking: Asking, question: Question, shape: tuple[int, int]) -> tuple[Pro
     limits = np.where([bool(row) for row in asked], question.limits, 0).astype(np.int32)
     batch = left_pad(asked, bucket(max(map(len, asked)), question.longest), tokenizer.pad_id)
     sampling = config.sampling
-    rollout = generate(
-        asking.params,
-        place(batch, "batch"),
-        place(limits[:, None], "batch"),
-        asking.key,
-        sampling.temperature,
-        place(question.constraint, "batch"),
-        place(asking.first + np.arange(N, dtype=np.int32), "batch"),
-        place(question.expected.astype(np.float32), "batch"),
-        config=config.model,
-        num_generations=1,
-        max_completion_length=question.most,
-        eos_ids=tokenizer.eos_ids,
-        pad_id=tokenizer.pad_id,
-        method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
-        room=room,
+    query = on_host(
+        Query,
+        prompts=batch,
+        limit=limits[:, None],
+        constraint=question.constraint,
+        number=asking.first + np.arange(N, dtype=np.int32),
+        expected=question.expected.astype(np.float32),
     )
+    method = Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p)
+    how = Decoding(config.model, question.most, tokenizer.eos_ids, tokenizer.pad_id, method, room)
+    rollout = generate(asking.params, place(query, "batch"), asking.key, sampling.temperature, how)
     found = HostRollout.of(asking.wait(rollout))
     return batch, jax.tree.map(lambda x: x.reshape(*shape, *x.shape[2:]), found)
 

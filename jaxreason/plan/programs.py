@@ -23,6 +23,7 @@ from jaxreason.run.programs import Programs, make_programs
 from jaxreason.run.setup import Experiment
 from jaxreason.sampling.engine import generate
 from jaxreason.sampling.methods import Method
+from jaxreason.sampling.query import Decoding, Query
 from jaxreason.sampling.room import room_for
 from jaxreason.types import Lift, PromptBatch, UpdateBatch, on_host
 
@@ -179,21 +180,16 @@ def _sample(exp: Experiment, role: str, work: Work, shape: tuple[int, int, int, 
     like: Any = jax.ShapeDtypeStruct
     prompts = PromptBatch(tokens=like((P, L), jnp.int32), length=like((P,), jnp.int32))
     key = jax.eval_shape(lambda: jax.random.key(0))
-    traced = generate.trace(
-        run_state.shape_of_start(config),
-        abstract_rows(prompts, "batch"),
-        abstract_rows(like((P, G), jnp.int32), "batch"),
-        key,
-        sampling.temperature,
-        abstract_rows(jax.tree.map(np.asarray, constraint), "batch"),
-        abstract_rows(like((P,), jnp.int32), "batch"),
-        abstract_rows(like((P,), jnp.float32), "batch"),
-        config=config.model,
-        num_generations=G,
-        max_completion_length=T,
-        eos_ids=exp.tokenizer.eos_ids,
-        pad_id=exp.tokenizer.pad_id,
-        method=Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p),
-        room=room_for(sampling, P * G, T),
+    query = Query(
+        prompts=prompts,
+        limit=like((P, G), jnp.int32),
+        constraint=jax.tree.map(np.asarray, constraint),
+        number=like((P,), jnp.int32),
+        expected=like((P,), jnp.float32),
     )
+    method = Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p)
+    room = room_for(sampling, P * G, T)
+    how = Decoding(config.model, T, exp.tokenizer.eos_ids, exp.tokenizer.pad_id, method, room)
+    start = run_state.shape_of_start(config)
+    traced = generate.trace(start, abstract_rows(query, "batch"), key, sampling.temperature, how)
     return Program(f"sample {role}", traced, work, 1, held.state - held.params + held.start)

@@ -14,15 +14,15 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxreason.config import ModelConfig
 from jaxreason.ops import logprob
 from jaxreason.parallel.rules import everywhere, parts_of, shard
 from jaxreason.policy import api, cache
 from jaxreason.policy.cache import Cache
 from jaxreason.sampling import draft, methods, slots
+from jaxreason.sampling.query import Decoding, Query
 from jaxreason.sampling.room import BLOCK, PAGE, Room, holds
 from jaxreason.sampling.slots import Queue, Slots
-from jaxreason.types import Constraint, Params, PromptBatch, Rollout, pytree
+from jaxreason.types import Constraint, Params, Rollout, pytree
 
 READ_TOKENS = 2048
 """Prompts are read so many tokens at a time: enough to fill a device, few enough to fit beside the pages."""
@@ -55,74 +55,25 @@ class State:
     fed: jax.Array  # int32 [X], slots that took part in them, added up
 
 
-@functools.partial(
-    jax.jit,
-    static_argnames=(
-        "config",
-        "num_generations",
-        "max_completion_length",
-        "eos_ids",
-        "pad_id",
-        "method",
-        "room",
-    ),
-)
-def generate(
-    params: Params,
-    prompts: PromptBatch,
-    limit_PG: jax.Array,
-    key: jax.Array,
-    temperature: jax.Array,
-    constraint: Constraint | None = None,
-    number_P: jax.Array | None = None,
-    expected_P: jax.Array | None = None,
-    *,
-    config: ModelConfig,
-    num_generations: int,
-    max_completion_length: int,
-    eos_ids: tuple[int, ...],
-    pad_id: int,
-    method: methods.Method = methods.Method(),
-    room: Room = Room(),
-) -> Rollout:
+@functools.partial(jax.jit, static_argnames="how")
+def generate(params: Params, query: Query, key: jax.Array, temperature: jax.Array, how: Decoding) -> Rollout:
     """Sample G completions a prompt.
+
+    A row whose limit is longer than all pages of `how.room` together stays empty, as one of limit 0 does.
 
     Args:
       params: the policy's.
-      prompts: left-padded.
-      limit_PG: int32 token limit of each row, 0..T. A row of limit 0 stays empty, and so does one whose limit is
-        longer than all pages of `room` together.
       key: every draw of the call comes from it: the same key repeats the call, and the caller never passes one twice.
       temperature: float32 scalar; 0 decodes greedily.
-      constraint: what each row may emit, over N = P*G rows; None samples freely. Filters of `method` apply to free
-        sampling only: a constraint already says what may be drawn.
-      number_P: int32, the number under which each prompt draws, its place in the batch if None. With the same key and
-        number a prompt gets the same completions in any batch.
-      expected_P: float32 tokens that a completion of each prompt will have: the longest begin first, so that none is
-        left over at the end. None: in order. It decides speed and not one token.
-      eos_ids: tokens that end a completion; they count in its length.
-      pad_id: what stands after a completion.
 
     Returns:
-      Rollout with T = max_completion_length. logp is of the distribution sampled from, after temperature, filters and
-      constraint (greedy: of the unscaled distribution). On a mesh every device holds all of it, so that every host can
-      read it.
+      Rollout with T = how.max_completion_length. logp is of the distribution sampled from, after temperature, filters
+      and constraint (greedy: of the unscaled distribution). On a mesh every device holds all of it, so that every host
+      can read it.
     """
-    params = api.unstack(params, config)
-    requests, order_XP = arrange(prompts, admitted(limit_PG, room), key, constraint, number_P, expected_P)
-    state = begin(requests, config=config, T=max_completion_length, pad_id=pad_id, room=room)
-    state = advance(
-        params,
-        state,
-        requests,
-        key,
-        temperature,
-        config=config,
-        eos_ids=eos_ids,
-        method=method,
-        block=block_of(room, constraint),
-    )
-    return everywhere(collect(state, order_XP, num_generations))
+    requests, order_XP = arrange(query, key, how)
+    state = advance(api.unstack(params, how.config), begin(requests, how), requests, key, temperature, how=how)
+    return everywhere(collect(state, order_XP, query.limit.shape[1]))
 
 
 def block_of(room: Room, constraint: Constraint | None) -> int:
@@ -135,21 +86,16 @@ def admitted(limit_PG: jax.Array, room: Room) -> jax.Array:
     return jnp.where(holds(room, limit_PG, limit_PG.shape[0]), limit_PG, 0)
 
 
-def arrange(
-    prompts: PromptBatch,
-    limit_PG: jax.Array,
-    key: jax.Array,
-    constraint: Constraint | None = None,
-    number_P: jax.Array | None = None,
-    expected_P: jax.Array | None = None,
-) -> tuple[Requests, jax.Array]:
+def arrange(query: Query, key: jax.Array, how: Decoding) -> tuple[Requests, jax.Array]:
     """Requests by parts of the mesh and in the order they begin in, and that order [X P]; see `generate`."""
-    chex.assert_rank([prompts.tokens, prompts.length, limit_PG], [2, 1, 2])
-    P, G = prompts.tokens.shape[0], limit_PG.shape[1]
-    chex.assert_shape(limit_PG, (P, G))
+    prompts, constraint = query.prompts, query.constraint
+    chex.assert_rank([prompts.tokens, prompts.length, query.limit], [2, 1, 2])
+    P, G = prompts.tokens.shape[0], query.limit.shape[1]
+    chex.assert_shape(query.limit, (P, G))
+    limit_PG = admitted(query.limit, how.room)
     X = parts_of("batch", P)
-    number_P = jnp.arange(P) if number_P is None else number_P
-    expected_P = jnp.zeros(P, jnp.float32) if expected_P is None else expected_P
+    number_P = jnp.arange(P) if query.number is None else query.number
+    expected_P = jnp.zeros(P, jnp.float32) if query.expected is None else query.expected
     # Groups without a request come last: their prompts are not read.
     rank_P = jnp.where((limit_PG > 0).any(1), -expected_P.astype(jnp.float32), jnp.inf)
     order_XP = jnp.argsort(rank_P.reshape(X, -1), axis=1, stable=True)
@@ -176,9 +122,9 @@ def arrange(
     return requests, order_XP
 
 
-def begin(requests: Requests, *, config: ModelConfig, T: int, pad_id: int, room: Room = Room()) -> State:
+def begin(requests: Requests, how: Decoding) -> State:
     """Nothing is read yet and no token drawn."""
-    X, P, L = requests.prompt.shape
+    (X, P, L), T, room = requests.prompt.shape, how.max_completion_length, how.room
     N, Z = requests.key.shape[1], min(PAGE, T)
     A = 0 if requests.constraint is None else requests.constraint.token.shape[-1]
     B, most = min(N, -(-room.slots // X) or N), -(-T // Z)
@@ -189,8 +135,8 @@ def begin(requests: Requests, *, config: ModelConfig, T: int, pad_id: int, room:
     return State(
         slots=begun,
         queue=queue,
-        cache=cache.empty(config, parts=X, prompts=Q, length=max(L - 1, 1), pages=E, page=Z),
-        tokens=_by_parts(jnp.full((X, N, T), pad_id, jnp.int32)),
+        cache=cache.empty(how.config, parts=X, prompts=Q, length=max(L - 1, 1), pages=E, page=Z),
+        tokens=_by_parts(jnp.full((X, N, T), how.pad_id, jnp.int32)),
         logp=_by_parts(jnp.zeros((X, N, T), jnp.float32)),
         length=_by_parts(jnp.zeros((X, N), jnp.int32)),
         finished=_by_parts(jnp.zeros((X, N), bool)),
@@ -219,18 +165,15 @@ def advance(
     temperature: jax.Array,
     until: jax.Array | None = None,
     *,
-    config: ModelConfig,
-    eos_ids: tuple[int, ...],
-    method: methods.Method = methods.Method(),
-    block: int = 1,
+    how: Decoding,
 ) -> State:
     """Go on until every request is done, or `until` passes (int32) were made in all; stops and goes on without a trace.
 
     Args:
       params: from `api.unstack`.
       key: gives its kind only; what is drawn comes from the keys of the requests.
-      block: tokens of a row that a pass feeds.
     """
+    config, method, block = how.config, how.method, block_of(how.room, requests.constraint)
     head_VD, temperature = api.head(params, config), jnp.asarray(temperature, jnp.float32)
     L, Q, Z = requests.prompt.shape[2], state.queue.group_of.shape[1], cache.page_size(state.cache)
     lifted = None if requests.constraint is None else requests.constraint.lift
@@ -260,7 +203,7 @@ def advance(
         hidden_XBWD, grown = api.decode(params, state.cache, ahead.fed, where, config=config)
         choice_XBW, logp_XBW = draw(taken, ahead, hidden_XBWD)
         state = dataclasses.replace(state, slots=taken, queue=queue, cache=grown)
-        return _record(state, requests, ahead, able_XB, choice_XBW, logp_XBW, eos_ids)
+        return _record(state, requests, ahead, able_XB, choice_XBW, logp_XBW, how.eos_ids)
 
     def draw(taken: Slots, ahead: draft.Draft, hidden_XBWD: jax.Array) -> tuple[jax.Array, jax.Array]:
         """What each place is drawn to be, a number of the vocabulary or of what is allowed, and its log-probability."""

@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason.config import ModelConfig
 from jaxreason.parallel.rules import everywhere
 from jaxreason.policy import api
-from jaxreason.sampling import engine, methods
-from jaxreason.sampling.room import Room
+from jaxreason.sampling import engine
+from jaxreason.sampling.query import Decoding, Query
 from jaxreason.types import Params, PromptBatch, Rollout
 
 EVERY = 16
@@ -20,21 +19,12 @@ EVERY = 16
 BURST = 64
 """Passes between two looks at many."""
 
-_advance = jax.jit(engine.advance, static_argnames=("config", "eos_ids", "method", "block"), donate_argnames=("state",))
+_advance = jax.jit(engine.advance, static_argnames="how", donate_argnames=("state",))
 _unstack = jax.jit(api.unstack, static_argnames="config")
 
 
 def stream(
-    params: Params,
-    prompt: PromptBatch,
-    key: jax.Array,
-    temperature: float,
-    *,
-    config: ModelConfig,
-    max_completion_length: int,
-    eos_ids: tuple[int, ...],
-    pad_id: int,
-    method: methods.Method = methods.Method(),
+    params: Params, prompt: PromptBatch, key: jax.Array, temperature: float, how: Decoding
 ) -> Iterator[list[int]]:
     """Sample one completion of one prompt, token for token what `engine.generate` gives with the same key.
 
@@ -45,12 +35,11 @@ def stream(
     Yields:
       The next tokens, up to EVERY of them, the one that ends the completion among them.
     """
-    limit_PG = jnp.full((1, 1), max_completion_length, jnp.int32)
-    state, requests, _ = _begin(prompt, limit_PG, key, config=config, T=max_completion_length, pad_id=pad_id)
-    settings = {"config": config, "eos_ids": eos_ids, "method": method}
+    query = Query(prompts=prompt, limit=jnp.full((1, 1), how.max_completion_length, jnp.int32))
+    state, requests, _ = _begin(query, key, how)
     shown, done = 0, False
     while not done:  # a row takes one pass a token
-        state = _advance(params, state, requests, key, jnp.float32(temperature), jnp.int32(shown + EVERY), **settings)
+        state = _advance(params, state, requests, key, jnp.float32(temperature), jnp.int32(shown + EVERY), how=how)
         done = bool(state.queue.left.sum() == 0)
         written = int(state.length.sum() if done else state.slots.place.sum())
         yield np.asarray(state.tokens[0, 0, shown:written]).tolist()
@@ -59,22 +48,13 @@ def stream(
 
 def watched(
     params: Params,
-    prompts: PromptBatch,
-    limit_PG: jax.Array,
+    query: Query,
     key: jax.Array,
     temperature: float | jax.Array,
-    number_P: jax.Array | None = None,
-    expected_P: jax.Array | None = None,
+    how: Decoding,
     *,
     watch: Callable[[int], None],
     wait: Callable[[jax.Array], jax.Array] = jax.block_until_ready,
-    config: ModelConfig,
-    num_generations: int,
-    max_completion_length: int,
-    eos_ids: tuple[int, ...],
-    pad_id: int,
-    method: methods.Method = methods.Method(),
-    room: Room = Room(),
 ) -> Rollout:
     """What `engine.generate` gives, with a look at it every BURST passes.
 
@@ -82,35 +62,22 @@ def watched(
       watch: is told how many groups are done.
       wait: returns an array when the device has made it, or raises to give up.
     """
-    params = _unstack(params, config=config)
-    state, requests, order_XP = _begin(
-        prompts, limit_PG, key, number_P, expected_P, config=config, T=max_completion_length, pad_id=pad_id, room=room
-    )
-    settings = {"config": config, "eos_ids": eos_ids, "method": method, "block": room.block or 1}
-    left, until = prompts.tokens.shape[0], 0
+    params = _unstack(params, config=how.config)
+    state, requests, order_XP = _begin(query, key, how)
+    (P, G), until = query.limit.shape, 0
+    left = P
     while left:
         until += BURST
-        state = _advance(params, state, requests, key, jnp.float32(temperature), jnp.int32(until), **settings)
+        state = _advance(params, state, requests, key, jnp.float32(temperature), jnp.int32(until), how=how)
         left = int(wait(_groups_left(state)))
-        watch(prompts.tokens.shape[0] - left)
-    return _collect(state, order_XP, num_generations)
+        watch(P - left)
+    return _collect(state, order_XP, G)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "T", "pad_id", "room"))
-def _begin(
-    prompt: PromptBatch,
-    limit_PG: jax.Array,
-    key: jax.Array,
-    number_P: jax.Array | None = None,
-    expected_P: jax.Array | None = None,
-    *,
-    config: ModelConfig,
-    T: int,
-    pad_id: int,
-    room: Room = Room(),
-) -> tuple[engine.State, engine.Requests, jax.Array]:
-    requests, order_XP = engine.arrange(prompt, engine.admitted(limit_PG, room), key, None, number_P, expected_P)
-    return engine.begin(requests, config=config, T=T, pad_id=pad_id, room=room), requests, order_XP
+@functools.partial(jax.jit, static_argnames="how")
+def _begin(query: Query, key: jax.Array, how: Decoding) -> tuple[engine.State, engine.Requests, jax.Array]:
+    requests, order_XP = engine.arrange(query, key, how)
+    return engine.begin(requests, how), requests, order_XP
 
 
 @jax.jit

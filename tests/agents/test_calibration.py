@@ -13,6 +13,7 @@ from jaxreason.agents.roles import segment_limit
 from jaxreason.config import AgentsConfig, Config, ModelConfig, SamplingConfig
 from jaxreason.policy import api
 from jaxreason.sampling.engine import generate
+from jaxreason.sampling.query import Decoding, Query
 from tests.agents.stand_in import marked
 
 MODEL = ModelConfig(
@@ -64,11 +65,10 @@ def chunks(params, prompts, ys, at, lift, config, tokenizer, scored) -> np.ndarr
         ys, tokenizer, max_tokens=STEPS * A_STEP, scored=scored, places=at, lift=lift
     )
     machine = jax.tree.map(lambda x: np.repeat(x, 16, axis=0), machine)
-    rollout = generate(
-        params, episode.helper_sampling.left_pad(prompts, 1, 0), np.full((N, 16), T, np.int32), jax.random.key(1),
-        config.sampling.temperature, machine, config=MODEL, num_generations=16, max_completion_length=T,
-        eos_ids=tokenizer.eos_ids, pad_id=0,
-    )  # fmt: skip
+    asked = episode.helper_sampling.left_pad(prompts, 1, 0)
+    query = Query(prompts=asked, limit=np.full((N, 16), T, np.int32), constraint=machine)
+    how = Decoding(MODEL, T, tokenizer.eos_ids, 0)
+    rollout = generate(params, query, jax.random.key(1), config.sampling.temperature, how)
     assert np.asarray(rollout.finished).all()
     return (np.asarray(rollout.tokens) == tokenizer.intern(b"<seg>")).sum(-1)
 

@@ -12,7 +12,9 @@ from jaxreason.config import Config, MeshConfig, ModelConfig
 from jaxreason.parallel.mesh import on_mesh
 from jaxreason.parallel.rules import place
 from jaxreason.policy import api
-from jaxreason.sampling.engine import Room, generate
+from jaxreason.sampling.engine import generate
+from jaxreason.sampling.query import Decoding, Query
+from jaxreason.sampling.room import Room
 from jaxreason.types import PromptBatch
 from tests.helpers import TOLERANCE
 
@@ -40,20 +42,14 @@ def _sampled(mesh: MeshConfig, room: Room, order=None):
     order = np.arange(P) if order is None else order
     with on_mesh(dataclasses.replace(Config(), model=MODEL, mesh=mesh)):
         params = jax.jit(functools.partial(api.init, config=MODEL))(jax.random.key(0))
+        query = Query(
+            prompts=PromptBatch(tokens=PROMPTS.tokens[order], length=PROMPTS.length[order]),
+            limit=np.full((P, G), T, np.int32),
+            number=order.astype(np.int32),
+            expected=RNG.random(P).astype(np.float32),
+        )
         rollout = generate(
-            params,
-            place(PromptBatch(tokens=PROMPTS.tokens[order], length=PROMPTS.length[order]), "batch"),
-            place(np.full((P, G), T, np.int32), "batch"),
-            jax.random.key(7),
-            jnp.float32(1),
-            number_P=place(order.astype(np.int32), "batch"),
-            expected_P=place(RNG.random(P).astype(np.float32), "batch"),
-            config=MODEL,
-            num_generations=G,
-            max_completion_length=T,
-            eos_ids=EOS,
-            pad_id=0,
-            room=room,
+            params, place(query, "batch"), jax.random.key(7), jnp.float32(1), Decoding(MODEL, T, EOS, 0, room=room)
         )
     return jax.tree.map(lambda x: np.asarray(x)[np.argsort(order)], rollout)
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxreason.config import ModelConfig
 from jaxreason.policy import api, hf_config, hf_load
 from jaxreason.sampling import engine
+from jaxreason.sampling.query import Decoding, Query
 from jaxreason.types import Params, PromptBatch
 from tests.parity import cases
 
@@ -43,18 +44,9 @@ def greedy(params: Params, config: ModelConfig, rows: list[np.ndarray]) -> np.nd
     """NEW tokens after each prompt of one left-padded batch; two rollouts a prompt, which must agree."""
     tokens, mask = cases.padded(rows, left=True)
     batch = PromptBatch(tokens=jnp.asarray(tokens), length=jnp.asarray(mask.sum(-1), jnp.int32))
-    rollout = engine.generate(
-        params,
-        batch,
-        jnp.full((len(rows), 2), cases.NEW, jnp.int32),
-        jax.random.key(0),
-        jnp.float32(0.0),
-        config=config,
-        num_generations=2,
-        max_completion_length=cases.NEW,
-        eos_ids=(-1,),  # no token ends it
-        pad_id=0,
-    )
+    query = Query(prompts=batch, limit=jnp.full((len(rows), 2), cases.NEW, jnp.int32))
+    how = Decoding(config, cases.NEW, (-1,), 0)  # no token ends it
+    rollout = engine.generate(params, query, jax.random.key(0), jnp.float32(0.0), how)
     tokens_PGT = np.asarray(rollout.tokens)
     np.testing.assert_array_equal(tokens_PGT[:, 0], tokens_PGT[:, 1])
     return tokens_PGT[:, 0]

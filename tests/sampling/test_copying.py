@@ -10,7 +10,9 @@ import pytest
 from jaxreason.config import ModelConfig
 from jaxreason.policy import api
 from jaxreason.sampling import engine
-from jaxreason.sampling.engine import Room, generate
+from jaxreason.sampling.engine import generate
+from jaxreason.sampling.query import Decoding, Query
+from jaxreason.sampling.room import Room
 from jaxreason.types import Constraint, PromptBatch
 from tests.helpers import TOLERANCE
 
@@ -49,15 +51,11 @@ def _copier(P, *, forced=False, width=Y):
     return Constraint(token=token, next=following)
 
 
-SETTINGS = {"config": TINY, "max_completion_length": T, "eos_ids": (END,), "pad_id": PAD}
-
-
 def _sample(constraint, seed=7, prompts=PROMPTS, **static):
     limit = np.full((len(prompts.length), 1), T, np.int32)
-    rollout = generate(
-        _params(), prompts, limit, jax.random.key(seed), jnp.float32(1), constraint,
-        num_generations=1, **SETTINGS, **static,
-    )  # fmt: skip
+    query = Query(prompts=prompts, limit=limit, constraint=constraint)
+    how = Decoding(TINY, T, (END,), PAD, **static)
+    rollout = generate(_params(), query, jax.random.key(seed), jnp.float32(1), how)
     return jax.tree.map(np.asarray, rollout)
 
 
@@ -99,16 +97,19 @@ def test_copies_in_blocks_follow_the_distribution_of_single_tokens():
 def test_passes_are_few():
     """At most 1.3 of a pass for every chunk and every block of y. Catches a block that is thrown away where nothing new
     was drawn, and a tag that takes a pass of its own."""
-    requests, _ = engine.arrange(PROMPTS, jnp.full((P, 1), T, jnp.int32), jax.random.key(7), _copier(P))
-    room = Room(slots=1)
-    state = engine.begin(requests, config=TINY, T=T, pad_id=PAD, room=room)
-    block = engine.block_of(room, requests.constraint)
-    run = jax.jit(functools.partial(engine.advance, config=TINY, eos_ids=(END,), block=block))
-    end = run(api.unstack(_params(), TINY), state, requests, jax.random.key(7), jnp.float32(1))
+    how = Decoding(TINY, T, (END,), PAD, room=Room(slots=1))
+    limit = jnp.full((P, 1), T, jnp.int32)
+    copies, forced = (
+        engine.arrange(Query(prompts=PROMPTS, limit=limit, constraint=machine), jax.random.key(7), how)[0]
+        for machine in (_copier(P), _copier(P, forced=True))
+    )
+    state = engine.begin(copies, how)
+    block = engine.block_of(how.room, copies.constraint)
+    run = jax.jit(functools.partial(engine.advance, how=how))
+    end = run(api.unstack(_params(), TINY), state, copies, jax.random.key(7), jnp.float32(1))
     chunks = int((np.asarray(end.tokens) == NEW).sum()) + P
     assert chunks > 2 * P
     assert int(end.passes) <= 1.3 * (chunks + P * Y / block)
-    forced, _ = engine.arrange(PROMPTS, jnp.full((P, 1), T, jnp.int32), jax.random.key(7), _copier(P, forced=True))
     end = run(api.unstack(_params(), TINY), state, forced, jax.random.key(7), jnp.float32(1))
     assert (np.asarray(end.length) == Y + 1).all()
     assert int(end.passes) == P * -(-(Y + 1) // block)

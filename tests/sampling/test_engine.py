@@ -14,6 +14,7 @@ from jaxreason.ops import logprob
 from jaxreason.policy import api
 from jaxreason.sampling import methods
 from jaxreason.sampling.engine import generate
+from jaxreason.sampling.query import Decoding, Query
 from jaxreason.types import Constraint, Lift, PromptBatch
 from tests.helpers import TOLERANCE
 
@@ -40,17 +41,10 @@ def _params():
     return jax.jit(api.init, static_argnames="config")(jax.random.key(0), config=TINY)
 
 
-def _generate(seed=0, temperature=1.0, limit=FULL, constraint=None, eos=(-1,), **static):
-    rollout = generate(
-        _params(),
-        PROMPTS,
-        np.asarray(limit, np.int32),
-        jax.random.key(seed),
-        jnp.float32(temperature),
-        constraint,
-        **({"config": TINY, "num_generations": G, "max_completion_length": T, "pad_id": PAD} | static),
-        eos_ids=eos,
-    )
+def _generate(seed=0, temperature=1.0, limit=FULL, constraint=None, eos=(-1,), params=None, prompts=PROMPTS, **static):
+    query = Query(prompts=prompts, limit=np.asarray(limit, np.int32), constraint=constraint)
+    how = Decoding(**{"config": TINY, "max_completion_length": T, "pad_id": PAD, "eos_ids": eos} | static)
+    rollout = generate(params or _params(), query, jax.random.key(seed), jnp.float32(temperature), how)
     return jax.tree.map(np.asarray, rollout)
 
 
@@ -182,7 +176,7 @@ def test_first_tokens_follow_the_softmax():
     A correct sampler would fail at one seed in 10,000. Catches a temperature not applied, or applied twice.
     """
     G = 2000
-    rollout = _generate(limit=np.ones((P, G)), temperature=0.7, num_generations=G, max_completion_length=2, eos=(-1,))
+    rollout = _generate(limit=np.ones((P, G)), temperature=0.7, max_completion_length=2, eos=(-1,))
     tokens = np.zeros((P, L + T), np.int32)
     for p in range(P):
         tokens[p, : PROMPTS.length[p]] = PROMPTS.tokens[p, L - PROMPTS.length[p] :]
@@ -256,37 +250,16 @@ def test_each_step_draws_anew():
 
     Catches one key used for every step: a row would then repeat its first token for ever.
     """
-    rollout = generate(
-        jax.tree.map(jnp.zeros_like, _params()),
-        PROMPTS,
-        FULL,
-        jax.random.key(0),
-        jnp.float32(1),
-        config=TINY,
-        num_generations=G,
-        max_completion_length=T,
-        eos_ids=(-1,),
-        pad_id=PAD,
-    )
-    assert (np.asarray(rollout.tokens) != np.asarray(rollout.tokens)[:, :, :1]).any(-1).all()
+    rollout = _generate(params=jax.tree.map(jnp.zeros_like, _params()))
+    assert (rollout.tokens != rollout.tokens[:, :, :1]).any(-1).all()
     np.testing.assert_allclose(rollout.logp, -np.log(150), atol=TOLERANCE["sum"])
 
 
 def test_a_group_does_not_depend_on_the_other_prompts():
     """Catches prompts that read each other's cache; greedy, since without a number a prompt draws by its place."""
     both = _generate(temperature=0.0)
-    one = generate(
-        _params(),
-        PromptBatch(tokens=PROMPTS.tokens[1:], length=PROMPTS.length[1:]),
-        FULL[1:],
-        jax.random.key(0),
-        jnp.float32(0),
-        config=TINY,
-        num_generations=G,
-        max_completion_length=T,
-        eos_ids=(-1,),
-        pad_id=PAD,
-    )
+    others = PromptBatch(tokens=PROMPTS.tokens[1:], length=PROMPTS.length[1:])
+    one = _generate(temperature=0.0, prompts=others, limit=FULL[1:])
     np.testing.assert_array_equal(one.tokens[0], both.tokens[1])
 
 

@@ -12,7 +12,9 @@ import pytest
 from jaxreason.config import ModelConfig
 from jaxreason.policy import api
 from jaxreason.sampling import engine, methods, room
-from jaxreason.sampling.engine import Room, generate
+from jaxreason.sampling.engine import generate
+from jaxreason.sampling.query import Decoding, Query
+from jaxreason.sampling.room import Room
 from jaxreason.types import PromptBatch
 from tests.helpers import TOLERANCE
 
@@ -41,11 +43,9 @@ def _params(config=TINY):
 
 
 def _sample(config=TINY, prompts=PROMPTS, limit=LIMIT, number=None, expected=None, **static):
-    settings = {"num_generations": limit.shape[1], "max_completion_length": T, "eos_ids": EOS, "pad_id": PAD}
-    rollout = generate(
-        _params(config), prompts, limit, jax.random.key(7), jnp.float32(1), None, number, expected,
-        config=config, **(settings | static),
-    )  # fmt: skip
+    query = Query(prompts=prompts, limit=limit, number=number, expected=expected)
+    how = Decoding(**{"config": config, "max_completion_length": T, "eos_ids": EOS, "pad_id": PAD} | static)
+    rollout = generate(_params(config), query, jax.random.key(7), jnp.float32(1), how)
     return jax.tree.map(np.asarray, rollout)
 
 
@@ -135,9 +135,10 @@ def test_a_pool_too_small_for_all_sends_rows_back(monkeypatch, pages):
 
 def _state(limit, room):
     """Where the loop ends, and what it made, where no token ends a row."""
-    requests, order = engine.arrange(PROMPTS, jnp.asarray(limit), jax.random.key(7))
-    state = engine.begin(requests, config=TINY, T=T, pad_id=PAD, room=room)
-    run = jax.jit(functools.partial(engine.advance, config=TINY, eos_ids=(-1,)))
+    how = Decoding(TINY, T, (-1,), PAD, room=room)
+    requests, order = engine.arrange(Query(prompts=PROMPTS, limit=jnp.asarray(limit)), jax.random.key(7), how)
+    state = engine.begin(requests, how)
+    run = jax.jit(functools.partial(engine.advance, how=how))
     end = run(api.unstack(_params(), TINY), state, requests, jax.random.key(7), jnp.float32(1))
     return end, jax.tree.map(np.asarray, engine.collect(end, order, G))
 

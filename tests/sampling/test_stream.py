@@ -10,6 +10,7 @@ from jaxreason.policy import api
 from jaxreason.sampling import stream as room
 from jaxreason.sampling.engine import generate
 from jaxreason.sampling.methods import Method
+from jaxreason.sampling.query import Decoding, Query
 from jaxreason.types import PromptBatch
 
 CONFIG = ModelConfig(
@@ -34,24 +35,11 @@ def params():
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_pieces_are_the_whole(params, temperature):
     """A cache or a key that did not survive the stop between two pieces would change what follows."""
-    settings = {"config": CONFIG, "max_completion_length": T, "pad_id": 0, "method": Method(top_p=0.9)}
     for eos_ids in ((-1,), tuple(range(0, 150, 12))):
-        limit_PG = np.full((1, 1), T, np.int32)
-        whole = generate(
-            params,
-            PROMPT,
-            limit_PG,
-            jax.random.key(3),
-            jnp.float32(temperature),
-            num_generations=1,
-            eos_ids=eos_ids,
-            **settings,
-        )
-        pieces = list(
-            room.stream(
-                api.unstack(params, CONFIG), PROMPT, jax.random.key(3), temperature, eos_ids=eos_ids, **settings
-            )
-        )
+        how = Decoding(CONFIG, T, eos_ids, 0, Method(top_p=0.9))
+        query = Query(prompts=PROMPT, limit=np.full((1, 1), T, np.int32))
+        whole = generate(params, query, jax.random.key(3), jnp.float32(temperature), how)
+        pieces = list(room.stream(api.unstack(params, CONFIG), PROMPT, jax.random.key(3), temperature, how))
         length = int(whole.length[0, 0])
         assert [token for piece in pieces for token in piece] == np.asarray(whole.tokens)[0, 0, :length].tolist()
         assert all(len(piece) == room.EVERY for piece in pieces[:-1])
