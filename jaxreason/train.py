@@ -51,18 +51,16 @@ from jaxreason.grpo import learner, optimizer
 from jaxreason.grpo.learner import Answers
 from jaxreason.grpo.signal import signal
 from jaxreason.parallel import hosts
-from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
-from jaxreason.rewards import budget, functions
-from jaxreason.rewards.methods import chosen, scale_of, target_of
+from jaxreason.parallel.mesh import on_mesh
+from jaxreason.rewards import budget
+from jaxreason.rewards.methods import chosen
 from jaxreason.run import (
     base_model,
     doors,
     helper_lessons,
-    monitor,
     provenance,
     remember,
     reward_functions,
-    room,
     setup,
     yardsticks,
 )
@@ -72,11 +70,12 @@ from jaxreason.run import state as run_state
 from jaxreason.run.checkpoint import open_checkpoints
 from jaxreason.run.interrupt import Abandoned, Interrupt
 from jaxreason.run.profile import traced
-from jaxreason.run.programs import Programs, make_programs
+from jaxreason.run.programs import Programs, prepare
 from jaxreason.run.progress import Display
+from jaxreason.run.recording import record_step
+from jaxreason.run.start import starting_helpers, starting_policy
 from jaxreason.run.state import EVALUATION, STEP, RunState
 from jaxreason.run.trackers import Trackers, refuse_missing
-from jaxreason.tasks.grading import try_grading
 from jaxreason.types import Params
 
 
@@ -180,17 +179,12 @@ def train(config: Config, *, display: Display | None = None) -> dict:
     ):
         begun = run_folder.begun(folder.path)
         doors.refuse_changed(folder, own_code, config, display.warn)
-        own = folder.path if hosts.first() else folder.path / "hosts" / str(jax.process_index())
-        exp = setup.prepare(config, own, display.say, released, helper_released)
-        hosts.refuse_difference(run_state.identity(exp))
-        refuse_vocabulary(exp.config)
-        exp = room.fit_training(exp, display.say)
-        hosts.together(lambda: try_grading(exp.task, exp.test, pool))
-        programs = make_programs(exp, pool, functions.load(config.reward, exp.columns))
+        programs = prepare(config, folder, pool, display, released, helper_released)
+        exp = programs.exp
         evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
         run_state.require_space(exp, checkpoints)
-        helper_start = run_state.starting_helpers(exp, folder.path, display, interrupt)
-        start = run_state.starting_policy(
+        helper_start = starting_helpers(exp, folder.path, display, interrupt)
+        start = starting_policy(
             exp, starts, folder.path, display, interrupt, roles=setup.demonstrated(config),
             teach=helper_lessons.teacher(programs, display, interrupt),
         )  # fmt: skip
@@ -202,15 +196,18 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         asks = bool(setup.asked_helpers(config))
 
         def evaluation(params: Params, number: int) -> dict:
+            helpers = (start if helper_start is None else helper_start) if asks else None
             found = heldout.evaluate_once(
-                params, number, exp.test, evaluation_key, exp.config, exp.tokenizer, pool, folder, display,
-                wait=interrupt.wait,
-                helpers=(start if helper_start is None else helper_start) if asks else None,
-            )  # fmt: skip
+                params, number, evaluation_key, exp, pool, folder, display, helpers=helpers, wait=interrupt.wait
+            )
             trackers.step(number, heldout.headline(found["table"]))
             if config.run.keep_best:
                 run_state.keep_best(bests, number, params, folder, display)
             return found
+
+        def save() -> None:
+            if number > first:
+                run_state.save_last(checkpoints, number, state, memory, exp, folder)
 
         first = number
         evaluates = config.run.eval_steps or config.run.max_steps
@@ -232,37 +229,21 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                     number += 1
                     folder.write_samples(number, samples)
                     run_state.refuse_broken(row, number, state, batches, checkpoints, memory, folder, exp)
-                    memory, warnings = monitor.observe(
-                        memory,
-                        {"step": number} | row,
-                        config.monitor,
-                        limit=config.sampling.max_completion_length,
-                        target=target_of(chosen(config), config.reward),
-                        ceiling=budget.ceiling(config.reward.alpha),
-                        scaled=scale_of(chosen(config), config.grpo) == "group" and row["alpha"] > 0,
-                    )
-                    row["warnings"] = warnings
-                    folder.write_metrics(number, row)
+                    memory = record_step(number, row, memory, config, folder, display, advance)
                     trackers.step(number, row)
                     trackers.completions(number, samples)
-                    advance(1, note=step_metrics.note(row) + (f"  {folder.trouble}" if folder.trouble else ""))
-                    for line in [*warnings, *([f"step {number}: {folder.trouble}"] if folder.trouble else [])]:
-                        display.warn(line)
                     last = number == config.run.max_steps
                     if last or (config.run.save_steps and number % config.run.save_steps == 0):
                         run_state.try_save(checkpoints, number, state, memory, exp, folder, display)
                     if number % evaluates == 0 and not last:
                         evaluation(state.train.params, number)
-            if number > first:
-                run_state.save_last(checkpoints, number, state, memory, exp, folder)
+            save()
             trained = evaluation(state.train.params, number)
         except Abandoned:
-            if number > first:
-                run_state.save_last(checkpoints, number, state, memory, exp, folder)
+            save()
             raise interrupt.stopped(f"after step {number}" if number else "before the first step") from None
         except DoorFailed as failed:
-            if number > first:
-                run_state.save_last(checkpoints, number, state, memory, exp, folder)
+            save()
             doors.note_failure(folder, failed)
             raise doors.stopped(failed, number) from None
         steps = {"steps": number, "steps_this_launch": number - first, "seconds": time.monotonic() - began}

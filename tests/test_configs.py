@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxreason.agents import episode
+from jaxreason.agents import sizes
 from jaxreason.config import load
 from jaxreason.data import tokenizer as tokenizers_room
 from jaxreason.grpo import batch
@@ -87,7 +87,7 @@ def test_a_real_configuration_fits_its_model(path, tmp_path):
     setup.refuse_overlong(config, tok)
     roles = setup.played_by_policy(config)
     # The stand-in's words are cut into more tokens than Qwen's, so real prompts need less.
-    longest = max(length for role, length in episode.row_limits(config, tok).items() if role in roles)
+    longest = max(length for role, length in sizes.row_limits(config, tok).items() if role in roles)
     assert longest <= config.grpo.row_length < 1.2 * longest
     assert config.reward.target_length <= config.sampling.max_completion_length
     assert config.model.param_dtype == "float32"

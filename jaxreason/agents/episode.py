@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from jaxreason.agents import alignment, boundaries, calibration, constraints, helper_sampling, prompts
+from jaxreason.agents import alignment, boundaries, calibration, constraints, helper_sampling, prompts, sizes
 from jaxreason.agents.alignment import Scoring, Segmentation
 from jaxreason.agents.helper_sampling import Asking, Question
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT, Role, score_limit, segment_limit, token_limits
@@ -272,7 +272,7 @@ def _ask_about_y(
         rows=rows,
         longest=longest,
         limits=segment_limit(np.array(lengths), config.agents, tag_tokens=tags),
-        most=limits_of_roles(config, tokenizer)[role.name],
+        most=sizes.limits_of_roles(config, tokenizer)[role.name],
         expected=np.array(lengths),
         constraint=constraint,
     )
@@ -293,7 +293,7 @@ def _score(asking: Asking, episode: Episode, clock: Clock) -> Episode:
         constraint = constraints.score_constraint(counts, tokenizer, config.agents)
     question = Question(
         rows=[ids if n else [] for n, ids in zip(counts, encoded, strict=True)],
-        longest=score_prompt_limit(config, tokenizer),
+        longest=sizes.score_prompt_limit(config, tokenizer),
         limits=score_limit(np.array(counts), config.agents),
         most=token_limits(config)[SCORE.name],
         expected=np.array(counts),
@@ -319,7 +319,7 @@ def _score(asking: Asking, episode: Episode, clock: Clock) -> Episode:
 def _annotate(asking: Asking, episode: Episode, wanted: np.ndarray, clock: Clock) -> Episode:
     """Ask for a split of every wanted y with a score of each chunk, and read both."""
     config, tokenizer = asking.config, asking.tokenizer
-    texts, longest = annotate_prompts(episode, config, tokenizer), annotate_prompt_limit(config, tokenizer)
+    texts, longest = annotate_prompts(episode, config, tokenizer), sizes.annotate_prompt_limit(config, tokenizer)
     encoded = hosts.share(len(texts), lambda part: tokenizer.encode_batch(texts[part]))
     asked, rollout, lengths, lift = _ask_about_y(asking, episode, wanted, ANNOTATE, encoded, longest)
     clock.lap("annotate")
@@ -350,44 +350,12 @@ def annotate_prompts(episode: Episode, config: Config, tokenizer: Tokenizer) -> 
     return prompts.render_annotate(questions, [y.text for y in episode.reasonings], config.agents, tokenizer)
 
 
-def annotate_prompt_limit(config: Config, tokenizer: Tokenizer) -> int:
-    """Tokens such a prompt can have: the question and y."""
-    frame = helper_sampling.frame(prompts.render_annotate([""], [""], config.agents, tokenizer), tokenizer)
-    return frame + config.data.max_prompt_length + config.sampling.max_completion_length
-
-
 def score_prompts(episode: Episode, config: Config, tokenizer: Tokenizer) -> list[str]:
     """What the scorer is asked about each row; a row without chunks gets a prompt nobody reads."""
     assert episode.segmentation is not None  # there is nothing to score without a split
     G = episode.shape[1]
     questions = [problem.question for problem in episode.problems for _ in range(G)]
     return prompts.render_score(questions, episode.segmentation.texts, config.agents, tokenizer)
-
-
-def score_prompt_limit(config: Config, tokenizer: Tokenizer) -> int:
-    """Tokens a scorer's prompt can have: the question, y, and a number for each chunk."""
-    K = config.agents.max_chunks
-    frame = helper_sampling.frame(prompts.render_score([""], [[""] * K], config.agents, tokenizer), tokenizer)
-    return frame + config.data.max_prompt_length + config.sampling.max_completion_length
-
-
-def row_limits(config: Config, tokenizer: Tokenizer) -> dict[str, int]:
-    """The longest prompt and completion of each role together, by role: what a packed row must hold."""
-    limits = limits_of_roles(config, tokenizer)
-    y = config.sampling.max_completion_length
-    frame = helper_sampling.frame(prompts.render_segment([""], config.agents, tokenizer), tokenizer)
-    return {
-        REASON.name: config.data.max_prompt_length + y,
-        SEGMENT.name: frame + y + limits[SEGMENT.name],
-        SCORE.name: score_prompt_limit(config, tokenizer) + limits[SCORE.name],
-        ANNOTATE.name: annotate_prompt_limit(config, tokenizer) + limits[ANNOTATE.name],
-    }
-
-
-def limits_of_roles(config: Config, tokenizer: Tokenizer) -> dict[str, int]:
-    """`token_limits` with the tags of a tokenizer."""
-    tags = (constraints.tag_tokens(tokenizer), constraints.tag_tokens(tokenizer, scored=True))
-    return token_limits(config, tag_tokens=tags[0], scored_tag_tokens=tags[1])
 
 
 def _joined_chunks(parts: Sequence[Segmentation], shape: tuple[int, int]) -> Segmentation:

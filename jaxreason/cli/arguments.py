@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jaxreason import __version__
@@ -56,7 +56,14 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(command=command, takes_overrides=bool(fields))
         return made
 
-    sections = [section.name for section in dataclasses.fields(Config)]
+    _add_runs(commands, add, [section.name for section in dataclasses.fields(Config)])
+    _add_results(commands, add)
+    _add_data(commands, add)
+    return parser
+
+
+def _add_runs(commands, add: Callable, sections: Sequence[str]) -> None:
+    """What trains, evaluates and asks; `sections` are all of a configuration's."""
     train = add(commands, "train", runs.train, "run an experiment, evaluated before and after", sections)
     train.add_argument("config", metavar="CONFIG", help="YAML file, or the name of one that ships, such as quickstart")
     train.add_argument("--resume", action="store_true", help="go on where the run stopped; without it too")
@@ -93,6 +100,21 @@ def parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--to", metavar="DIR", type=Path, help="folder of all runs; default: the file's output_dir")
 
+    plan = add(
+        commands, "plan", runs.plan, "compile a step for TPUs that are not here: memory, FLOPs, bounds", sections
+    )
+    plan.add_argument("config", metavar="CONFIG", help="YAML file, or the name of one that ships, such as quickstart")
+    plan.add_argument("--topology", metavar="NAME", required=True, help="v5p:2x2x4, or a product such as v5litepod-16")
+    plan.add_argument("--slices", type=int, default=1, help="slices of this topology; default: 1")
+    plan.add_argument("--search", action="store_true", help="try mesh.tensor, micro-batches and remat until one fits")
+    plan.add_argument(
+        "--lengths", metavar="MEAN,LIMIT", help="lengths of completions to predict a step for, or a file of them"
+    )
+    plan.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_results(commands, add: Callable) -> None:
+    """What looks at runs and machines, and takes a policy elsewhere."""
     add(commands, "methods", runs.methods, "list the methods that reward.preset can name, with their own fields")
 
     add(commands, "doctor", runs.doctor, "show what this machine has for a run, and what is missing")
@@ -109,18 +131,9 @@ def parser() -> argparse.ArgumentParser:
         "--dtype", choices=("bfloat16", "float32"), help="of the tensors; default: the checkpoint's it began from"
     )
 
-    plan = add(
-        commands, "plan", runs.plan, "compile a step for TPUs that are not here: memory, FLOPs, bounds", sections
-    )
-    plan.add_argument("config", metavar="CONFIG", help="YAML file, or the name of one that ships, such as quickstart")
-    plan.add_argument("--topology", metavar="NAME", required=True, help="v5p:2x2x4, or a product such as v5litepod-16")
-    plan.add_argument("--slices", type=int, default=1, help="slices of this topology; default: 1")
-    plan.add_argument("--search", action="store_true", help="try mesh.tensor, micro-batches and remat until one fits")
-    plan.add_argument(
-        "--lengths", metavar="MEAN,LIMIT", help="lengths of completions to predict a step for, or a file of them"
-    )
-    plan.add_argument("--json", action="store_true", help="print JSON")
 
+def _add_data(commands, add: Callable) -> None:
+    """What makes files of problems."""
     data = commands.add_parser("data", help="convert, prepare or split problems", description="problems as files")
     data = data.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     prepare = add(
@@ -146,7 +159,6 @@ def parser() -> argparse.ArgumentParser:
     split.add_argument("file", metavar="FILE", type=Path, help="JSONL problems; writes FILE-train and FILE-test")
     split.add_argument("--test-size", metavar="N", type=int, required=True, help="problems to hold out")
     split.add_argument("--seed", type=int, default=0, help="of the draw")
-    return parser
 
 
 def _step(word: str) -> int | str:

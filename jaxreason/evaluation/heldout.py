@@ -17,16 +17,15 @@ from jaxreason.grading.pool import Pool
 from jaxreason.parallel import hosts
 from jaxreason.run.folder import RunFolder
 from jaxreason.run.progress import Display
+from jaxreason.run.setup import Experiment
 from jaxreason.types import Params, Rollout
 
 
 def evaluate_once(
     params: Params,
     number: int,
-    problems: Sequence[Problem],
     key: jax.Array,
-    config: Config,
-    tokenizer: Tokenizer,
+    exp: Experiment,
     pool: Pool,
     folder: RunFolder,
     display: Display,
@@ -46,6 +45,7 @@ def evaluate_once(
     Returns:
       {"table": see `loop.table`, "answers": mode -> {"correct", "length"}, [Q k] lists}.
     """
+    problems, config, tokenizer = exp.test, exp.config, exp.tokenizer
     file = folder.path / "evaluation" / f"step_{number:06d}.json"
     if done := hosts.agree(json.loads(file.read_text()) if file.is_file() else None):
         return done

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxreason.agents import episode
+from jaxreason.agents.episode import Drawing
 from jaxreason.agents.rows import completion_rows, counted_right
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
@@ -43,23 +44,19 @@ def answer_all(
     key: jax.Array,
     config: Config,
     tokenizer: Tokenizer,
+    drawing: Drawing,
     *,
-    temperature: float,
-    num_samples: int,
     compared: bool = False,
     pool: Pool | None = None,
     advance: Callable[[int], None] = lambda problems: None,
     wait: Callable[[Any], Any] = jax.block_until_ready,
-    expected: np.ndarray | None = None,
 ) -> Answers:
-    """Answer every problem num_samples times.
+    """Answer every problem as often as `drawing` says.
 
     Args:
-      temperature: 0 for greedy decoding.
       compared: whether simpler graders judge every answer as well (`graders.judge`), where the task is mathematics.
       advance: is told how many problems were finished.
       wait: as in `episode.run`.
-      expected: float [Q], tokens that each problem's answers will have, where it is known.
     """
     task, shown = task_of(config.data), 0
 
@@ -73,15 +70,15 @@ def answer_all(
     Q = len(problems)
     more = whole_batch(Q) - Q
     asked = [*problems, *[problems[0]] * more]
-    expected = None if expected is None else np.pad(expected, (0, more))
-    drawing = episode.Drawing(num_samples, temperature, Method(top_p=config.evaluation.top_p), expected)
-    _, drawn = episode.reason(params, asked, key, config, tokenizer, drawing, watch, wait)
+    expected = None if drawing.expected is None else np.pad(drawing.expected, (0, more))
+    filled = drawing._replace(expected=expected)
+    _, drawn = episode.reason(params, asked, key, config, tokenizer, filled, watch, wait)
     rollout = jax.tree.map(lambda x: x[:Q], HostRollout.of(wait(drawn)))
     found, grades, labelled = episode.read_answers(rollout, problems, task, tokenizer, pool)
     require_eos = config.reward.require_eos
     rows = completion_rows(problems, rollout, found, grades, tokenizer, require_eos=require_eos)
     if compared and not overrides(task, "grade"):
-        golds = [problem.answer for problem in problems for _ in range(num_samples)]
+        golds = [problem.answer for problem in problems for _ in range(drawing.num_generations)]
         counted = (rollout.finished | (not require_eos)).reshape(-1)
         others = graders.judge([reasoning.answer for reasoning in found], golds, counted, pool)
         rows = [row | other for row, other in zip(rows, others, strict=True)]
@@ -93,7 +90,7 @@ def answer_all(
         finished=rollout.finished,
         needless=np.array([labels.needless_tokens(task, row) for row in labelled], np.int64).reshape(shape),
         first=rollout.tokens[:, 0],
-        samples=[row | {"temperature": temperature} for row in rows],
+        samples=[row | {"temperature": drawing.temperature} for row in rows],
     )
 
 
@@ -123,20 +120,20 @@ def evaluate(
     if config.evaluation.greedy:
         modes["greedy"] = (0.0, 1)
     found: dict[str, Answers] = {}
+    method = Method(top_p=config.evaluation.top_p)
     for mode, (temperature, k) in modes.items():
+        expected = found["sampled"].length.mean(1) if found else None
         found[mode] = answer_all(
             params,
             problems,
             key,
             config,
             tokenizer,
-            temperature=temperature,
-            num_samples=k,
+            Drawing(k, temperature, method, expected),
             compared=compared,
             pool=pool,
             advance=advance,
             wait=wait,
-            expected=found["sampled"].length.mean(1) if found else None,
         )
     lost = max(float(np.mean(~answers.gradable)) for answers in found.values())
     if lost > config.grading.max_failure_rate:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason.agents import constraints, contribution, episode
+from jaxreason.agents import constraints, contribution, sizes
 from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch
@@ -95,8 +95,8 @@ def of_a_step(exp: Experiment, lengths: Sequence[int] = ()) -> list[tuple[str, C
         return found
     constrained = config.agents.decoding == "constrained"
     N = P * G
-    limits = episode.limits_of_roles(config, exp.tokenizer)
-    longest = episode.row_limits(config, exp.tokenizer)
+    limits = sizes.limits_of_roles(config, exp.tokenizer)
+    longest = sizes.row_limits(config, exp.tokenizer)
 
     def helper(role: str, made: Callable[[], Any]):
         shape = (N, 1, longest[role] - limits[role], limits[role])
@@ -142,7 +142,7 @@ def micro_batches(exp: Experiment, shape: batch.Shape, roles: Sequence[str], len
     config, T = exp.config, exp.config.sampling.max_completion_length
     rows = config.data.prompts_per_step * config.sampling.num_generations // config.grpo.num_mini_batches
     short = T - float(np.minimum(lengths, T).mean())  # tokens that a completion leaves of its limit
-    limits = episode.row_limits(config, exp.tokenizer)
+    limits = sizes.row_limits(config, exp.tokenizer)
     # Helpers are shown y, and those that write it again have it twice.
     copies = {REASON.name: 1, SEGMENT.name: 2, SCORE.name: 1, ANNOTATE.name: 2}
     tokens = rows * sum(limits[role] - copies[role] * short for role in roles)

@@ -9,21 +9,29 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from jaxreason.agents import contribution, episode, frozen_scorer
+from jaxreason.agents import contribution, frozen_scorer, sizes
 from jaxreason.agents.roles import REASON
 from jaxreason.config import Config, GRPOConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grading.pool import Pool
 from jaxreason.grpo import batch, optimizer, reference, update
 from jaxreason.grpo.learner import Learner, Packing
+from jaxreason.parallel import hosts
+from jaxreason.parallel.mesh import refuse_vocabulary
 from jaxreason.parallel.rules import place, replicated
 from jaxreason.policy import api
+from jaxreason.rewards import functions
 from jaxreason.rewards.functions import RewardFunction
 from jaxreason.rewards.methods import chosen
+from jaxreason.run import room, setup
 from jaxreason.run import state as run_state
+from jaxreason.run.base_model import BaseModel
+from jaxreason.run.folder import RunFolder
+from jaxreason.run.progress import Display
 from jaxreason.run.setup import Experiment
 from jaxreason.sampling import methods
 from jaxreason.sampling.lengths import Lengths
+from jaxreason.tasks.grading import try_grading
 from jaxreason.types import Metrics, Params, TrainState, UpdateBatch
 
 
@@ -44,6 +52,24 @@ class Programs:
     lengths: Lengths = dataclasses.field(default_factory=Lengths)  # of the training problems' completions
 
 
+def prepare(
+    config: Config,
+    folder: RunFolder,
+    pool: Pool,
+    display: Display,
+    released: BaseModel | None,
+    helper_released: BaseModel | None,
+) -> Programs:
+    """Data, tokenizer and compiled functions, the same on every process and fitting into memory, or refused."""
+    own = folder.path if hosts.first() else folder.path / "hosts" / str(jax.process_index())
+    exp = setup.prepare(config, own, display.say, released, helper_released)
+    hosts.refuse_difference(run_state.identity(exp))
+    refuse_vocabulary(exp.config)
+    exp = room.fit_training(exp, display.say)
+    hosts.together(lambda: try_grading(exp.task, exp.test, pool))
+    return make_programs(exp, pool, functions.load(config.reward, exp.columns))
+
+
 def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFunction, ...] = ()) -> Programs:
     """Build what a step needs; nothing is compiled before it is used."""
     config, method = exp.config, chosen(exp.config)
@@ -51,7 +77,7 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
     batch.mini_batches(config.data.prompts_per_step, config.grpo.num_mini_batches)  # refuses shares that are not equal
     _, schedule = optimizer.make_optimizer(config.optimizer, steps)
     rows = config.data.prompts_per_step * config.sampling.num_generations
-    lengths = episode.row_limits(config, exp.tokenizer)
+    lengths = sizes.row_limits(config, exp.tokenizer)
     shape = {"row_length": config.grpo.row_length, "micro_batch_rows": config.grpo.packed_rows}
     constrained = config.agents.decoding == "constrained" and method.helpers == "train"
     mesh = jax.sharding.get_mesh()
@@ -92,7 +118,7 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
         )
         if method.measured or config.warmup.chains
         else (),
-        limits=episode.limits_of_roles(config, exp.tokenizer),
+        limits=sizes.limits_of_roles(config, exp.tokenizer),
         pool=pool,
         reward_functions=reward_functions,
     )
@@ -101,7 +127,7 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
 def update_shapes(config: Config, tokenizer: Tokenizer, roles: Sequence[str] = ()) -> tuple[batch.Shape, ...]:
     """What the batches of an update are packed into, with rows of these roles, or of all that learn."""
     rows = config.data.prompts_per_step * config.sampling.num_generations
-    lengths = episode.row_limits(config, tokenizer)
+    lengths = sizes.row_limits(config, tokenizer)
     return batch.shapes(
         [(rows, lengths[role]) for role in roles or chosen(config).terms],
         row_length=config.grpo.row_length,

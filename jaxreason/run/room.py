@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax
 
-from jaxreason.agents import episode
+from jaxreason.agents import sizes
 from jaxreason.config import Config, ModelConfig
 from jaxreason.config.learning import MOST_PACKED_ROWS
 from jaxreason.data.tokenizer import Tokenizer
@@ -131,7 +131,7 @@ def evaluated(config: Config, problems: int) -> Asked:
 def trained(config: Config, tokenizer: Tokenizer, problems: int) -> list[Asked]:
     """What a training run samples: rollouts, the helpers' answers, and evaluations of so many problems."""
     P, G, T = config.data.prompts_per_step, config.sampling.num_generations, config.sampling.max_completion_length
-    limits, lengths = episode.limits_of_roles(config, tokenizer), episode.row_limits(config, tokenizer)
+    limits, lengths = sizes.limits_of_roles(config, tokenizer), sizes.row_limits(config, tokenizer)
     found = [Asked(config.model, config.data.max_prompt_length, T, G, P * G), evaluated(config, problems)]
     for role in setup.asked_helpers(config):
         found.append(Asked(config.for_helpers.model, lengths[role] - limits[role], limits[role], 1, P * G))
@@ -234,7 +234,7 @@ def _micro_batches(config: Config, tokenizer: Tokenizer, there: Memory | None, h
     """With grpo.micro_batch_rows in numbers: the largest power of 2 up to MOST_PACKED_ROWS that fits."""
     parts, given = whole_batch(1), config.grpo.micro_batch_rows
     free = there.free if there else ENOUGH
-    longest = max(episode.row_limits(config, tokenizer)[role] for role in _roles(config))
+    longest = max(sizes.row_limits(config, tokenizer)[role] for role in _roles(config))
     if given == "auto":
         choices = [parts * 2**n for n in range(max(1, MOST_PACKED_ROWS // parts).bit_length() - 1, -1, -1)]
         fits = [n for share in (_share(), 1.0) for n in choices if held + _update(config, n) <= share * free]

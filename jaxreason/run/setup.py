@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxreason.agents import episode, prompts
+from jaxreason.agents import prompts, sizes
 from jaxreason.config import ROLES, Config, DataConfig, ModelConfig
 from jaxreason.config.doors import DoorError, in_a_line, own_traceback
 from jaxreason.data import dataset, problems, tokenizer
@@ -204,7 +204,7 @@ def refuse_overlong(config: Config, tok: Tokenizer) -> None:
     Raises:
       ValueError: naming the role and the two lengths.
     """
-    lengths = episode.row_limits(config, tok)
+    lengths = sizes.row_limits(config, tok)
     for model, roles in ((config.model, played_by_policy(config)), (config.for_helpers.model, asked_helpers(config))):
         most = model.max_position_embeddings
         longest, role = max(((lengths[role], role) for role in roles), default=(0, ""))

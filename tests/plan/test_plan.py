@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxreason.agents import constraints, episode
+from jaxreason.agents import constraints, sizes
 from jaxreason.config import Config, ModelConfig, load
 from jaxreason.parallel.rules import RULES
 from jaxreason.plan import choose, programs, roofline, sampling, show
@@ -39,7 +39,7 @@ def test_a_shape_is_enough():
     assert said == [ASSUMED]
     assert (exp.config.model.hidden_size, exp.config.model.vocab_size) == (1024, 151936)
     # The words of the prompts count as they would in a tokenizer of English words: the instructions, and the template.
-    limits = episode.row_limits(exp.config, exp.tokenizer)
+    limits = sizes.row_limits(exp.config, exp.tokenizer)
     assert limits["reason"] == 384 + 2048
     assert 60 < limits["segment"] - 2048 - (5 * 2048 // 4 + 64) < 200
     assert constraints.tag_tokens(exp.tokenizer) == 6  # < seg > and </ seg >
