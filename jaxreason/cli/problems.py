@@ -142,7 +142,7 @@ def _split_by_difficulty(args: argparse.Namespace) -> None:
     for name in ("easy", "hard"):
         if not found[name]["problems"]:
             display.say(f"no problem is {name}: no {name}.jsonl was written")
-    display.say(f"written to {folder / 'easy.jsonl'}, hard.jsonl and, with all problems, {difficulty.RATED} beside it")
+    display.say(f"written to {folder / 'easy.jsonl'}, hard.jsonl and, with all problems, rated.jsonl beside it")
 
 
 def _audit(found: Sequence[Problem], file: Path, most: int | None = None) -> None:

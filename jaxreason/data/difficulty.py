@@ -5,6 +5,7 @@ hard otherwise, with those that are never answered right among the hard ones.
 """
 
 import dataclasses
+import random
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from jaxreason.data.problems import Problem
 
 PASS_RATE, MEAN_TOKENS, CUT_SHARE = "pass_rate", "mean_tokens", "cut_share"
 """In a problem's meta, over the samples: share of right answers, tokens of an answer, share cut at the limit."""
+RATED = "rated.jsonl"
+"""The file that `jaxreason data split` writes of all problems."""
 THRESHOLD = 0.5
 """Of the paper."""
 
@@ -88,6 +91,36 @@ def figures(some: Sequence[Problem]) -> dict[str, Any]:
         "always_right": sum(rate == 1 for rate in rates),
         "pass_rates": {f"{rate:g}": count for rate, count in sorted(Counter(rates).items())},
     }
+
+
+def pass_rates(some: Sequence[Problem]) -> list[float]:
+    """What `rated` wrote, or anybody else.
+
+    Raises:
+      ValueError: a problem without a pass rate, or with one that is no number in 0..1.
+    """
+    for problem in some:
+        rate = problem.meta.get(PASS_RATE)
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
+            got = "none" if rate is None else repr(rate)
+            raise ValueError(
+                f"data.curriculum: expected meta.{PASS_RATE} in 0..1 for every training problem, got {got} for "
+                f"{problem.id!r}; `jaxreason data split MODEL --data FILE` measures it and writes {RATED}"
+            )
+    return [problem.meta[PASS_RATE] for problem in some]
+
+
+def in_order(rates: Sequence[float], curriculum: str, seed: str) -> list[int]:
+    """The order of an epoch: problems by falling pass rate (`easy_first`) or rising (`hard_first`); those of equal rate
+    are shuffled by the seed, alike in any Python.
+
+    >>> in_order([0.5, 1, 0, 0.75], "easy_first", "0 0"), in_order([0.5, 1, 0, 0.75], "hard_first", "0 0")
+    ([1, 3, 0, 2], [2, 0, 3, 1])
+    """
+    sign = {"easy_first": -1, "hard_first": 1}[curriculum]
+    order = list(range(len(rates)))
+    random.Random(seed).shuffle(order)
+    return sorted(order, key=lambda i: sign * rates[i])
 
 
 def _mean(values: Sequence[float]) -> float | None:

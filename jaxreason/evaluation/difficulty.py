@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxreason.agents.episode import Drawing
 from jaxreason.data import difficulty
-from jaxreason.data.difficulty import Outcome
+from jaxreason.data.difficulty import RATED, Outcome
 from jaxreason.data.problems import Problem, write_jsonl
 from jaxreason.evaluation import ask, loop, suite
 from jaxreason.evaluation.ask import Asking
@@ -30,7 +30,7 @@ from jaxreason.types import Params
 
 ROUNDS = 4
 """Answers of a part for each slot. More leave fewer slots idle at its end, fewer lose less to a kill."""
-ANSWERS, SUMMARY, RATED = "answers.jsonl", "split.json", "rated.jsonl"
+ANSWERS, SUMMARY = "answers.jsonl", "split.json"
 
 
 class Thresholds(NamedTuple):
