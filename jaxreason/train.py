@@ -238,7 +238,9 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                     trackers.completions(number, samples)
                     back = on_alarm.goes_back(memory, config)
                     if back:
-                        state, memory, line = on_alarm.roll_back(state, number, memory, exp.config, folder, bests, begin)
+                        state, memory, line = on_alarm.roll_back(
+                            state, number, memory, exp.config, folder, bests, begin
+                        )
                         programs = on_alarm.eased(configured, memory)
                         display.warn(line)
                     ended_by = on_alarm.end(memory, number, config, display.warn)
