@@ -5,8 +5,9 @@
 #   bash benchmarks/real_run.sh MODEL PROBLEMS FOLDER [MINUTES] [--section.field=value ...]
 #
 # MODEL: folder of a Hugging Face checkpoint. PROBLEMS: JSONL as released, such as MAWPS. After MINUTES (default: 15) what
-# runs is stopped and saved; the same command goes on. FOLDER gets guarded/ and lp/, each with results.json and
-# report.html, and report.html of both. PYTHON=... chooses the interpreter, METHODS="lp" a part.
+# runs is stopped and saved; the same command goes on. FOLDER gets cells/guarded-alpha0.5-seed0 and
+# cells/lp-alpha0.5-seed0, each with results.json and report.html, and compare.html. PYTHON=... chooses the interpreter;
+# `--only method=lp` among the settings a part.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n 's/^# \{0,1\}//p' "$0" | sed -n 4,9p >&2; exit 2; }
 model=$1 problems=$2 out=$3 minutes=15
@@ -39,11 +40,7 @@ rated = [json.loads(line) for line in (out / "difficulty" / "rated.jsonl").read_
 some = [row for row in rated if 0 < row["meta"]["pass_rate"] < 1]
 (out / "sometimes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
 print(f"{len(some)} of {len(rated)} problems are solved sometimes; these are trained on")
+sys.exit(not some)
 PYTHON
-for method in ${METHODS:-guarded lp}; do
-  jaxreason train "$here/real_run.yaml" --run.output_dir="$out/$method" --model.path="$model" \
-    --data.train="$out/sometimes.jsonl" --data.test="$out/problems-test.jsonl" --reward.preset="$method" "$@"
-done
-folders=()
-for method in guarded lp; do [ -e "$out/$method/metrics.jsonl" ] && folders+=("$out/$method"); done
-jaxreason report "${folders[@]}" --output "$out/report.html"
+jaxreason compare "$here/real_run_grid.yaml" --to "$out" --model.path="$model" \
+  --data.train="$out/sometimes.jsonl" --data.test="$out/problems-test.jsonl" "$@"
