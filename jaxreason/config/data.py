@@ -19,7 +19,8 @@ class DataConfig:
     task: str = "auto"
     """how problems are asked, read and graded: `math`, answered in a box, or else in words (`the answer is ...`);
     `boxed_math`, in a box only, as published protocols have it; `calculator`; `code`, Python programs graded by running
-    tests in a sandbox; or your own as `package.module:name` or `path/file.py:name`; `auto`: calculator where data.train is builtin, else math"""
+    tests in a sandbox; or your own as `package.module:name` or `path/file.py:name`; `auto`: calculator where data.train
+    is builtin, else math"""
     train_size: int = 20000
     """built-in task: training problems"""
     test_size: int = 504

@@ -1,8 +1,8 @@
 """The tests of a code problem, as its `meta` holds them.
 
-    {"tests": [{"input": "1 2\\n", "output": "3\\n"}]}                             a program, by standard input and output
-    {"tests": [{"args": [1, 2], "expected": 3}], "entry_point": "add"}           a function, by arguments and values
-    {"check": "def check(candidate): ...", "entry_point": "add"}                 a function, by a data set's own code
+    {"tests": [{"input": "1 2\\n", "output": "3\\n"}]}                    a program, by standard input and output
+    {"tests": [{"args": [1, 2], "expected": 3}], "entry_point": "add"}  a function, by arguments and values
+    {"check": "def check(candidate): ...", "entry_point": "add"}        a function, by a data set's own code
 
 Beside them may stand `prelude`, Python that goes before an answer, and `time_limit_s`, seconds for one test. A long
 list of tests may be packed (`pack`): base64 of zlib of its JSON.

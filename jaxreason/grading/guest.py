@@ -1,4 +1,4 @@
-"""What runs inside the sandbox: takes a program and inputs from its standard input, gives outputs on its standard output.
+"""What runs inside the sandbox: takes a program and its inputs, gives what it prints or returns.
 
 The standard library only, for nothing else is in there. Expected outputs never come in, so a program that reads
 everything it can find knows no more than its input. A message is a line of JSON, see `sandbox.Guest`.
@@ -24,7 +24,7 @@ RECURSION_LIMIT = 50_000
 
 
 class _Filter(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("steps", ctypes.c_char_p)]  # noqa: RUF012
+    _fields_ = [("length", ctypes.c_ushort), ("steps", ctypes.c_char_p)]
 
 
 class Channel:
@@ -187,7 +187,7 @@ def serve_calls(setup, channel):
 
 
 def serve_check(setup, channel):
-    """Run `check(candidate)`: asks {"args", "kwargs"}, at last says {"passed": true}, {"failed": name} or {"broken": why}."""
+    """Run `check(candidate)`: asks {"args", "kwargs"}, says {"passed": true}, {"failed": name} or {"broken": why}."""
     forbid(setup)
     space, raised = main_module(), []
 

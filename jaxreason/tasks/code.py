@@ -1,4 +1,4 @@
-"""Code problems: asked for a Python program in a fenced block, graded by running tests in a sandbox (`data.task: code`).
+"""Code problems (`data.task: code`): asked for Python in a fenced block, graded by running tests in a sandbox.
 
 A problem's tests are in its meta, see `data.code_tests`. Starts no JAX.
 """
@@ -15,8 +15,8 @@ from jaxreason.tasks.base import Task
 from jaxreason.tasks.reading import Span
 
 PROGRAM = (
-    "Think step by step, then give a complete Python program in one block that begins with ```python and ends with ```. "
-    "The program reads from standard input and prints to standard output."
+    "Think step by step, then give a complete Python program in one block that begins with ```python and ends with "
+    "```. The program reads from standard input and prints to standard output."
 )
 FUNCTION = (
     "Think step by step, then give the whole Python code, with the function {name}, in one block that begins with "

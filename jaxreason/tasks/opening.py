@@ -25,6 +25,7 @@ ABILITIES = (
     "demonstrations",
     "helper_demonstrations",
     "drill",
+    "check",
     "symbols",
 )
 """Attributes beyond these, see the protocols of `tasks.base`."""
