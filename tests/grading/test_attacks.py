@@ -172,14 +172,16 @@ def search():
     while frame:
         seen.append(repr(frame.f_locals))
         frame = frame.f_back
-    return any('sesame' + '42' in one for one in seen)
+    return any('sesame' + str(42) in one for one in seen)
 """
 
 
 def test_the_expected_answers_are_not_inside():
     """All objects, frames and open files are searched; what came in as input is found, so the search works."""
-    files = "for n in range(20):\n    try: print('sesame' + '42' in str(os.read(n, 10**6)))\n    except OSError: pass\n"
-    assert _prints(f"{SEARCH}\nprint(search())\n{files}") == "False\nFalse"
+    files = (
+        "for n in range(20):\n    try: print('sesame' + str(42) in str(os.read(n, 10**6)))\n    except OSError: pass\n"
+    )
+    assert set(_prints(f"{SEARCH}\nprint(search())\n{files}").split()) == {"False"}
     assert run_stdin(f"{SEARCH}\nprint(search())\n{files}", [("", "sesame42")]).status == "test 1: wrong output"
     assert run_stdin(f"{SEARCH}\nx = input()\nprint(search())", [("sesame42", "True")]).outcome == "right"
     function = f"{SEARCH}\ndef f(x): return 'sesame42' if search() else 'nothing'"
