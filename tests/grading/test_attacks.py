@@ -184,7 +184,7 @@ def test_the_expected_answers_are_not_inside():
     assert set(_prints(f"{SEARCH}\nprint(search())\n{files}").split()) == {"False"}
     assert run_stdin(f"{SEARCH}\nprint(search())\n{files}", [("", "sesame42")]).status == "test 1: wrong output"
     assert run_stdin(f"{SEARCH}\nx = input()\nprint(search())", [("sesame42", "True")]).outcome == "right"
-    function = f"{SEARCH}\ndef f(x): return 'sesame42' if search() else 'nothing'"
+    function = f"{SEARCH}\ndef f(x): return 'sesame' + str(42) if search() else 'nothing'"
     assert run_calls(function, "f", [(["a"], "sesame42")]).status == "test 1: wrong value"
     assert run_calls(function, "f", [(["sesame42"], "sesame42")]).outcome == "right"
     check = "def check(candidate):\n    assert candidate('a') == 'sesame42'"
