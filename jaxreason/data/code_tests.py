@@ -15,6 +15,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+NO_SOLUTION = "no solution is released"
+"""A problem's answer where it has tests alone."""
 MOST_BYTES = 2**28
 """Of the tests of one problem, unpacked."""
 
@@ -33,6 +35,11 @@ class CodeTests(NamedTuple):
     def count(self) -> int:
         """How many tests; a check counts as one."""
         return len(self.runs) + len(self.calls) + bool(self.check)
+
+
+def has_tests(meta: Mapping[str, Any]) -> bool:
+    """Whether a problem's answers are graded by running them."""
+    return "tests" in meta or ("check" in meta and "entry_point" in meta)
 
 
 def read(meta: Mapping[str, Any], where: str) -> CodeTests:

@@ -7,8 +7,10 @@ Three modes: `stdin` runs a program once an input, each in a process of its own;
 function; `check` loads a data set's own test code, whose calls of the candidate are answered from outside.
 """
 
+import ast
 import builtins
 import ctypes
+import importlib
 import json
 import os
 import resource
@@ -90,6 +92,7 @@ def main_module():
 
 def serve_stdin(setup, channel):
     """{"stdin": text} -> {"out": text} with {"raised": name} or {"flood": true} where it came to that."""
+    warm(setup["prelude"])
     try:
         code = compile(f"{setup['prelude']}\n{setup['program']}", "program.py", "exec")
     except BaseException as error:
@@ -118,6 +121,15 @@ def serve_stdin(setup, channel):
         for end in (given, out_end, note_end):
             os.close(end)
         channel.write(outcome(child, out, note, setup["output_bytes"]))
+
+
+def warm(prelude):
+    """Import what a prelude imports, once for all processes that will."""
+    for node in ast.walk(ast.parse(prelude)) if prelude else ():
+        names = [node.module] if isinstance(node, ast.ImportFrom) else [one.name for one in getattr(node, "names", ())]
+        for name in names:
+            if isinstance(node, ast.Import | ast.ImportFrom) and str(name).partition(".")[0] in sys.stdlib_module_names:
+                importlib.import_module(name)
 
 
 def run(code, note):

@@ -3,6 +3,7 @@
 A problem's tests are in its meta, see `data.code_tests`. Starts no JAX.
 """
 
+import dataclasses
 import re
 from collections.abc import Sequence
 
@@ -10,7 +11,8 @@ from jaxreason.data import code_tests
 from jaxreason.data.problems import Problem
 from jaxreason.grading import programs, sandbox
 from jaxreason.grading.answers import Verdict
-from jaxreason.tasks import boxed_math
+from jaxreason.grading.pool import Pool
+from jaxreason.tasks import boxed_math, judge
 from jaxreason.tasks.base import Task
 from jaxreason.tasks.reading import Span
 
@@ -81,6 +83,14 @@ def grade(answer: str, problem: Problem) -> Verdict:
     if tests.calls:
         return programs.run_calls(answer, tests.entry_point, tests.calls, tests.prelude, limit)
     return programs.run_stdin(answer, tests.runs, tests.prelude, limit)
+
+
+def audit(problems: Sequence[Problem], pool: Pool) -> dict[int, str]:
+    """Which released solutions fail their own tests: number -> status. A problem without a solution is passed over."""
+    some = {i: problem for i, problem in enumerate(problems) if problem.answer != code_tests.NO_SOLUTION}
+    calls = [(problem.answer, dataclasses.asdict(problem)) for problem in some.values()]
+    verdicts = pool.verify(calls, f"{judge.MAKER} code")
+    return {i: found.status for i, found in zip(some, verdicts, strict=True) if found.outcome != "right"}
 
 
 def _last_block(text: str, start: int) -> tuple[int, str] | None:
