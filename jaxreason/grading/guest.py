@@ -70,6 +70,7 @@ def main():
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(which, (most, most))
     sys.set_int_max_str_digits(0)
+    builtins.exit = builtins.quit = sys.exit  # which Python's module site makes, left out here for its time
     channel.write({"ready": True})
     MODES[setup["mode"]](setup, channel)
 
@@ -181,10 +182,9 @@ def serve_calls(setup, channel):
         else:
             exec(compile(setup["prelude"], "prelude.py", "exec"), space)
         exec(compile(program, "program.py", "exec"), space)
-        function = space[name] if name in space else getattr(space["Solution"](), name)
-    except (KeyError, AttributeError) as error:
-        raised = type(error).__name__ if name in space or "Solution" in space else f"no {name}"
-        return channel.write({"raised": raised})
+        function = space.get(name) or getattr(space["Solution"]() if "Solution" in space else None, name, None)
+        if function is None:
+            return channel.write({"raised": f"no {name}"})
     except BaseException as error:
         return channel.write({"raised": type(error).__name__})
     channel.write({"loaded": True})

@@ -111,10 +111,10 @@ class Hostile:
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_pickle_is_read_and_never_carried_out(protocol):
     assert pickled_text(pickle.dumps("[1, 2, 'é']", protocol=protocol)) == "[1, 2, 'é']"
-    for other in (Hostile(), ["a"], "a" and {"a": "b"}, 3):
+    for other in (Hostile(), ["a"], {"a": "b"}, 3):
         with pytest.raises(ValueError, match="expected a pickle of one string"):
             pickled_text(pickle.dumps(other, protocol=protocol))
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match="expected|pickle|not enough"):
         pickled_text(pickle.dumps("abc", protocol=protocol)[:-3])
 
 

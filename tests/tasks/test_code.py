@@ -200,7 +200,13 @@ def test_without_a_sandbox_nothing_is_run(monkeypatch, capsys, tmp_path):
 
 
 def _with(file) -> list[str]:
-    return ["--data.task=code", f"--data.train={file}", f"--data.test={file}", "--warmup.max_steps=0"]
+    return [
+        "--data.task=code",
+        f"--data.train={file}",
+        f"--data.test={file}",
+        "--warmup.max_steps=0",
+        "--warmup.drill_steps=0",
+    ]
 
 
 @pytest.mark.parametrize(
