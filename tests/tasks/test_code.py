@@ -182,11 +182,12 @@ def test_a_sandbox_that_fails_blames_no_answer(monkeypatch, tmp_path):
 def test_without_a_sandbox_nothing_is_run(monkeypatch, capsys, tmp_path):
     """A run is refused in a line with the remedy, and no program of any kind has run."""
     monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
-    monkeypatch.setattr(sandbox.subprocess, "Popen", lambda *a, **k: pytest.fail("something was started"))
     sandbox.command.cache_clear()
     sandbox.unavailable.cache_clear()
     with pytest.raises(SandboxError, match="apt-get install bubblewrap"):
         sandbox.command()
+    assert code.grade(f"open({str(tmp_path / 'ran')!r}, 'w')", SUMS).outcome == "error"
+    assert not (tmp_path / "ran").exists()
     write_jsonl([dataclasses.replace(SUMS, id=str(i)) for i in range(8)], tmp_path / "p.jsonl")
     assert runs.train(tmp_path / "run", *_with(tmp_path / "p.jsonl")) == 2
     said = capsys.readouterr().err
@@ -200,13 +201,8 @@ def test_without_a_sandbox_nothing_is_run(monkeypatch, capsys, tmp_path):
 
 
 def _with(file) -> list[str]:
-    return [
-        "--data.task=code",
-        f"--data.train={file}",
-        f"--data.test={file}",
-        "--warmup.max_steps=0",
-        "--warmup.drill_steps=0",
-    ]
+    none = ["--warmup.max_steps=0", "--warmup.drill_steps=0", "--grading.num_workers=1"]
+    return ["--data.task=code", f"--data.train={file}", f"--data.test={file}", *none]
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ FORMATS = (
     ),
     Format(
         "LiveCodeBench",
-        ("question_content", "public_test_cases", "private_test_cases"),
+        ("question_content", "public_test_cases"),
         code.livecodebench,
         {name: name for name in ("difficulty", "platform", "contest_date")},
     ),
