@@ -125,12 +125,16 @@ def serve_stdin(setup, channel):
 
 
 def warm(prelude):
-    """Import what a prelude imports, once for all processes that will."""
+    """Import what a prelude imports of the standard library, once for all processes that will."""
+    names = []
     for node in ast.walk(ast.parse(prelude)) if prelude else ():
-        names = [node.module] if isinstance(node, ast.ImportFrom) else [one.name for one in getattr(node, "names", ())]
-        for name in names:
-            if isinstance(node, ast.Import | ast.ImportFrom) and str(name).partition(".")[0] in sys.stdlib_module_names:
-                importlib.import_module(name)
+        if isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+        elif isinstance(node, ast.Import):
+            names += [one.name for one in node.names]
+    for name in names:
+        if name.partition(".")[0] in sys.stdlib_module_names:
+            importlib.import_module(name)
 
 
 def run(code, note):

@@ -36,10 +36,10 @@ def run_stdin(
             for number, (given, expected) in enumerate(cases, start=1):
                 sandbox.until = min(until, time.monotonic() + time_limit_s)
                 sandbox.send({"stdin": given})
-                reply = sandbox.receive()
-                if fault := _fault(reply, "out"):
+                printed, fault = _given(sandbox.receive(), "out")
+                if fault:
                     return _wrong(f"test {number}: {fault}")
-                if not same_output(str(reply["out"]), expected):
+                if not same_output(str(printed), expected):
                     return _wrong(f"test {number}: wrong output")
         return RIGHT
 
@@ -61,15 +61,15 @@ def run_calls(
 
     def runs(until: float) -> Verdict:
         with Guest("calls", until, program=program, prelude=prelude, entry_point=entry_point) as sandbox:
-            if fault := _fault(sandbox.receive(), "loaded"):
+            if fault := _given(sandbox.receive(), "loaded")[1]:
                 return _wrong(fault)
             for number, (args, expected) in enumerate(cases, start=1):
                 sandbox.until = min(until, time.monotonic() + time_limit_s)
                 sandbox.send({"args": guest.encode(args), "kwargs": guest.encode({})})
-                reply = sandbox.receive()
-                if fault := _fault(reply, "value"):
+                value, fault = _given(sandbox.receive(), "value")
+                if fault:
                     return _wrong(f"test {number}: {fault}")
-                if not _same_value(reply["value"], expected):
+                if not _same_value(value, expected):
                     return _wrong(f"test {number}: wrong value")
         return RIGHT
 
@@ -92,7 +92,7 @@ def run_check(program: str, entry_point: str, check: str, prelude: str = "") -> 
             Guest("calls", until, program=program, **common) as candidate,
             Guest("check", until, check=check, **common) as checker,
         ):
-            if fault := _fault(candidate.receive(), "loaded"):
+            if fault := _given(candidate.receive(), "loaded")[1]:
                 return _wrong(fault)
             asked = False
             while (message := checker.receive()) is not None:
@@ -161,15 +161,15 @@ def _bounded(runs: Callable[[float], Verdict]) -> Verdict:
         return Verdict("error", "tests", f"sandbox: {error}"[:STATUS_CHARS])
 
 
-def _fault(reply: dict | None, wanted: str) -> str:
-    """What a program did in place of giving what was wanted; empty where it gave it."""
+def _given(reply: dict | None, wanted: str) -> tuple[Any, str]:
+    """What a program gave, and what it did in place of that; empty where nothing else."""
     if reply is None:
-        return "ended"
+        return None, "ended"
     if reply.get("flood"):
-        return "too much output"
+        return None, "too much output"
     if "raised" in reply:
-        return _name(reply["raised"])
-    return "" if wanted in reply else "ended"
+        return None, _name(reply["raised"])
+    return reply.get(wanted), "" if wanted in reply else "ended"
 
 
 def _name(found: object) -> str:
