@@ -92,6 +92,10 @@ def test_programs_by_input_and_output():
         "def main():\n    print(3.0)\nif __name__ == '__main__':\n    main()": "right: ok",
         "print(3)\nexit()": "right: ok",
         "import threading\nthreading.Thread(target=lambda: print(3)).start()": "right: ok",
+        "out = open(1, 'w')\nout.write('3')": "right: ok",  # never closed
+        "import atexit\natexit.register(print, 3)": "right: ok",
+        "import io, sys\nsys.stdout = io.TextIOWrapper(open(1, 'wb'))\nprint(3)": "right: ok",
+        "import sys\nsys.stdout.close()": "test 1: wrong output",
         "print(4)": "test 1: wrong output",
         "print(3": "test 1: SyntaxError",
         "input()\ninput()": "test 1: EOFError",
