@@ -7,10 +7,8 @@ Three modes: `stdin` runs a program once an input, each in a process of its own;
 function; `check` loads a data set's own test code, whose calls of the candidate are answered from outside.
 """
 
-import ast
 import atexit
 import builtins
-import contextlib
 import ctypes
 import gc
 import importlib
@@ -128,8 +126,12 @@ def serve_stdin(setup, channel):
 
 def warm(prelude):
     """Import what a prelude imports of the standard library, once for all processes that will."""
+    if not prelude:
+        return
+    import ast  # costs more than the rest together, and most problems have no prelude
+
     names = []
-    for node in ast.walk(ast.parse(prelude)) if prelude else ():
+    for node in ast.walk(ast.parse(prelude)):
         if isinstance(node, ast.ImportFrom):
             names.append(node.module or "")
         elif isinstance(node, ast.Import):
@@ -154,8 +156,10 @@ def run(code, note):
         sys.modules["threading"]._shutdown()
     atexit._run_exitfuncs()
     for file in (sys.stdout, *(one for one in gc.get_objects() if isinstance(one, io.IOBase))):
-        with contextlib.suppress(Exception):
+        try:
             file.flush()  # also one that the program opened and never closed
+        except Exception:  # closed, or a file of the program's own making
+            pass
     os._exit(status)
 
 
