@@ -31,7 +31,7 @@ _PYTHON = ("python", "python3", "py", "py3")
 class Code(Task):
     """Programs and functions in Python, right where they pass every test."""
 
-    symbols = ("\n", "```", "```python\n", "    ", "def ", "return ", *map(str, range(10)))
+    symbols = ("\n", "```", "```python", "def", "return", "(", ")", ":", "=", *map(str, range(10)))
 
     def messages(self, problem: Problem) -> list[dict[str, str]]:
         """One user's turn: the question and how to answer."""
