@@ -263,17 +263,21 @@ def _update(config: Config, rows: int) -> float:
     """Bytes that an update takes of a device beside the state: of the policies that are trained the larger."""
     models = [config.model] + ([config.helper_model] if run_state.trains_helper(config) else [])
     tokens = rows * config.grpo.row_length
-    return max(footprint.update(m, tokens / whole_batch(1), _split(m), parts_of("vocab", m.vocab_size)) for m in models)
+    return max(
+        footprint.update(m, tokens / whole_batch(1), _split(m), parts_of("vocab", m.vocab_size), config.lora)
+        for m in models
+    )
 
 
 def _state(config: Config) -> float:
-    """Bytes that a training run holds of a device throughout: parameters, Adam's two moments, the starting policy."""
-    size = footprint.number_size(config.model.param_dtype)
-    held = _held(config.model, size * (4 if run_state.keeps_start(config) else 3))
-    if config.agents.separate:
-        size = footprint.number_size(config.helper_model.param_dtype)
-        held += _held(config.helper_model, size * (4 if run_state.trains_helper(config) else 1))
-    return held
+    """Bytes that a training run holds of a device throughout, see `footprint.state`."""
+    start = run_state.keeps_start(config)
+    held = footprint.state(config.model, config.lora, start=start) / _split(config.model)
+    if not config.agents.separate:
+        return held
+    if run_state.trains_helper(config):
+        return held + footprint.state(config.helper_model, config.lora, start=True) / _split(config.helper_model)
+    return held + _held(config.helper_model, footprint.number_size(config.helper_model.param_dtype))
 
 
 def _held(model: ModelConfig, bytes_each: int) -> float:

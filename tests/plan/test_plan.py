@@ -128,9 +128,9 @@ def test_what_a_run_holds_beside_a_program():
     with jax.set_mesh(mesh), RULES(exp.config.mesh):
         held = programs.Held.of(exp)
     count = 596_049_920
-    assert held.params == held.start
-    assert count * 4 / 8 <= held.params < count * 4 / 8 * 1.001  # norms are whole on every device
-    assert held.state == pytest.approx(3 * held.params, rel=1e-6)
+    assert held.policy == held.start
+    assert count * 4 / 8 <= held.policy < count * 4 / 8 * 1.001  # norms are whole on every device
+    assert held.state == pytest.approx(3 * held.policy, rel=1e-6)
     assert not run_state.keeps_start(load(SCMA, ["--reward.preset=lp"]))
     assert run_state.keeps_start(load(SCMA, ["--reward.preset=lp", "--grpo.beta=[0.1,0,0]"]))
 
