@@ -128,6 +128,9 @@ def _add_results(commands, add: Callable) -> None:
     export.add_argument("--to", metavar="DIR", type=Path, required=True, help="folder to make")
     export.add_argument("--step", type=_step, help="checkpoint to write, 0 for the start, or best; default: the newest")
     export.add_argument(
+        "--adapter", action="store_true", help="of a run with lora.r: the adapters alone, as peft and vLLM open them"
+    )
+    export.add_argument(
         "--dtype", choices=("bfloat16", "float32"), help="of the tensors; default: the checkpoint's it began from"
     )
 

@@ -218,11 +218,17 @@ def report(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Write a run's policy for others; see `jaxreason.export`."""
-    from jaxreason.export import export_run
+    from jaxreason.export import export_adapters, export_run
     from jaxreason.report.card import write_card
     from jaxreason.run import base_model
     from jaxreason.run.progress import Display
 
+    if args.adapter:
+        step = export_adapters(args.run, args.to, step=args.step, dtype=args.dtype)
+        base = base_model.recorded(args.run)
+        print(f"the adapters after step {step}, with the tokenizer, written to {args.to} and read back")
+        write_card(args.run, args.to.expanduser(), step, base.folder if base else None, adapter=True)
+        return
     step = export_run(args.run, args.to, step=args.step, dtype=args.dtype, display=Display())
     print(f"the policy after step {step}, with its tokenizer, written to {args.to} and read back")
     base = base_model.recorded(args.run)

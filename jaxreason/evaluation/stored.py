@@ -133,6 +133,20 @@ def load_policy(run: Path, config: Config, step: int | str | None = None) -> tup
     return lora.policy(trained, _start(run, config) if config.lora.wanted else None, config.lora), number
 
 
+def load_adapters(run: Path, config: Config, step: int | str | None = None) -> tuple[Params, int]:
+    """The adapters alone, and the step they are of; arguments as for `load_policy`.
+
+    Raises:
+      ValueError: as there; or the run trains none, or has not yet.
+    """
+    if not config.lora.wanted:
+        raise ValueError(f"--adapter: expected a run with lora.r above 0, got {run}, which trained the whole policy")
+    trained, number = _trained(run, config, step)
+    if trained is None:
+        raise ValueError(f"--adapter: expected a step after the start, which has no adapters, got step 0 of {run}")
+    return trained, number
+
+
 def _trained(run: Path, config: Config, step: int | str | None) -> tuple[Params | None, int]:
     """What was trained, as it is stored, and after how many steps; None for the start."""
     if step == BEST:

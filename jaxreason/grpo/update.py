@@ -59,8 +59,9 @@ def make_update(
         them to the compiler.
 
     Returns:
-      update(state, batch, start=None) -> new state and metrics, where start is what `policy` reads beside the state: `loss`, `grad_norm` (before the clip), `skipped`, `not_finite`,
-      those of `loss.token_metrics` and those of `logp_fn`. A metric that came out not finite has count 0.
+      update(state, batch, start=None) -> new state and metrics, where start is what `policy` reads beside the state.
+      Metrics are `loss`, `grad_norm` (before the clip), `skipped`, `not_finite`, those of `loss.token_metrics` and
+      those of `logp_fn`. A metric that came out not finite has count 0.
     """
     beta_R = of_each_role(config.beta)
 

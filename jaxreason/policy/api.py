@@ -157,8 +157,8 @@ def expected_candidate(
 
 
 def unstack(params: Params, config: ModelConfig) -> Params:
-    """Parameters with `layers` as a tuple, one entry a layer, as decoding wants them: sliced, merged with their adapters
-    and gathered along their width once, before the loop. The slices are copies anyway, so merging takes no memory."""
+    """Parameters with `layers` as a tuple, one entry a layer, as decoding wants them: sliced, merged with their
+    adapters and gathered along their width once, before the loop. Slices are copies anyway: merging costs no memory."""
     params, layers = joined(params), []
     for r, run in enumerate(config.layer_runs):
         stack = params["layers"][str(r)]

@@ -147,8 +147,9 @@ def update(
 ) -> float:
     """Bytes that an update takes of a device beside parameters and optimiser state.
 
-    Sums of gradients in float32, of what is trained; the head with its gradient and a copy (frozen: a copy); logits, their gradient and one more of as many
-    tokens as exist at a time; what the backward pass keeps. With `remat` logits and a layer don't stand together.
+    Sums of gradients in float32, of what is trained; the head with its gradient and a copy, or only a copy where it is
+    frozen; logits, their gradient and one more of as many tokens as exist at a time; what the backward pass keeps. With
+    `remat` logits and a layer don't stand together.
 
     Args:
       tokens: of a micro-batch.
