@@ -93,49 +93,42 @@ def targets(params: Params, config: LoraConfig) -> list[tuple[str, str, tuple[in
       ValueError: a pattern that matches none, one that matches experts or their router, a rank above what a matrix can
         have.
     """
-    found, seen, sparse = [], set(), False
     patterns = [pattern for pattern in config.target_modules if pattern != ALL_LINEAR]
+    everything = len(patterns) < len(config.target_modules)
+    found, used = [], set()
     for run, modules in params["layers"].items():
-        sparse = sparse or "experts" in modules
         for module, leaves in modules.items():
             if module in ("experts", "router"):
-                names = (
-                    ["gate", "mlp.gate"] if module == "router" else [n for e in leaves for n in (e, f"mlp.experts.{e}")]
-                )
-                _refuse_experts(names, config)
-                continue
-            if "kernel" not in leaves:
-                continue
-            hits = _hits(patterns, [module, hf_names.LINEAR[module]])
-            seen |= hits
-            if hits or ALL_LINEAR in config.target_modules:
-                found.append((run, module, leaves["kernel"].shape))
-    unused = [pattern for pattern in patterns if pattern not in seen]
+                inside = [f"mlp.experts.{name}" for name in leaves] if module == "experts" else ["mlp.gate"]
+                _refuse_experts([ALL_LINEAR] if everything else sorted(_hits(patterns, inside)))
+            elif "kernel" in leaves:
+                hits = _hits(patterns, [hf_names.LINEAR[module]])
+                used |= hits
+                if hits or everything:
+                    found.append((run, module, leaves["kernel"].shape))
+    unused = [pattern for pattern in patterns if pattern not in used]
     if unused:
-        names = dict.fromkeys(m for modules in params["layers"].values() for m in modules if m in hf_names.LINEAR)
-        known = ", ".join(name for name in names if name != "router")
+        names = {m for modules in params["layers"].values() for m in modules if m in hf_names.LINEAR and m != "router"}
         raise ValueError(
-            f"lora.target_modules: expected each to match one of the layers' matrices ({known}), got {unused[0]!r}, "
-            "which matches none"
+            f"lora.target_modules: expected each to match one of the layers' matrices ({', '.join(sorted(names))}), got "
+            f"{unused[0]!r}, which matches none"
         )
-    for _, module, (*_, rows, columns) in found:
-        if config.r > min(rows, columns):
-            raise ValueError(
-                f"lora.r: expected at most {min(rows, columns)}, the smaller side of {module} [{rows} {columns}], got "
-                f"{config.r}; lower it, or leave {module} out of lora.target_modules"
-            )
+    _, module, (*_, rows, columns) = min(found, key=lambda one: min(one[2][1:]))
+    if config.r > min(rows, columns):
+        raise ValueError(
+            f"lora.r: expected at most {min(rows, columns)}, the smaller side of {module} [{rows} {columns}], got "
+            f"{config.r}; lower it, or leave {module} out of lora.target_modules"
+        )
     return found
 
 
 def _hits(patterns: list[str], names: list[str]) -> set[str]:
-    """The patterns that are the whole of some name."""
-    return {pattern for pattern in patterns if any(re.fullmatch(pattern, name) for name in names)}
+    """The patterns that are all of some name, or all of what stands behind its last dot."""
+    whole = [*names, *(name.rpartition(".")[2] for name in names)]
+    return {pattern for pattern in patterns if any(re.fullmatch(pattern, name) for name in whole)}
 
 
-def _refuse_experts(names: list[str], config: LoraConfig) -> None:
-    hits = sorted(_hits(list(config.target_modules), names))
-    if ALL_LINEAR in config.target_modules:
-        hits = [ALL_LINEAR]
+def _refuse_experts(hits: list[str]) -> None:
     if hits:
         raise ValueError(
             f"lora.target_modules: expected no experts and no router, which have no adapters here, got {hits[0]!r}, "
