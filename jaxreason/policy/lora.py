@@ -110,8 +110,8 @@ def targets(params: Params, config: LoraConfig) -> list[tuple[str, str, tuple[in
     if unused:
         names = {m for modules in params["layers"].values() for m in modules if m in hf_names.LINEAR and m != "router"}
         raise ValueError(
-            f"lora.target_modules: expected each to match one of the layers' matrices ({', '.join(sorted(names))}), got "
-            f"{unused[0]!r}, which matches none"
+            f"lora.target_modules: expected each to match one of the layers' matrices ({', '.join(sorted(names))}), "
+            f"got {unused[0]!r}, which matches none"
         )
     _, module, (*_, rows, columns) = min(found, key=lambda one: min(one[2][1:]))
     if config.r > min(rows, columns):

@@ -160,18 +160,23 @@ def fit_evaluation(
 
 
 def fit_training(
-    exp: Experiment, say: Callable[[str], None] = lambda line: None, elsewhere: Memory | None = None
+    exp: Experiment,
+    say: Callable[[str], None] = lambda line: None,
+    elsewhere: Memory | None = None,
+    *,
+    refuse: bool = True,
 ) -> Experiment:
     """The same of a training run, with grpo.micro_batch_rows in numbers.
 
     Args:
-      elsewhere: memory of a device that is not here, where nothing is refused.
+      elsewhere: memory of a device that is not here.
+      refuse: whether what cannot fit is refused; else it is left at its smallest.
     """
     config, tokenizer = exp.config, exp.tokenizer
     asked, there = trained(config, tokenizer, len(exp.test)), elsewhere or _there()
     held = _process() + _state(config)
-    config = _micro_batches(config, tokenizer, there, held, refuse=elsewhere is None)
-    found = _sampling(asked, config, there, held, "training", refuse=elsewhere is None)
+    config = _micro_batches(config, tokenizer, there, held, refuse=refuse)
+    found = _sampling(asked, config, there, held, "training", refuse=refuse)
     if there:
         updating = held + _update(config, config.grpo.packed_rows)
         say(
@@ -179,6 +184,15 @@ def fit_training(
             f"{in_gib(max(updating, held + found.bytes))} of {in_gib(there.free)} estimated"
         )
     return dataclasses.replace(exp, config=_with(config, found))
+
+
+def taken(exp: Experiment) -> tuple[float, float, float]:
+    """Bytes of a device that a training run from `fit_training` takes: throughout, and beside that for an update and
+    for sampling."""
+    config = exp.config
+    asked = trained(config, exp.tokenizer, len(exp.test))
+    found = _sampling(asked, config, None, 0.0, "training")
+    return _process() + _state(config), _update(config, config.grpo.packed_rows), found.bytes
 
 
 def _process() -> float:
