@@ -133,7 +133,7 @@ def test_a_step_of_two_policies_on_a_mesh_is_the_step_on_one_device(tmp_path):
 @pytest.mark.parametrize("shape", MESHES, ids=lambda shape: "x".join(map(str, shape)))
 def test_a_step_of_adapters_on_a_mesh_is_the_step_on_one_device(tmp_path, shape):
     """Catches factors cut otherwise than their matrix, or along the rank, and a merged layer that is part of one."""
-    # Adam's first step is nearly a sign, so of a gradient near 0 it would show the rounding; with this epsilon it is not.
+    # Adam's first step is nearly a sign, which shows the rounding of a gradient near 0; with this epsilon it is none.
     exp = setup.prepare(config.load(TINY, [*SETTINGS, "--lora.r=4", "--optimizer.adam_epsilon=1e-3"]), tmp_path)
     row, state, placed = _play(exp, _arranged(shape))
     assert row["grad_norm"] > 0
