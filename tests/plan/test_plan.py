@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import huggingface_hub
@@ -360,3 +361,27 @@ def test_what_a_gpu_plan_refuses(capsys):
         said = capsys.readouterr().err
         assert message in said
         assert said.splitlines()[-1].startswith("jaxreason: error: ")
+
+
+def test_what_a_run_of_adapters_holds_beside_each_program(tmp_path):
+    """Every program is given the frozen policy, so nothing but the adapters' moments stands beside one that samples."""
+    (tmp_path / "config.json").write_text(json.dumps(tiny_config("qwen3")))
+    settings = ["--lora.r=2", "--data.prompts_per_step=8", "--sampling.max_completion_length=16"]
+    exp = prepare(load(SCMA, [f"--model.path={tmp_path}", "--grpo.beta=[0.1,0,0]", *settings]))
+    made = {
+        name: trace() for name, trace in programs.of_a_step(exp) if name in ("update", "sample reason", "reference")
+    }
+    adapters = 4 * footprint.num_trained(exp.config.model, exp.config.lora)
+    frozen = footprint.num_params(exp.config.model) * footprint.number_size(exp.config.model.param_dtype)
+
+    def given(name: str, position: int) -> int:
+        leaves = jax.tree.leaves(made[name].traced.args_info[0][position])
+        return sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
+
+    counters = 64  # bytes of steps, of both
+    assert 0 <= given("update", 0) - 3 * adapters < counters
+    assert (given("update", 2), made["update"].beside) == (frozen, 0)
+    assert given("sample reason", 0) == frozen + adapters
+    assert 0 <= made["sample reason"].beside - 2 * adapters < counters
+    assert given("reference", 0) == frozen
+    assert 0 <= made["reference"].beside - 3 * adapters < counters
