@@ -26,7 +26,7 @@ GIB = 2**30
 
 def main() -> None:
     """Measure each kind in a process of its own."""
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("model", type=Path, help="folder of a checkpoint")
     arguments.add_argument("--rank", type=int, default=16)
     arguments.add_argument("--rows", type=int, default=4, help="packed rows of the one micro-batch")
