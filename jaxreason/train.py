@@ -59,6 +59,7 @@ from jaxreason.run import (
     base_model,
     doors,
     helper_lessons,
+    on_alarm,
     provenance,
     remember,
     reward_functions,
@@ -186,11 +187,13 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
         run_state.require_space(exp, checkpoints)
         helper_start = starting_helpers(exp, folder.path, display, interrupt)
-        start = starting_policy(
-            exp, starts, folder.path, display, interrupt, roles=setup.demonstrated(config),
+        begin = functools.partial(
+            starting_policy, exp, starts, folder.path, display, interrupt, roles=setup.demonstrated(config),
             teach=helper_lessons.teacher(programs, display, interrupt),
         )  # fmt: skip
+        start = begin()
         state, number, memory = run_state.open_state(exp, start, helper_start, checkpoints, folder)
+        configured, programs = programs, on_alarm.eased(programs, memory)
         doors.record(folder, own_code, number)
         if begun:
             display.say(f"{folder.path}: going on after step {number} of {config.run.max_steps}")
@@ -213,6 +216,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                 run_state.save_last(checkpoints, number, state, memory, exp, folder)
 
         first = number
+        ended_by = on_alarm.end(memory, number, config, display.warn)  # if that was its last act before it was killed
         evaluates = config.run.eval_steps or config.run.max_steps
         try:
             base = evaluation(None, 0)
@@ -223,7 +227,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
             if 0 < number < config.run.max_steps and number % evaluates == 0:
                 evaluation(state.train.params, number)  # if the run was stopped between its step and its evaluation
             with display.bar("train", config.run.max_steps, done=number) as advance:
-                while number < config.run.max_steps:
+                while number < config.run.max_steps and not ended_by:
                     interrupt.check()
                     with traced(folder.path, number + 1, config.run.profile_steps, display.say):
                         state, row, samples, batches = step(
@@ -235,8 +239,16 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                     memory = record_step(number, row, memory, config, folder, display, advance)
                     trackers.step(number, row)
                     trackers.completions(number, samples)
-                    last = number == config.run.max_steps
-                    if last or (config.run.save_steps and number % config.run.save_steps == 0):
+                    back = on_alarm.goes_back(memory, config)
+                    if back:
+                        state, memory, line = on_alarm.roll_back(
+                            state, number, memory, exp.config, folder, bests, begin
+                        )
+                        programs = on_alarm.eased(configured, memory)
+                        display.warn(line)
+                    ended_by = on_alarm.end(memory, number, config, display.warn)
+                    last = number == config.run.max_steps or ended_by
+                    if last or back or (config.run.save_steps and number % config.run.save_steps == 0):
                         run_state.try_save(checkpoints, number, state, memory, exp, folder, display)
                     if number % evaluates == 0 and not last:
                         evaluation(state.train.params, number)
@@ -251,6 +263,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
             raise doors.stopped(failed, number) from None
         steps = {"steps": number, "steps_this_launch": number - first, "seconds": time.monotonic() - began}
         results = heldout.results(base, trained, config) | {"dropped_problems": exp.dropped} | steps
+        results |= {"ended_by": ended_by, "rollbacks": memory.get("rollbacks", [])}
         folder.write_json("results.json", results)
         folder.settle()
         return results

@@ -84,6 +84,7 @@ class Drawing(NamedTuple):
     temperature: float
     method: Method
     expected: np.ndarray | None = None  # float [P], tokens of a completion by earlier ones; the longest begin first
+    first: int = 0  # number of the first problem: a part of a set draws as it does in the whole
 
 
 def reason(
@@ -110,7 +111,7 @@ def reason(
         Query,
         prompts=asked,
         limit=np.full((P, G), T, np.int32),
-        number=np.arange(P, dtype=np.int32),
+        number=np.arange(drawing.first, drawing.first + P, dtype=np.int32),
         expected=expected.astype(np.float32),
     )
     room = room_for(config.sampling, P * G, T)

@@ -158,10 +158,30 @@ def _add_data(commands, add: Callable) -> None:
     convert.add_argument("--source", help="where the problems come from; default: the file's name")
     convert.add_argument("--seed", type=int, help="of the order of choices, for GPQA; default: 0")
 
-    split = add(data, "split", problems.split, "hold problems out for testing, no question on both sides")
-    split.add_argument("file", metavar="FILE", type=Path, help="JSONL problems; writes FILE-train and FILE-test")
-    split.add_argument("--test-size", metavar="N", type=int, required=True, help="problems to hold out")
-    split.add_argument("--seed", type=int, default=0, help="of the draw")
+    split = add(
+        data,
+        "split",
+        problems.split,
+        "split problems by how often a policy answers them right, or hold some out for testing",
+        ["evaluation", "grading", "mesh", "distributed"],
+    )
+    split.add_argument("place", metavar="MODEL_OR_FILE", help=f"{PLACE}; with --test-size: JSONL problems")
+    split.add_argument("--data", metavar="FILE", help="problems to split by difficulty, JSONL or prepared")
+    split.add_argument("--samples", metavar="N", type=int, help="answers to each of them; default: 8")
+    split.add_argument("--easy-above", metavar="RATE", type=float, help="pass rate that easy ones exceed; default: 0.5")
+    split.add_argument("--hard-at-most", metavar="RATE", type=float, help="greatest of hard ones; default: 0.5")
+    split.add_argument("--limit", metavar="N", type=int, help="take the first N problems only")
+    split.add_argument("--step", type=_step, help="checkpoint of a run, 0 for the start, or best; default: the newest")
+    split.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="folder to write; default: difficulty/NAME_DATA, or in RUN/difficulty",
+    )
+    split.add_argument(
+        "--test-size", metavar="N", type=int, help="hold out N problems instead; writes FILE-train and FILE-test"
+    )
+    split.add_argument("--seed", type=int, help="of the draw; default: 0, or the run's")
 
 
 def _step(word: str) -> int | str:

@@ -5,6 +5,7 @@ import collections
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxreason.cli.overrides import refuse_misspelt
 from jaxreason.data.problems import Problem
 
 AUDIT_SHOWN = 20
@@ -75,17 +76,73 @@ def convert(args: argparse.Namespace) -> None:
 
 
 def split(args: argparse.Namespace) -> None:
-    """Hold problems out for testing."""
+    """Split by difficulty, or hold problems out for testing."""
+    if (args.data is None) == (args.test_size is None):
+        raise ValueError(
+            "data split: expected either MODEL --data FILE or FILE --test-size N; see `jaxreason data split --help`"
+        )
+    if args.data is not None:
+        _split_by_difficulty(args)
+        return
+    own = ("samples", "easy_above", "hard_at_most", "limit", "step", "output")
+    given = [f"--{flag.replace('_', '-')}" for flag in own if getattr(args, flag) is not None] + args.overrides
+    if given:
+        raise ValueError(f"{given[0]}: expected with MODEL --data FILE only, got it with --test-size; leave it out")
     from jaxreason.data import problems
     from jaxreason.data.split import split
 
-    parts = split(problems.read_jsonl(args.file), args.test_size, args.seed)
-    files = [args.file.with_name(f"{args.file.stem}-{side}.jsonl") for side in ("train", "test")]
+    source = Path(args.place)
+    parts = split(problems.read_jsonl(source), args.test_size, args.seed or 0)
+    files = [source.with_name(f"{source.stem}-{side}.jsonl") for side in ("train", "test")]
     for file in files:
         _refuse_existing(file)
     for file, part in zip(files, parts, strict=True):
         problems.write_jsonl(part, file)
         print(f"{len(part)} problems written to {file}")
+
+
+def _split_by_difficulty(args: argparse.Namespace) -> None:
+    """See `jaxreason.evaluation.difficulty`."""
+    from jaxreason import config
+
+    known = ("--data", "--samples", "--easy-above", "--hard-at-most", "--limit", "--step", "--output", "--seed")
+    refuse_misspelt(args.overrides, (*known, "--test-size", "--debug", "--help"))
+    if own := [one for one in args.overrides if one.lstrip("-").startswith("evaluation.num_samples")]:
+        raise ValueError(f"{own[0]}: expected --samples N; leave it out")
+    if args.seed is not None and args.seed < 0:
+        raise ValueError(f"--seed: expected at least 0, got {args.seed}")
+    conf = config.load(None, args.overrides)
+    from jaxreason.cli.runs import cache_compilations
+    from jaxreason.evaluation import difficulty, show, suite
+    from jaxreason.evaluation.stored import Place
+    from jaxreason.parallel import hosts
+    from jaxreason.run.progress import Display
+
+    hosts.join(conf.distributed)
+    display = Display(quiet=not hosts.first())
+
+    def opened() -> Place:
+        place = suite.open_for(args.place, args.overrides)
+        cache_compilations(place.config.run.compilation_cache_dir)
+        return place
+
+    given = {name: value for name in ("easy_above", "hard_at_most") if (value := getattr(args, name)) is not None}
+    folder, found = difficulty.split(
+        hosts.together(opened),
+        args.data,
+        samples=8 if args.samples is None else args.samples,
+        thresholds=difficulty.Thresholds(**given),
+        step=args.step,
+        output=args.output,
+        limit=args.limit,
+        seed=args.seed,
+        display=display,
+    )
+    show.difficulty(found, display.console)
+    for name in ("easy", "hard"):
+        if not found[name]["problems"]:
+            display.say(f"no problem is {name}: no {name}.jsonl was written")
+    display.say(f"written to {folder / 'easy.jsonl'}, hard.jsonl and, with all problems, rated.jsonl beside it")
 
 
 def _audit(found: Sequence[Problem], file: Path, most: int | None = None) -> None:

@@ -30,7 +30,7 @@ def _train_and_show(args: argparse.Namespace) -> None:
     refuse_misspelt(args.overrides, ("--resume", "--debug", "--help"))
     file = shipped.find(args.config)
     conf = config.load(file, args.overrides)
-    _cache_compilations(conf.run.compilation_cache_dir)
+    cache_compilations(conf.run.compilation_cache_dir)
     from jaxreason.parallel import hosts
 
     hosts.join(conf.distributed)
@@ -75,7 +75,7 @@ def compare(args: argparse.Namespace) -> None:
 
     refuse_misspelt(args.overrides, ("--only", "--to", "--debug", "--help"))
     grid = load_grid(shipped.find(args.grid), args.overrides, args.to)
-    _cache_compilations(grid.cells[0].config.run.compilation_cache_dir)
+    cache_compilations(grid.cells[0].config.run.compilation_cache_dir)
     from jaxreason.compare import PAGE, RESULTS, TABLES, compare, words
 
     display = Display()
@@ -108,7 +108,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
     def opened() -> stored.Place:
         place = (suite.open_for if args.suite else stored.open_place)(args.place, args.overrides)
-        _cache_compilations(place.config.run.compilation_cache_dir)  # JAX reads it once, before the first program
+        cache_compilations(place.config.run.compilation_cache_dir)  # JAX reads it once, before the first program
         return place
 
     place = hosts.together(opened)
@@ -148,7 +148,7 @@ def generate(args: argparse.Namespace) -> None:
     place = generate.adjust(
         stored.open_place(args.place, args.overrides), args.temperature, args.top_p, args.max_completion_length
     )
-    _cache_compilations(place.config.run.compilation_cache_dir)
+    cache_compilations(place.config.run.compilation_cache_dir)
     generate.show(place, question.strip(), seed=args.seed, step=args.step, explained=args.explain, display=Display())
 
 
@@ -246,7 +246,7 @@ def export(args: argparse.Namespace) -> None:
     print(f"its model card: {card}; read it, and say what you know better")
 
 
-def _cache_compilations(folder: str) -> None:
+def cache_compilations(folder: str) -> None:
     """Keep compiled programs for the next run; an empty name leaves JAX as its environment set it."""
     if not folder:
         return

@@ -38,6 +38,10 @@ class DataConfig:
     """built-in task: share of the guesses that are checked in what the reasoner is shown"""
     prompts_per_step: int = 16
     """problems P in a step"""
+    curriculum: Literal["none", "easy_first", "hard_first"] = "none"
+    """order of the training problems within each pass through them: `none`, shuffled; `easy_first`, by falling pass
+    rate, equal ones shuffled; `hard_first`, by rising. Every problem has its pass_rate in meta, as `jaxreason data
+    split MODEL` writes it"""
     target_tokens: tuple[int, int] = (0, 0)
     """every question asks for a number of tokens, drawn between these two ("Think for 60 tokens."), for reward.preset
     l1_exact and l1_max; the column target_tokens of the data (in meta) goes before. [0, 0]: none is asked for"""

@@ -32,6 +32,12 @@ class RunConfig:
     """steps to trace for xprof, counted from 1; the first ones hold compiling"""
     report_to: tuple[Literal["jsonl", "tensorboard", "wandb", "trackio"], ...] = ("jsonl", "tensorboard")
     """where metrics go; metrics.jsonl is always written, and wandb and trackio want their packages"""
+    on_alarm: Literal["warn", "stop", "rollback"] = "warn"
+    """what follows when something is being lost (alarms A, E and F, and D at twice the entropy): `warn` alone; `stop`,
+    evaluate and end; `rollback`, back to the policy of the best evaluation, and on with half of reward.alpha, or of the
+    learning rate where length has no price or answers become random"""
+    max_rollbacks: int = 2
+    """times that a run goes back; the alarm after them ends it"""
     accept_changed_doors: bool = False
     """go on with a run although code of your own that it is made with has changed since; recorded in its doors.json"""
     compilation_cache_dir: str = "~/.cache/jaxreason/xla"
@@ -40,6 +46,13 @@ class RunConfig:
     def __post_init__(self):
         require(self.max_steps >= 0, "run.max_steps", "at least 0", self.max_steps)
         require(self.save_total_limit >= 1, "run.save_total_limit", "at least 1", self.save_total_limit)
+        require(self.max_rollbacks >= 1, "run.max_rollbacks", "at least 1", self.max_rollbacks)
+        require(
+            self.on_alarm != "rollback" or (self.keep_best and self.eval_steps > 0),
+            "run.on_alarm",
+            "stop, or rollback with run.keep_best and run.eval_steps above 0, whose best policy is gone back to",
+            self.on_alarm,
+        )
         require(self.logging_steps >= 1, "run.logging_steps", "at least 1", self.logging_steps)
         require(all(step >= 1 for step in self.profile_steps), "run.profile_steps", "1 or above", self.profile_steps)
         for name in ("eval_steps", "save_steps", "log_completions"):
@@ -48,7 +61,7 @@ class RunConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MonitorConfig:
-    """Signs of trouble; they warn, they never change the run."""
+    """Signs of trouble; they warn, and change a run only where run.on_alarm says so."""
 
     inflation_gap: float = 0.5
     """warn when the live scorer is this much above the frozen one, in points, on the same text"""

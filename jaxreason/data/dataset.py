@@ -9,6 +9,7 @@ Grain and tensorflow-datasets are imported where they are used; the first brings
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxreason.data import difficulty
 from jaxreason.data.problems import Problem, to_json
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Problem))
@@ -96,7 +98,9 @@ class ProblemStream:
         return [self._rows[i] for i in range(step * self.batch_size, (step + 1) * self.batch_size)]
 
 
-def open_stream(folder: str | Path, *, seed: int, batch_size: int, shuffle: bool = True) -> ProblemStream:
+def open_stream(
+    folder: str | Path, *, seed: int, batch_size: int, shuffle: bool = True, curriculum: str = "none"
+) -> ProblemStream:
     """Open what `prepare` wrote.
 
     Args:
@@ -104,9 +108,11 @@ def open_stream(folder: str | Path, *, seed: int, batch_size: int, shuffle: bool
       seed: of the order, 0..2^32-1.
       batch_size: problems a step.
       shuffle: a new order each epoch; False keeps the order written.
+      curriculum: in what order an epoch is gone through, see `difficulty.in_order`; `none`: by `shuffle`.
 
     Raises:
-      ValueError: not a prepared folder, a seed out of range, or fewer problems than a batch.
+      ValueError: not a prepared folder, a seed out of range, fewer problems than a batch, or a curriculum over problems
+        without pass rates.
     """
     import grain
 
@@ -118,10 +124,27 @@ def open_stream(folder: str | Path, *, seed: int, batch_size: int, shuffle: bool
             f"data.prompts_per_step: expected 1..{len(source)}, the problems there are, got {batch_size}; "
             "lower it or add problems"
         )
-    rows = grain.MapDataset.source(source).seed(seed)
-    rows = (rows.shuffle() if shuffle else rows).repeat(None).map(_to_problem)
-    identity = json.dumps([content, seed, batch_size, shuffle])
+    rows = grain.MapDataset.source(source)
+    if curriculum == "none":
+        rows = rows.seed(seed)
+        rows = (rows.shuffle() if shuffle else rows).repeat(None).map(_to_problem)
+    else:
+        rows = _Course(rows.map(_to_problem), curriculum, seed)
+    identity = json.dumps([content, seed, batch_size, shuffle] + ([] if curriculum == "none" else [curriculum]))
     return ProblemStream(len(source), batch_size, hashlib.sha256(identity.encode()).hexdigest()[:16], rows)
+
+
+class _Course:
+    """Problems in the order of a curriculum, without end: row i of epoch e is e * (number of problems) + i."""
+
+    def __init__(self, problems: Any, curriculum: str, seed: int):
+        self._problems = problems
+        rates = difficulty.pass_rates([problems[i] for i in range(len(problems))])
+        self._order = functools.lru_cache(2)(lambda epoch: difficulty.in_order(rates, curriculum, f"{seed} {epoch}"))
+
+    def __getitem__(self, row: int) -> Problem:
+        epoch, place = divmod(row, len(self._problems))
+        return self._problems[self._order(epoch)[place]]
 
 
 def _open(folder: Path) -> tuple[Any, str]:

@@ -108,6 +108,32 @@ def suite(found: dict, console: Console) -> None:
     )
 
 
+def difficulty(found: dict, console: Console) -> None:
+    """Easy and hard problems, a row each, and how many are at the ends.
+
+    Args:
+      found: what `evaluation.difficulty.split` gives.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for title in ("problems", "pass rate", "tokens", "cut", "never right", "always right"):
+        table.add_column(title, justify="right", no_wrap=True)
+    above, most = found["thresholds"]["easy_above"], found["thresholds"]["hard_at_most"]
+    labels = {"easy": f"easy (above {above:g})", "hard": f"hard (at most {most:g})", "between": "between", "all": "all"}
+    for name, label in labels.items():
+        part = found[name]
+        if name == "between" and not part["problems"]:
+            continue
+        rate = "-" if part["pass_rate"] is None else f"{part['pass_rate']:.3f}"
+        ends = (str(part["never_right"]), str(part["always_right"]))
+        table.add_row(label, str(part["problems"]), rate, _tokens(part), _share(part["cut_share"]), *ends)
+    _print(table, console)
+    told = f"{found['samples']} samples a problem, at most {found['limit']} tokens; never right: pass rate 0, always: 1"
+    if found["dropped_problems"] or found["ungradable"]:
+        told += f"; left out: {found['dropped_problems']} with too long prompts, {found['ungradable']} not gradable"
+    console.print(told, style="dim", markup=False)
+
+
 def graders(found: dict, console: Console) -> None:
     """How far simpler graders judge the same answers otherwise, a line a mode.
 

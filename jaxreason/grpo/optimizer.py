@@ -1,5 +1,7 @@
 """AdamW with a clip and a schedule, from the configuration."""
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from jaxreason.config import OptimizerConfig
@@ -46,3 +48,12 @@ def updates_made(opt_state: optax.OptState) -> int:
     """How many updates an optimiser state has seen; one that was skipped is not among them."""
     counts = optax.tree_utils.tree_get_all_with_path(opt_state, "count")
     return int(counts[0][1])
+
+
+def without_momentum(opt_state: optax.OptState) -> optax.OptState:
+    """The same state with Adam's first moments at zero; its second moments, and the number of updates, stay.
+
+    With the second moments zeroed too, and the count kept, the first updates would be several times too large.
+    """
+    zeros = jax.tree.map(jnp.zeros_like, optax.tree_utils.tree_get(opt_state, "mu"))
+    return optax.tree_utils.tree_set(opt_state, mu=zeros)

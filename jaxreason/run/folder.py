@@ -40,14 +40,16 @@ _MAY_CHANGE = {
     "run.save_total_limit",
     "run.keep_best",
     "run.accept_changed_doors",
+    "run.on_alarm",
+    "run.max_rollbacks",
     "run.report_to",
     "run.profile_steps",
     "sampling.slots",
     "sampling.pages",
     "reward.reward_timeout_s",
 }
-"""What a resumed run may change: how far it goes, where it lies, what it keeps and, beside these, its mesh. Nothing in
-the numbers, of which a mesh and the number of slots move the last digits."""
+"""What a resumed run may change: how far it goes and what ends it, where it lies, what it keeps and, beside these, its
+mesh. Nothing in the numbers, of which a mesh and the number of slots move the last digits."""
 
 
 class RunFolder:
@@ -242,7 +244,8 @@ def create_or_open(path: str | Path, config: Config, *, writer: bool = True) -> 
 
 
 def finished(path: str | Path, config: Config) -> dict | None:
-    """What results.json holds of a run that did all the steps asked for; None where something is left to do.
+    """What results.json holds of a run that did all the steps asked for, or that an alarm ended and would end again;
+    None where something is left to do.
 
     Raises:
       ValueError: the run is finished, and was of another configuration.
@@ -254,7 +257,8 @@ def finished(path: str | Path, config: Config) -> dict | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     held = _read_config(path / CONFIG)
-    if held is None or done < config.run.max_steps:
+    ended = results.get("ended_by") and config.run.on_alarm != "warn"
+    if held is None or (done < config.run.max_steps and not ended):
         return None
     _refuse_another(held, to_dict(config), path)
     return results

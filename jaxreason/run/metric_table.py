@@ -79,8 +79,9 @@ ABOUT = (
 )
 
 ABOUT_ALARMS = (
-    "Alarms warn, on the terminal and in the row's `warnings`; they never change the run. Each is judged on the mean of"
-    " the last `monitor.window` steps. A to F are read off published collapses (arXiv:2602.20945)."
+    "Alarms warn, on the terminal and in the row's `warnings`; A, the second D, E and F can also end a run or take the"
+    " policy back (`run.on_alarm`). Each is judged on the mean of the last `monitor.window` steps. A to F are read off"
+    " published collapses (arXiv:2602.20945)."
 )
 
 _NO_HELPERS = "no helpers are sampled"
@@ -101,6 +102,14 @@ GROUPS: tuple[Group, ...] = (
             Row("tokens_per_second", "tokens / s", "`num_tokens` / `step_time`."),
             Row("step_time", "s", "Sum of the phases below `time/`."),
             Row("warnings", "text", "The lines of the alarms in this step; a list, empty when nothing was wrong."),
+            Row(
+                "stage",
+                "1 or 2",
+                "Of length training (arXiv:2602.20945): 1 while lengths are being adapted, 2 from when their mean has"
+                " changed by less than 1 % within two `monitor.window`s.",
+                "in the first half window",
+            ),
+            Row("rollbacks", "count", "Times that `run.on_alarm` has taken the policy back so far."),
         ),
     ),
     Group(

@@ -76,6 +76,9 @@ ALPHA_CANCELS = 0.5  # share of groups whose advantages do not depend on alpha
 BUDGET_MISSED = 1.05  # of the target
 BUDGET_PROGRESS = 0.99  # of the shortest mean so far
 BUDGET_PATIENCE = 2  # windows
+SETTLED = 0.01  # change of the mean length over STAGE_WINDOWS, as a share of it
+STAGE_WINDOWS = 2
+ADAPTED = 0.95  # of the length at the start: one that never fell has not been adapted to anything
 
 
 def observe(
@@ -105,7 +108,8 @@ def observe(
       scaled: whether advantages are divided by the standard deviation of their group.
 
     Returns:
-      The new state, and warnings of one line each.
+      The new state, and warnings of one line each. In the state, `new` has the names of the signs that these lines are
+      about, and `stage` is 1 while the mean length is being adapted and 2 once it has settled (see `_stage`).
     """
     step = int(row["step"])
     start = state.get("start", step)
@@ -142,12 +146,32 @@ def observe(
             signs |= _budget(mean, shortest["tokens"], step - shortest["step"], config, ceiling)
 
     shown = dict(state.get("shown", {}))
-    new = [text for sign, text in signs.items() if sign not in shown or step - shown[sign] > config.window]
+    new = {sign: text for sign, text in signs.items() if sign not in shown or step - shown[sign] > config.window}
     shown |= dict.fromkeys(signs, step)
     after = {"start": start, "recent": recent, "first": first, "least": least, "most": most, "shown": shown}
     if shortest:
         after["shortest"] = shortest
-    return after, [f"step {step}: {text}" for text in new]
+    if LENGTH in first:
+        after |= _stage(state, step, mean[LENGTH], first[LENGTH], config)
+    after["new"] = list(new)
+    return after, [f"step {step}: {text}" for text in new.values()]
+
+
+def _stage(state: Mapping[str, Any], step: int, length: float, first: float, config: MonitorConfig) -> dict[str, Any]:
+    """Which of the two stages of length training a run is in, and the lengths that this is judged by.
+
+    Length adaptation comes first: lengths fall fast, and accuracy may dip. Refinement follows: lengths stay and
+    accuracy recovers (arXiv:2602.20945, section 4). The second begins when the mean length has changed by less than
+    SETTLED within STAGE_WINDOWS windows, once it has fallen at all; what has begun is not taken back.
+
+    >>> _stage({"stage": 2}, 90, 50.0, 100.0, MonitorConfig())["stage"]
+    2
+    """
+    span = STAGE_WINDOWS * config.window
+    lengths = [*(point for point in state.get("lengths", []) if point[0] >= step - span), [step, length]]
+    then, before = lengths[0]
+    settled = then <= step - span and abs(length / max(before, 1e-9) - 1) < SETTLED and length < ADAPTED * first
+    return {"lengths": lengths, "stage": 2 if settled else state.get("stage", 1)}
 
 
 def _not_finite(row: Mapping[str, Any]) -> dict[str, str]:

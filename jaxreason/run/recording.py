@@ -15,6 +15,7 @@ def record_step(
     number: int, row: dict, memory: dict, config: Config, folder: RunFolder, display: Display, advance: Callable
 ) -> dict:
     """Look at a step's row, write it down with the warnings, and show it; the monitor's memory after the step."""
+    stage, rollbacks = memory.get("stage", 1), memory.get("rollbacks", [])
     memory, warnings = monitor.observe(
         memory,
         {"step": number} | row,
@@ -24,9 +25,16 @@ def record_step(
         ceiling=budget.ceiling(config.reward.alpha),
         scaled=scale_of(chosen(config), config.grpo) == "group" and row["alpha"] > 0,
     )
-    row["warnings"] = warnings
+    if rollbacks:
+        memory["rollbacks"] = rollbacks
+    row |= {"warnings": warnings, "stage": memory.get("stage"), "rollbacks": len(rollbacks)}
     folder.write_metrics(number, row)
     advance(1, note=step_metrics.note(row) + (f"  {folder.trouble}" if folder.trouble else ""))
     for line in [*warnings, *([f"step {number}: {folder.trouble}"] if folder.trouble else [])]:
         display.warn(line)
+    if memory.get("stage", 1) > stage:
+        display.say(
+            f"step {number}: second stage: the length has settled at {row['reason/completions/mean_length']:.0f} "
+            "tokens, and from here accuracy should recover or rise at that length"
+        )
     return memory

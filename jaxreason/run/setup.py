@@ -109,7 +109,9 @@ def prepare(
     if not test_kept:
         raise ValueError("data.test: no held-out problem left; raise data.max_prompt_length")
     built = dataset.prepare(train, folder / "data")
-    stream = dataset.open_stream(built, seed=config.run.seed, batch_size=config.data.prompts_per_step)
+    stream = dataset.open_stream(
+        built, seed=config.run.seed, batch_size=config.data.prompts_per_step, curriculum=config.data.curriculum
+    )
     return Experiment(config, task, tok, stream, test_kept, dropped, base, helper_base, problems.columns(train))
 
 

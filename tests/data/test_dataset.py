@@ -147,3 +147,35 @@ def test_refusals(folder, tmp_path):
         open_stream(folder, seed=0, batch_size=4).batch(-1)
     with pytest.raises(ValueError, match="at least one problem"):
         prepare([], tmp_path)
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """Twelve problems with pass rates 0, 0.5 and 1, mixed."""
+    some = [Problem(f"{n}", "?", "1", meta={"pass_rate": (0.5, 1, 0)[n % 3]}) for n in range(12)]
+    return prepare(some, tmp_path_factory.mktemp("graded"))
+
+
+@pytest.mark.parametrize(("curriculum", "expected"), [("easy_first", [1, 0.5, 0]), ("hard_first", [0, 0.5, 1])])
+def test_a_curriculum_goes_through_every_epoch_by_pass_rate(graded, curriculum, expected):
+    """Catches an order that is sorted in one epoch only, that drops a problem, or depends on what was read."""
+    stream = open_stream(graded, seed=0, batch_size=4, curriculum=curriculum)
+    batches = [stream.batch(step) for step in range(6)]
+    assert [{p.meta["pass_rate"] for p in batch} for batch in batches] == [{rate} for rate in expected * 2]
+    epochs = [[p.id for batch in batches[i : i + 3] for p in batch] for i in (0, 3)]
+    assert [sorted(map(int, ids)) for ids in epochs] == [[*range(12)]] * 2
+    assert epochs[0] != epochs[1], "equal pass rates in another order; by chance once in 24^3"
+    again = open_stream(graded, seed=0, batch_size=4, curriculum=curriculum)
+    assert [again.batch(step) for step in (5, 2, 0)] == [batches[5], batches[2], batches[0]]
+    other = open_stream(graded, seed=1, batch_size=4, curriculum=curriculum)
+    assert [other.batch(step) for step in range(3)] != batches[:3]
+    marks = {one.fingerprint for one in (stream, other, open_stream(graded, seed=0, batch_size=4))}
+    assert len(marks) == 3, "a resumed run would go on in another order"
+
+
+@pytest.mark.parametrize(("rate", "got"), [(None, "none"), (50, "50"), ("0.5", "'0.5'"), (True, "True")])
+def test_a_curriculum_over_problems_without_pass_rates_is_refused(tmp_path, rate, got):
+    meta = {} if rate is None else {"pass_rate": rate}
+    folder = prepare([Problem("a", "?", "1", meta={"pass_rate": 0.5}), Problem("b", "?", "1", meta=meta)], tmp_path)
+    with pytest.raises(ValueError, match=rf"data.curriculum: expected meta.pass_rate .* got {got} for 'b'; `jaxreason"):
+        open_stream(folder, seed=0, batch_size=1, curriculum="easy_first")

@@ -152,9 +152,9 @@ def test_each_role_is_sampled_with_shapes_of_its_own(tmp_path):
     found = {name: trace for name, trace in programs.of_a_step(exp) if name.startswith("sample")}
     for name, rows in (("reason", 12), ("segment", 48)):
         program = found[f"sample {name}"]()
-        (_, prompts, limit_PG, *_), _ = program.traced.args_info
-        assert prompts.tokens.shape[0] == rows
-        assert limit_PG.shape == (rows, 4 if name == "reason" else 1)
+        (_, query, *_), _ = program.traced.args_info
+        assert query.prompts.tokens.shape[0] == rows
+        assert query.limit.shape == (rows, 4 if name == "reason" else 1)
         assert program.calls == 1
         if name == "reason":
             assert program.work == sampling.reasoner_work(exp.config)

@@ -254,3 +254,40 @@ def test_a_first_step_without_any_reward_says_why(none, cut, says):
 def test_a_first_step_with_one_reward_says_nothing():
     row = {"step": 1, monitor.POSITIVE_SHARE: 0.01, monitor.NO_ANSWER: 0.9, monitor.CUT: 0.9}
     assert monitor.observe({}, row, MonitorConfig(), limit=160)[1] == []
+
+
+def _stages(rows, window=20):
+    state, found = {}, {}
+    for row in rows:
+        state, _ = monitor.observe(state, row, MonitorConfig(window=window), limit=16384, target=4096)
+        if "stage" in state:
+            found.setdefault(state["stage"], row["step"])
+    return found
+
+
+@pytest.mark.parametrize(("run", "begins"), [("Truncate", 300), ("-L&C", 270), ("S=4", 140), ("S=16", 100)])
+def test_the_second_stage_begins_where_the_published_lengths_settle(run, begins):
+    """The authors put it at 150 to 300 on policy with 8 rollouts, and earlier with more updates a batch."""
+    rows = []
+    for row in _curves()[run]:
+        if {monitor.POSITIVE_SHARE, monitor.LENGTH_RIGHT, monitor.LENGTH_WRONG} <= row.keys():
+            share = row[monitor.POSITIVE_SHARE]
+            length = share * row[monitor.LENGTH_RIGHT] + (1 - share) * row[monitor.LENGTH_WRONG]
+            rows.append({"step": row["step"], monitor.LENGTH: length})
+    found = _stages(rows)
+    assert found[1] < found[2]
+    assert begins <= found[2] <= begins + 10
+
+
+@pytest.mark.parametrize(
+    ("length", "begins"),
+    [
+        (lambda s: 100.0, None),  # never fell: nothing was adapted
+        (lambda s: 100.0 - s / 2, None),  # still falls
+        (lambda s: max(100.0 - 2 * s, 40.0), 80),  # from 40 at step 30; a window of 20 later all is 40, and 40 steps on
+        (lambda s: 40.0 + 60.0 * (s < 10) + 20.0 * (s > 100), 60),  # what has begun is not taken back
+    ],
+)
+def test_stages_by_hand(length, begins):
+    found = _stages(_steps(120, reason__completions__mean_length=length))
+    assert found.get(2) is None if begins is None else abs(found[2] - begins) <= 10
