@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from jaxreason.config import load
 from jaxreason.evaluation import stored
+from jaxreason.policy import api
 from jaxreason.policy.adapted import Adapted
+from jaxreason.run import state as run_state
 from tests import runs
 from tests.helpers import TOLERANCE
 
@@ -46,6 +49,15 @@ def test_the_first_step_is_that_of_a_run_without_adapters(warm, trained, tmp_pat
     other = {"grad_norm", "learning_rate"}
     assert {k: v for k, v in adapted.items() if k not in other} == {k: v for k, v in first.items() if k not in other}
     assert 0 < adapted["grad_norm"] != first["grad_norm"]
+
+
+def test_what_a_run_goes_back_to_is_how_it_began():
+    """New adapters by their seed alone; the policy that they belong to is not made a second time."""
+    config = load(runs.TINY, ["--lora.r=4", "--model.vocab_size=64", "--run.seed=3"])
+    start = api.init(jax.random.key(0), config.model)
+    again = run_state.untrained(lambda: 1 / 0, config)
+    chex.assert_trees_all_equal(again, run_state.new_state(start, config).train.params)
+    assert run_state.untrained(lambda: start, load(runs.TINY)) is start
 
 
 @pytest.mark.slow

@@ -135,6 +135,14 @@ def shape_of_trained(config: Config) -> Params:
     return abstract(lora.shapes(config.model, config.lora)) if config.lora.wanted else start
 
 
+def untrained(begin: Callable[[], Params], config: Config) -> Params:
+    """What is trained, as it was before step 0: the policy that `begin` makes, or new adapters, without making it."""
+    if not config.lora.wanted:
+        return begin()
+    shapes, start = shape_of_trained(config), shape_of_start(config)
+    return jax.jit(lambda: lora.initial(start, config.lora, config.run.seed), out_shardings=placement(shapes))()
+
+
 def shape_of_policy(config: Config) -> Params:
     """Shapes of the policy that samples during the run."""
     return lora.policy(shape_of_trained(config), shape_of_start(config), config.lora)
