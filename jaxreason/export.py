@@ -7,7 +7,7 @@ from typing import Any
 from jaxreason.config import Config, save
 from jaxreason.data import tokenizer
 from jaxreason.evaluation import stored
-from jaxreason.policy import huggingface
+from jaxreason.policy import huggingface, lora, lora_export
 from jaxreason.run import base_model, setup
 from jaxreason.run.progress import Display
 
@@ -39,6 +39,7 @@ def export_run(
     tok = tokenizer.load(config.tokenizer.path or run / "tokenizer")
     config = setup.with_vocabulary(config, tok)
     params, number = stored.load_policy(run, config, step)
+    params = lora.whole(params)
     base = base_model.recorded(run)
     model = dataclasses.replace(config.model, max_position_embeddings=_places(config))
     with display.bar("export", huggingface.num_tensors(model), every=0) as advance:
@@ -52,6 +53,35 @@ def export_run(
             special={"eos_token_id": list(tok.eos_ids), "pad_token_id": tok.pad_id},
             advance=advance,
         )
+    save(config, to.expanduser() / stored.RECIPE)
+    return number
+
+
+def export_adapters(run: Path, to: Path, *, step: int | None = None, dtype: Any = None) -> int:
+    """Write the adapters of a run as a folder that peft and vLLM open; arguments as for `export_run`.
+
+    They are added to the checkpoint that the run began from, which adapter_config.json names, or, of a run that made
+    its start itself, to the start: `export_run` with step 0 writes that.
+
+    Raises:
+      ValueError: as `export_run`, or the run has no adapters.
+    """
+    config = stored.load_config(run)
+    huggingface.refuse_target(to.expanduser())
+    tok = tokenizer.load(config.tokenizer.path or run / "tokenizer")
+    config = setup.with_vocabulary(config, tok)
+    adapters, number = stored.load_adapters(run, config, step)
+    known = not config.warmup.wanted
+    lora_export.export(
+        adapters,
+        config.model,
+        config.lora,
+        to,
+        tokenizer=tok.path,
+        base=config.model.path if known else "",
+        revision=config.model.revision if known else "",
+        dtype=dtype or "float32",
+    )
     save(config, to.expanduser() / stored.RECIPE)
     return number
 

@@ -53,6 +53,7 @@ from jaxreason.grpo.learner import Answers
 from jaxreason.grpo.signal import signal
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh
+from jaxreason.policy import lora
 from jaxreason.rewards import budget
 from jaxreason.rewards.methods import chosen
 from jaxreason.run import (
@@ -93,7 +94,7 @@ def step(
 
     Args:
       state: donated.
-      start: the policy as it was before step 0; None where nothing needs it.
+      start: the policy as it was before step 0, which adapters belong to; None where nothing needs it.
       number: of the step, from 0.
       wait: blocks until arrays are ready, or raises if the user interrupted; not called once the state is donated.
       helper_start: the same of the helpers, where they are a policy of their own; None where the policy plays them.
@@ -106,12 +107,14 @@ def step(
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.run.seed), STEP), number)
     helper_start = start if helper_start is None else helper_start
     before = [state.train] if state.helper is None else [state.train, state.helper]
-    helpers = {"none": None, "train": before[-1].params, "frozen": helper_start}[method.helpers]
+    starts = (start, helper_start)[: len(before)]
+    now = [lora.policy(its.params, its_start, config.lora) for its, its_start in zip(before, starts, strict=True)]
+    helpers = {"none": None, "train": now[-1], "frozen": helper_start}[method.helpers]
 
     place = run_state.position_of(state, number, config)
     problems = exp.stream.rows(place, exp.stream.batch_size)  # 1
     played = episode.run(  # 2, 3, 4
-        state.train.params, helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait,
+        now[0], helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait,
         known=Known(programs.lengths.expected([one.id for one in problems]), run_state.known_lift(state)),
         fill=dynamic_sampling.filler(exp.stream.rows, place, exp.stream.num_problems, config),
     )  # fmt: skip
@@ -127,20 +130,18 @@ def step(
     )  # fmt: skip
     answers = {role: Answers(played.prompts[role], rollout) for role, rollout in played.rollouts.items()} | lessons
     pack = functools.partial(learner.pack_updates, answers, advantages, programs.limits, config.grpo, lift=played.lift)
-    policies = zip(programs.learners, before, (start, helper_start), strict=False)
-    batches = [wait(pack(one, its.params, its_start)) for one, its, its_start in policies]
+    batches = [wait(pack(*of_one)) for of_one in zip(programs.learners, now, starts, strict=True)]
     packed = [one for some in batches for one in some]
     clock.lap("reward")
     learning_rate = np.asarray(programs.schedule(optimizer.updates_made(state.train.opt_state))).item()
-    (train, *helper), total = learner.learn(programs.learners, before, batches)  # 8
+    (train, *helper), total = learner.learn(programs.learners, before, batches, starts)  # 8
     clock.lap("update")
 
     row = step_metrics.row_of(played, rewards, advantages, seen, packed, total, clock.seconds, exp)
     memory = remember.after_step(state.memory, method, played, rewards, config.sampling.max_completion_length)
     after = run_state.after_step(state, train, helper, ratio, memory, played, row, number, config)
     row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
-    samples = step_metrics.samples(played, rewards, exp)
-    return after, row | given.metrics, given.noted(samples), packed
+    return after, row | given.metrics, given.noted(step_metrics.samples(played, rewards, exp)), packed
 
 
 def train(config: Config, *, display: Display | None = None) -> dict:
@@ -200,14 +201,15 @@ def train(config: Config, *, display: Display | None = None) -> dict:
 
         asks = bool(setup.asked_helpers(config))
 
-        def evaluation(params: Params, number: int) -> dict:
+        def evaluation(trained: Params | None, number: int) -> dict:
+            params = start if trained is None else lora.policy(trained, start, config.lora)
             helpers = (start if helper_start is None else helper_start) if asks else None
             found = heldout.evaluate_once(
                 params, number, evaluation_key, exp, pool, folder, display, helpers=helpers, wait=interrupt.wait
             )
             trackers.step(number, heldout.headline(found["table"]))
-            if config.run.keep_best:
-                run_state.keep_best(bests, number, params, folder, display)
+            if config.run.keep_best and trained is not None:
+                run_state.keep_best(bests, number, trained, folder, display)
             return found
 
         def save() -> None:
@@ -218,7 +220,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         ended_by = on_alarm.end(memory, number, config, display.warn)  # if that was its last act before it was killed
         evaluates = config.run.eval_steps or config.run.max_steps
         try:
-            base = evaluation(start, 0)
+            base = evaluation(None, 0)
             if number == 0:
                 state = run_state.begin_budget(state, base["table"], config.budget, display.warn)
             if not run_state.keeps_start(config):

@@ -100,11 +100,11 @@ def _add_runs(commands, add: Callable, sections: Sequence[str]) -> None:
     )
     compare.add_argument("--to", metavar="DIR", type=Path, help="folder of all runs; default: the file's output_dir")
 
-    plan = add(
-        commands, "plan", runs.plan, "compile a step for TPUs that are not here: memory, FLOPs, bounds", sections
-    )
+    about = "what a step needs on devices that are not here: TPUs, compiled (memory, FLOPs, bounds), or a GPU's memory"
+    plan = add(commands, "plan", runs.plan, about, sections)
     plan.add_argument("config", metavar="CONFIG", help="YAML file, or the name of one that ships, such as quickstart")
-    plan.add_argument("--topology", metavar="NAME", required=True, help="v5p:2x2x4, or a product such as v5litepod-16")
+    plan.add_argument("--topology", metavar="NAME", help="v5p:2x2x4, or a product such as v5litepod-16")
+    plan.add_argument("--gpu", metavar="GIB", type=float, help="one GPU of so many GiB: an estimate by formula alone")
     plan.add_argument("--slices", type=int, default=1, help="slices of this topology; default: 1")
     plan.add_argument("--search", action="store_true", help="try mesh.tensor, micro-batches and remat until one fits")
     plan.add_argument(
@@ -127,6 +127,9 @@ def _add_results(commands, add: Callable) -> None:
     export.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
     export.add_argument("--to", metavar="DIR", type=Path, required=True, help="folder to make")
     export.add_argument("--step", type=_step, help="checkpoint to write, 0 for the start, or best; default: the newest")
+    export.add_argument(
+        "--adapter", action="store_true", help="of a run with lora.r: the adapters alone, as peft and vLLM open them"
+    )
     export.add_argument(
         "--dtype", choices=("bfloat16", "float32"), help="of the tensors; default: the checkpoint's it began from"
     )

@@ -153,19 +153,29 @@ def generate(args: argparse.Namespace) -> None:
 
 
 def plan(args: argparse.Namespace) -> None:
-    """Compile a run for TPUs that are not here; see `jaxreason.plan`."""
+    """Compile a run for TPUs that are not here, or estimate it for a GPU; see `jaxreason.plan`."""
     from jaxreason import config
     from jaxreason.plan.topology import parse
 
-    refuse_misspelt(args.overrides, ("--topology", "--slices", "--search", "--lengths", "--json", "--debug", "--help"))
+    refuse_misspelt(
+        args.overrides, ("--topology", "--gpu", "--slices", "--search", "--lengths", "--json", "--debug", "--help")
+    )
     conf = config.load(shipped.find(args.config), args.overrides)
-    topology = parse(args.topology, args.slices)
+    if (args.topology is None) == (args.gpu is None):
+        raise ValueError("plan: expected either --topology, such as v5p:2x2x4, or --gpu, such as 80; give one of them")
+    topology = args.topology and parse(args.topology, args.slices)
     os.environ["JAX_PLATFORMS"] = "cpu"  # what compiles is not what computes, and must not claim a chip
     from jaxreason import plan
 
     def say(line: str) -> None:
         print(line, file=sys.stderr)
 
+    if topology is None:
+        from jaxreason.plan import gpu
+
+        found = gpu.plan(conf, args.gpu, say)
+        print(json.dumps(found, indent=2) if args.json else "\n".join(gpu.lines(found)))
+        return
     if args.search and args.lengths:
         raise ValueError("--lengths: expected without --search, which goes by the limits; leave one of them out")
     if args.search:
@@ -218,11 +228,17 @@ def report(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Write a run's policy for others; see `jaxreason.export`."""
-    from jaxreason.export import export_run
+    from jaxreason.export import export_adapters, export_run
     from jaxreason.report.card import write_card
     from jaxreason.run import base_model
     from jaxreason.run.progress import Display
 
+    if args.adapter:
+        step = export_adapters(args.run, args.to, step=args.step, dtype=args.dtype)
+        base = base_model.recorded(args.run)
+        print(f"the adapters after step {step}, with the tokenizer, written to {args.to} and read back")
+        write_card(args.run, args.to.expanduser(), step, base.folder if base else None, adapter=True)
+        return
     step = export_run(args.run, args.to, step=args.step, dtype=args.dtype, display=Display())
     print(f"the policy after step {step}, with its tokenizer, written to {args.to} and read back")
     base = base_model.recorded(args.run)

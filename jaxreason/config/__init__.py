@@ -16,6 +16,7 @@ from jaxreason.config.agents import AgentsConfig, SamplingConfig
 from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, WarmupConfig
 from jaxreason.config.explain import explain, read_yaml, refuse_unknown_keys
 from jaxreason.config.learning import BudgetConfig, GRPOConfig, OptimizerConfig, RewardConfig, of_each_role
+from jaxreason.config.lora import LoraConfig
 from jaxreason.config.mesh import DistributedConfig, MeshConfig
 from jaxreason.config.model import HelperModelConfig, ModelConfig, TokenizerConfig
 from jaxreason.config.moved import renamed
@@ -34,6 +35,7 @@ __all__ = [
     "GRPOConfig",
     "GradingConfig",
     "HelperModelConfig",
+    "LoraConfig",
     "MeshConfig",
     "ModelConfig",
     "MonitorConfig",

@@ -6,6 +6,7 @@ from jaxreason.config.agents import AgentsConfig, SamplingConfig
 from jaxreason.config.data import DataConfig, EvaluationConfig, GradingConfig, WarmupConfig
 from jaxreason.config.doors import is_door
 from jaxreason.config.learning import BudgetConfig, GRPOConfig, OptimizerConfig, RewardConfig
+from jaxreason.config.lora import LoraConfig
 from jaxreason.config.mesh import DistributedConfig, MeshConfig
 from jaxreason.config.model import HelperModelConfig, ModelConfig, TokenizerConfig
 from jaxreason.config.require import require
@@ -25,6 +26,8 @@ class Config:
     """the policy's shape"""
     helper_model: HelperModelConfig = HelperModelConfig()
     """the shape of the helpers' own policy, read where agents.helper_policy is `separate`"""
+    lora: LoraConfig = LoraConfig()
+    """low-rank adapters in place of the whole policy"""
     tokenizer: TokenizerConfig = TokenizerConfig()
     """the tokenizer"""
     data: DataConfig = DataConfig()

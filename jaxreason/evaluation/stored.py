@@ -8,7 +8,7 @@ from jaxreason.config import Config, given, load
 from jaxreason.data import tokenizer
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.parallel import hosts
-from jaxreason.policy import huggingface
+from jaxreason.policy import huggingface, lora
 from jaxreason.run import base_model, doors, setup
 from jaxreason.run import state as run_state
 from jaxreason.run.base_model import BaseModel
@@ -117,7 +117,7 @@ def open_policy(place: Place, step: int | str | None = None, display: Display | 
 
 
 def load_policy(run: Path, config: Config, step: int | str | None = None) -> tuple[Params, int]:
-    """Parameters stored in a run folder and the step they are of.
+    """Parameters stored in a run folder and the step they are of; of a run of adapters with what they belong to.
 
     Args:
       config: with model.vocab_size filled in.
@@ -127,6 +127,28 @@ def load_policy(run: Path, config: Config, step: int | str | None = None) -> tup
     Raises:
       ValueError: nothing is stored, or not that step.
     """
+    trained, number = _trained(run, config, step)
+    if trained is None:
+        return _start(run, config), 0
+    return lora.policy(trained, _start(run, config) if config.lora.wanted else None, config.lora), number
+
+
+def load_adapters(run: Path, config: Config, step: int | str | None = None) -> tuple[Params, int]:
+    """The adapters alone, and the step they are of; arguments as for `load_policy`.
+
+    Raises:
+      ValueError: as there; or the run trains none, or has not yet.
+    """
+    if not config.lora.wanted:
+        raise ValueError(f"--adapter: expected a run with lora.r above 0, got {run}, which trained the whole policy")
+    trained, number = _trained(run, config, step)
+    if trained is None:
+        raise ValueError(f"--adapter: expected a step after the start, which has no adapters, got step 0 of {run}")
+    return trained, number
+
+
+def _trained(run: Path, config: Config, step: int | str | None) -> tuple[Params | None, int]:
+    """What was trained, as it is stored, and after how many steps; None for the start."""
     if step == BEST:
         step = hosts.agree(best_step(run))
         if step is None:
@@ -134,7 +156,7 @@ def load_policy(run: Path, config: Config, step: int | str | None = None) -> tup
         if step and (run / BEST).is_dir():
             with open_checkpoints(run / BEST, None) as bests:
                 if step in bests.steps():
-                    return bests.restore(step, run_state.shape_of_start(config))[0], step
+                    return bests.restore(step, run_state.shape_of_trained(config))[0], step
     assert not isinstance(step, str)  # the command line takes no other word
     if (run / "checkpoints").is_dir() and step != 0:
         with open_checkpoints(run / "checkpoints", None) as checkpoints:
@@ -147,10 +169,15 @@ def load_policy(run: Path, config: Config, step: int | str | None = None) -> tup
             if step is not None or seen[0] is not None:
                 found, _, number = checkpoints.restore(step, run_state.shape_of_state(config))
                 return found.train.params, number
+    return None, 0
+
+
+def _start(run: Path, config: Config) -> Params:
+    """The policy before step 0."""
     base = base_model.recorded(run)
     if base and not config.warmup.wanted:
         if base_model.fingerprint(base.folder) != base.fingerprint:
             raise ValueError(f"{base.folder}: expected the checkpoint that {run} began from, got another; restore it")
-        return base_model.load(base, config.model, Display(quiet=True)), 0
+        return base_model.load(base, config.model, Display(quiet=True))
     with open_checkpoints(run / "start", None) as starts:
-        return starts.restore(None, run_state.shape_of_start(config))[0], 0
+        return starts.restore(None, run_state.shape_of_start(config))[0]

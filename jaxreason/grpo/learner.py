@@ -38,7 +38,7 @@ class Learner:
 
     prefix: str  # of the metrics about its whole update
     roles: tuple[str, ...]  # that it plays and learns from
-    update: Callable[[TrainState, UpdateBatch], tuple[TrainState, Metrics]]
+    update: Callable[[TrainState, UpdateBatch, Params | None], tuple[TrainState, Metrics]]
     reference: Callable[[Params, UpdateBatch], jax.Array]  # log-probabilities under other parameters
     packing: Packing
 
@@ -61,8 +61,8 @@ def pack_updates(
     Args:
       answers: role -> its rows, at least of the roles that learn.
       limits: role -> token limit, for loss_type dr_grpo.
-      now: the learner's parameters before the update, read where a mismatch is corrected.
-      start: the learner's parameters before step 0, where there is KL.
+      now: the learner's policy before the update, read where a mismatch is corrected.
+      start: the learner's policy before step 0, where there is KL.
       lift: see `batch.pack`.
     """
     packing = learner.packing
@@ -110,22 +110,26 @@ def pack_updates(
 
 
 def learn(
-    learners: Sequence[Learner], states: Sequence[TrainState], batches: Sequence[Sequence[UpdateBatch]]
+    learners: Sequence[Learner],
+    states: Sequence[TrainState],
+    batches: Sequence[Sequence[UpdateBatch]],
+    starts: Sequence[Params | None],
 ) -> tuple[list[TrainState], dict[str, tuple[float, float]]]:
     """Update each policy on its batches; nothing more is updated once a loss was no number.
 
     Args:
       states: of the learners; donated.
+      starts: the learners' policies before step 0, where something reads them.
 
     Returns:
       New states, and the metrics of all of them as (sum, count): those of a role under the role's name, those of a
       whole update behind its learner's prefix, and `not_finite` over all.
     """
     states, total = list(states), {}
-    for i, (learner, packed) in enumerate(zip(learners, batches, strict=True)):
+    for i, (learner, packed, start) in enumerate(zip(learners, batches, starts, strict=True)):
         failed = False
         for batch_ in packed:
-            states[i], found = learner.update(states[i], batch_)
+            states[i], found = learner.update(states[i], batch_, start)
             for name, (value, count) in jax.device_get(found).items():
                 role = name.split("/")[0]
                 if role in ROLES and role not in learner.roles:

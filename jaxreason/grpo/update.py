@@ -24,14 +24,25 @@ what stands at a segment's first token is not read.
 """
 
 
+PolicyFn = Callable[[Params, Params | None], Params]
+"""(what is trained, the policy before step 0 or None) -> the parameters that `LogpFn` takes."""
+
+
+def alone(trained: Params, start: Params | None) -> Params:
+    """The policy where all of it is trained."""
+    del start
+    return trained
+
+
 def make_update(
     logp_fn: LogpFn,
     optimizer: optax.GradientTransformation,
     config: GRPOConfig,
     *,
+    policy: PolicyFn = alone,
     roles: Sequence[str] = ROLES,
     state_shardings: Any = None,
-) -> Callable[[TrainState, UpdateBatch], tuple[TrainState, Metrics]]:
+) -> Callable[..., tuple[TrainState, Metrics]]:
     """Build the jitted update; the state it is given is donated.
 
     Gradients of the micro-batches that hold anything add up in float32, so their number changes nothing but rounding,
@@ -42,26 +53,28 @@ def make_update(
       logp_fn: see `LogpFn`; traced under `config`'s micro-batch shape.
       optimizer: from `make_optimizer`.
       config: what the loss reads of it, see `loss.policy_loss`.
+      policy: what the state's parameters are trained as; see `PolicyFn`.
       roles: names of the role ids, for the metrics.
       state_shardings: a TrainState of shardings for the state that goes out, and for the sums of gradients; None leaves
         them to the compiler.
 
     Returns:
-      update(state, batch) -> new state and metrics: `loss`, `grad_norm` (before the clip), `skipped`, `not_finite`,
-      those of `loss.token_metrics` and those of `logp_fn`. A metric that came out not finite has count 0.
+      update(state, batch, start=None) -> new state and metrics, where start is what `policy` reads beside the state.
+      Metrics are `loss`, `grad_norm` (before the clip), `skipped`, `not_finite`, those of `loss.token_metrics` and
+      those of `logp_fn`. A metric that came out not finite has count 0.
     """
     beta_R = of_each_role(config.beta)
 
-    def micro_loss(params: Params, micro: UpdateBatch) -> tuple[jax.Array, Metrics]:
+    def micro_loss(params: Params, start: Params | None, micro: UpdateBatch) -> tuple[jax.Array, Metrics]:
         logp_BS, entropy_BS, own = logp_fn(
-            params, micro.tokens, micro.positions, micro.segments, micro.candidates, micro.lift
+            policy(params, start), micro.tokens, micro.positions, micro.segments, micro.candidates, micro.lift
         )
         value, seen = loss.policy_loss(logp_BS, micro, config)
         return value, {**own, **loss.token_metrics(seen, entropy_BS, micro.role, micro.weight, roles)}
 
     gradient = jax.value_and_grad(micro_loss, has_aux=True)
 
-    def accumulate(params: Params, batch: UpdateBatch):
+    def accumulate(params: Params, start: Params | None, batch: UpdateBatch):
         def micro_batch(m):
             return jax.tree.map(
                 lambda x: x if jnp.ndim(x) == 0 else jax.lax.dynamic_index_in_dim(x, m, keepdims=False), batch
@@ -74,21 +87,21 @@ def make_update(
             return jax.lax.with_sharding_constraint(grads, state_shardings.params)
 
         def body(m, total):
-            value, grads = gradient(params, micro_batch(m))
+            value, grads = gradient(params, start, micro_batch(m))
             return jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, (value, as_params(grads)))
 
-        shapes = jax.eval_shape(lambda: gradient(params, micro_batch(0)))
+        shapes = jax.eval_shape(lambda: gradient(params, start, micro_batch(0)))
         value, grads = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), shapes)
         return jax.lax.fori_loop(0, batch.num_micro, body, (value, as_params(grads)))
 
-    def update(state: TrainState, batch: UpdateBatch) -> tuple[TrainState, Metrics]:
+    def update(state: TrainState, batch: UpdateBatch, start: Params | None = None) -> tuple[TrainState, Metrics]:
         chex.assert_rank([batch.tokens, batch.weight], 3)
         chex.assert_equal_shape([batch.tokens, batch.positions, batch.segments, batch.role, batch.weight])
         if any(beta_R) and batch.ref_logp is None:
             raise ValueError(
                 "UpdateBatch.ref_logp: expected log-probabilities of the reference, since grpo.beta is above 0"
             )
-        (value, metrics), grads = accumulate(state.params, batch)
+        (value, metrics), grads = accumulate(state.params, start, batch)
         norm = optax.tree.norm(grads)
         good = jnp.isfinite(value) & jnp.isfinite(norm) & (batch.num_micro > 0)
 

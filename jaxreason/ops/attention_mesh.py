@@ -4,8 +4,10 @@ The compiler cannot split what it cannot look into, so a kernel is called once a
 mesh in force (`jax.set_mesh`).
 """
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -14,8 +16,24 @@ from jax.sharding import AxisType, PartitionSpec
 Axes = tuple[str, ...]
 
 
+_ELSEWHERE: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform", default=None)
+
+
+@contextlib.contextmanager
+def elsewhere(name: str) -> Iterator[None]:
+    """Formulas inside are for this platform, such as "gpu". Nothing may be traced there: it would be of a program that
+    can run here."""
+    before = _ELSEWHERE.set(name)
+    try:
+        yield
+    finally:
+        _ELSEWHERE.reset(before)
+
+
 def platform() -> str:
     """What the code being traced is for: the mesh in force knows, since it may be of devices that are not here."""
+    if (name := _ELSEWHERE.get()) is not None:
+        return name
     device: Any = jax.sharding.get_abstract_mesh().abstract_device
     return jax.default_backend() if device is None else device.platform
 

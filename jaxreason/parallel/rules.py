@@ -47,6 +47,11 @@ PARAMETERS: dict[str, tuple[str | None, ...]] = {
     "ns_coeffs": (None,),  # Muon's constants
 }
 """The end of a parameter's path -> the names of its axes; a layer's parameters have the layers in front."""
+for _kernel in [name for name in PARAMETERS if name.endswith("_proj/kernel")]:
+    *_stack, _rows, _columns = PARAMETERS[_kernel]
+    # An adapter's factors are cut as the matrix they belong to, and never along the rank.
+    PARAMETERS[_kernel.replace("kernel", "lora_A")] = (*_stack, _rows, None)
+    PARAMETERS[_kernel.replace("kernel", "lora_B")] = (*_stack, None, _columns)
 
 
 def names_of(path: tuple[Any, ...], ndim: int) -> tuple[str | None, ...]:

@@ -84,7 +84,7 @@ def _compiled(
     with on_topology(exp.config, topology) as placed:
         refuse_vocabulary(placed)
         there = int(topology.chip.memory_gib * 2**30)
-        exp = room.fit_training(dataclasses.replace(exp, config=placed), elsewhere=Memory(there, there))
+        exp = room.fit_training(dataclasses.replace(exp, config=placed), elsewhere=Memory(there, there), refuse=False)
         placed = exp.config
         for name, trace in programs.of_a_step(exp, lengths):
             key = (name, placed.mesh)  # of two candidates of a search, sampling differs by the mesh alone

@@ -46,13 +46,18 @@ def estimate(config: Config, tokenizer: Tokenizer, num_params: int, topology: To
     weights = roofline.weights(config) * size
     head = config.model.vocab_size * config.model.hidden_size / config.mesh.tensor
     logits = max(config.model.logp_chunk / batch, 1) * config.model.vocab_size / config.mesh.tensor
-    params = num_params * (2 if config.model.param_dtype == "bfloat16" else 4) / (config.mesh.fsdp * config.mesh.tensor)
-    held = (4 if run_state.keeps_start(config) else 3) * params  # with Adam's moments, and the starting policy
+    split = config.mesh.fsdp * config.mesh.tensor
+    params = num_params * footprint.number_size(config.model.param_dtype)
+    trained, adapted = params, config.lora.wanted
+    if adapted:
+        trained = footprint.num_trained(config.model, config.lora) * footprint.FLOAT32
+    # What is trained with Adam's moments, and the starting policy.
+    held = (3 * trained + (params if run_state.keeps_start(config) else 0)) / split
     # Sums of gradients; the head, its gradient and a copy; logits, their gradient and one more.
     update_bytes = (
         held
-        + params
-        + 3 * head * size
+        + trained / split
+        + (1 if adapted else 3) * head * size
         + 3 * logits * 4
         + footprint.activations(config.model, tokens, config.mesh.tensor)
     )

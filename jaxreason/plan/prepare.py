@@ -43,6 +43,7 @@ def prepare(config: Config, say: Callable[[str], None] = lambda line: None) -> E
         tok = words(folder)
     config = setup.with_vocabulary(config, tok)
     setup.refuse_overlong(config, tok)
+    setup.refuse_adapters(config)
     none: Any = None  # no program reads data
     return Experiment(config, task_of(config.data), tok, stream=none, test=[], dropped=0, base=base)
 

@@ -43,16 +43,16 @@ class Program:
 class Held(NamedTuple):
     """Bytes a device of what a run holds from step to step."""
 
-    state: int  # parameters and optimiser
-    params: int  # the parameters in it
-    start: int  # the starting policy, where the preset or a KL term asks for it
+    state: int  # what is trained, and the optimiser
+    policy: int  # what a program that samples is given
+    start: int  # the starting policy, where the preset, a KL term or adapters ask for it
 
     @classmethod
     def of(cls, exp: Experiment) -> "Held":
         """On the mesh in force."""
-        params = bytes_held(run_state.shape_of_start(exp.config))
+        start = bytes_held(run_state.shape_of_start(exp.config)) if run_state.keeps_start(exp.config) else 0
         state = bytes_held(run_state.shape_of_state(exp.config).train)
-        return cls(state, params, params if run_state.keeps_start(exp.config) else 0)
+        return cls(state, bytes_held(run_state.shape_of_policy(exp.config)), start)
 
 
 def bytes_held(shapes: Any) -> int:
@@ -129,10 +129,12 @@ def _update(exp: Experiment, programs: Programs, held: Held, lengths: Sequence[i
     shape = learner.packing.shapes[-1]
     packed = _packed(shape, learner.packing.num_candidates, learner.packing, lifted=run_state.calibrates(exp.config))
     state = run_state.shape_of_state(exp.config).train
-    traced = learner.update.compiled.trace(state, packed)  # pyright: ignore[reportFunctionMemberAccess]
+    adapted = exp.config.lora.wanted
+    beside = [run_state.shape_of_start(exp.config)] if adapted else []
+    traced = learner.update.compiled.trace(state, packed, *beside)  # pyright: ignore[reportFunctionMemberAccess]
     calls = exp.config.grpo.num_mini_batches
     filled = dataclasses.replace(shape, max_micro=micro_batches(exp, shape, learner.roles, lengths))
-    return Program("update", traced, packed_work(filled, 3), calls, held.start, state)
+    return Program("update", traced, packed_work(filled, 3), calls, 0 if adapted else held.start, state)
 
 
 def micro_batches(exp: Experiment, shape: batch.Shape, roles: Sequence[str], lengths: Sequence[int]) -> int:
@@ -190,6 +192,6 @@ def _sample(exp: Experiment, role: str, work: Work, shape: tuple[int, int, int, 
     method = Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p)
     room = room_for(sampling, P * G, T)
     how = Decoding(config.model, T, exp.tokenizer.eos_ids, exp.tokenizer.pad_id, method, room)
-    start = run_state.shape_of_start(config)
-    traced = generate.trace(start, abstract_rows(query, "batch"), key, sampling.temperature, how)
-    return Program(f"sample {role}", traced, work, 1, held.state - held.params + held.start)
+    policy = run_state.shape_of_policy(config)
+    traced = generate.trace(policy, abstract_rows(query, "batch"), key, sampling.temperature, how)
+    return Program(f"sample {role}", traced, work, 1, held.state + held.start - held.policy)

@@ -1,7 +1,8 @@
 """The policy as pure functions of a parameter tree: init, logits, token_logp, read_prompts, decode.
 
 Parameters are a plain nested dict. `layers` is a dict of the config's layer runs, "0", "1", .., and a run holds its
-layers stacked along the first axis of every array. The policy never learns that roles or rewards exist.
+layers stacked along the first axis of every array. With adapters they are an `adapted.Adapted`, which every function
+here takes as well. The policy never learns that roles or rewards exist.
 """
 
 import functools
@@ -16,6 +17,7 @@ from jaxreason.ops import attention, attention_paged, logprob
 from jaxreason.ops.attention_paged import Places
 from jaxreason.parallel.rules import gathered, shard, whole_width
 from jaxreason.policy import moe
+from jaxreason.policy.adapted import joined, merged
 from jaxreason.policy.cache import Cache, hold, page_size, write, written
 from jaxreason.policy.rope import rotation
 from jaxreason.policy.transformer import Block, RMSNorm, Transformer
@@ -35,7 +37,7 @@ def num_params(params: Params) -> int:
 
 def head(params: Params, config: ModelConfig) -> jax.Array:
     """The output embedding [V D] in the type of the computation, gathered along its width once for all uses."""
-    head_VD = params["embed_tokens" if config.tie_word_embeddings else "lm_head"].astype(config.dtype)
+    head_VD = joined(params)["embed_tokens" if config.tie_word_embeddings else "lm_head"].astype(config.dtype)
     return shard(head_VD, "vocab", None)
 
 
@@ -45,7 +47,7 @@ def hidden(params: Params, tokens_BS, positions_BS, segments_BS, *, config: Mode
 
 
 def _forward(params, tokens_BS, positions_BS, segments_BS, config) -> Any:
-    return Transformer(config).apply({"params": params}, tokens_BS, positions_BS, segments_BS)
+    return Transformer(config).apply({"params": joined(params)}, tokens_BS, positions_BS, segments_BS)
 
 
 def logits(params: Params, tokens_BS, positions_BS, segments_BS, *, config: ModelConfig) -> jax.Array:
@@ -155,11 +157,12 @@ def expected_candidate(
 
 
 def unstack(params: Params, config: ModelConfig) -> Params:
-    """Parameters with `layers` as a tuple, one entry a layer, as decoding wants them: sliced and gathered along their
-    width once, before the loop."""
-    layers = []
+    """Parameters with `layers` as a tuple, one entry a layer, as decoding wants them: sliced, merged with their
+    adapters and gathered along their width once, before the loop. Slices are copies anyway: merging costs no memory."""
+    params, layers = joined(params), []
     for r, run in enumerate(config.layer_runs):
-        layers += [jax.tree.map(lambda x, y=y: x[y], params["layers"][str(r)]) for y in range(run.count)]
+        stack = params["layers"][str(r)]
+        layers += [merged(jax.tree.map(lambda x, y=y: x[y], stack)) for y in range(run.count)]
     return gathered({**params, "layers": tuple(layers)})
 
 

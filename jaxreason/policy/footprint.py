@@ -7,10 +7,10 @@ import math
 
 import jax
 
-from jaxreason.config import ModelConfig
+from jaxreason.config import LoraConfig, ModelConfig
 from jaxreason.ops.attention import BLOCK
 from jaxreason.ops.attention_mesh import platform
-from jaxreason.policy import hf_names
+from jaxreason.policy import hf_names, lora
 
 FLOAT32 = 4
 LOGIT_COPIES = 6
@@ -44,6 +44,27 @@ def num_params(config: ModelConfig) -> int:
     205248
     """
     return sum(math.prod(x.shape) for x in jax.tree.leaves(hf_names.shapes(config)))
+
+
+def num_trained(config: ModelConfig, adapters: LoraConfig) -> int:
+    """Parameters that are trained: all, or those of the adapters.
+
+    >>> num_trained(ModelConfig(vocab_size=64, num_hidden_layers=1), LoraConfig(r=2, target_modules=("q_proj",)))
+    512
+    """
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(lora.shapes(config, adapters)))
+
+
+def state(config: ModelConfig, adapters: LoraConfig, *, start: bool) -> int:
+    """Bytes that a run holds throughout: what is trained with Adam's two moments, and the policy before step 0, which
+    adapters are added to and which nothing else has to hold a second time.
+
+    Args:
+      start: whether that one is held, see `run.state.keeps_start`.
+    """
+    size = number_size(config.param_dtype)
+    trained = 3 * num_trained(config, adapters) * (FLOAT32 if adapters.wanted else size)
+    return trained + (num_params(config) * size if start else 0)
 
 
 def embeddings(config: ModelConfig) -> int:
@@ -121,20 +142,24 @@ def _kept(config: ModelConfig, tokens: float, tensor: int) -> tuple[float, float
     )
 
 
-def update(config: ModelConfig, tokens: float, split: int = 1, vocab: int = 1) -> float:
+def update(
+    config: ModelConfig, tokens: float, split: int = 1, vocab: int = 1, adapters: LoraConfig = LoraConfig()
+) -> float:
     """Bytes that an update takes of a device beside parameters and optimiser state.
 
-    Sums of gradients in float32; the head with its gradient and a copy; logits, their gradient and one more of as many
-    tokens as exist at a time; what the backward pass keeps. With `remat` logits and a layer don't stand together.
+    Sums of gradients in float32, of what is trained; the head with its gradient and a copy, or only a copy where it is
+    frozen; logits, their gradient and one more of as many tokens as exist at a time; what the backward pass keeps. With
+    `remat` logits and a layer don't stand together.
 
     Args:
       tokens: of a micro-batch.
       split: devices that parameters are split over.
       vocab: devices that the vocabulary is split over.
+      adapters: that are trained in place of everything.
     """
     head = config.vocab_size * config.hidden_size / vocab
     logits = 3 * min(config.logp_chunk, tokens) * config.vocab_size / vocab * FLOAT32
-    gradients = num_params(config) * FLOAT32 / split
+    gradients = num_trained(config, adapters) * FLOAT32 / split
     inputs, whole = _kept(config, tokens, vocab)
     kept = inputs + max(logits, 2 * whole) if config.remat else config.num_hidden_layers * whole + logits
-    return gradients + 3 * head * computed_size(config) + kept
+    return gradients + (1 if adapters.wanted else 3) * head * computed_size(config) + kept

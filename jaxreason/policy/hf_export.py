@@ -4,11 +4,12 @@ Leaves are fetched from the devices one layer at a time and written in parts; wh
 compared bit for bit before the folder gets its name.
 """
 
+import contextlib
 import functools
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ PART_BYTES = 2 * 10**9
 """Most bytes of a file of weights, which the host holds at a time; a larger tensor has a file of its own."""
 
 Dtype = Literal["float32", "bfloat16"]
-_DTYPES: dict[str, Any] = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
+DTYPES: dict[str, Any] = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
 
 
 def export(
@@ -81,22 +82,31 @@ def export(
     settings = _generation(generation, special) if special else {}
     ends = {name: value for name, value in settings.items() if name == "eos_token_id"}
     described = hf_config.to_json(config, original, dtype, str(to / "config.json")) | (special or {}) | ends
-    writes = jax.process_index() == 0
-    part = to.with_name(f".{to.name}.{os.getpid()}.part")
-    try:
-        if writes:
-            part.mkdir(parents=True)
-        _write_tensors(params, config, part, dtype, part_bytes, advance, writes)
-        if writes:
+    with exporting(to) as part:
+        _write_tensors(params, config, part, dtype, part_bytes, advance)
+        if part is not None:
             for file in copied:
                 shutil.copyfile(file, part / file.name)
-            _write_json(part / "config.json", described)
+            write_json(part / "config.json", described)
             if settings:
-                _write_json(part / GENERATION, settings)
-            part.rename(to)
+                write_json(part / GENERATION, settings)
+    return to
+
+
+@contextlib.contextmanager
+def exporting(to: Path) -> Iterator[Path | None]:
+    """A folder to write into that gets the name `to` when all is written, and is removed if something breaks; None on
+    all hosts but the first."""
+    if jax.process_index():
+        yield None
+        return
+    part = to.with_name(f".{to.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        part.rename(to)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return to
 
 
 def _generation(file: Path | None, special: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +134,7 @@ def refuse_target(to: Path) -> None:
         raise ValueError(f"{to}: is there already; move it away or choose another folder")
 
 
-def _write_tensors(params: Params, config: ModelConfig, folder: Path, dtype, part_bytes, advance, writes) -> None:
+def _write_tensors(params: Params, config: ModelConfig, folder: Path | None, dtype, part_bytes, advance) -> None:
     # Made first, so that a tree that does not fit the config is told before anything is written.
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     expected = hf_names.shapes(config)
@@ -134,20 +144,20 @@ def _write_tensors(params: Params, config: ModelConfig, folder: Path, dtype, par
         raise ValueError("params: expected the tree of this model's config, got another; were they trained with it?")
     slabs = [(s, leaf) for path, leaf in leaves for s in hf_names.slabs(hf_names.keys(path), leaf.shape, config)]
     slabs.sort(key=lambda pair: pair[0].layer)
-    parts = _partition(slabs, np.dtype(_DTYPES[dtype]).itemsize, part_bytes)
+    parts = _partition(slabs, np.dtype(DTYPES[dtype]).itemsize, part_bytes)
     placed, total = {}, 0
     for number, chosen in enumerate(parts, start=1):
-        file = folder / (WEIGHTS if len(parts) == 1 else f"model-{number:05d}-of-{len(parts):05d}.safetensors")
+        name = WEIGHTS if len(parts) == 1 else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         held: dict[str, np.ndarray] = {}
         for slab, leaf in chosen:
             held |= _fetch(slab, leaf, dtype)
             advance(len(slab.names))
-        placed |= dict.fromkeys(held, file.name)
+        placed |= dict.fromkeys(held, name)
         total += sum(tensor.nbytes for tensor in held.values())
-        if writes:
-            _write_part(file, held)
-    if writes and len(parts) > 1:
-        _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": dict(sorted(placed.items()))})
+        if folder is not None:
+            write_part(folder / name, held)
+    if folder is not None and len(parts) > 1:
+        write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": dict(sorted(placed.items()))})
 
 
 def _partition(slabs: Sequence[tuple[Slab, jax.Array]], width: int, most: int) -> list[list[tuple[Slab, jax.Array]]]:
@@ -176,11 +186,12 @@ def _fetch(slab: Slab, leaf: jax.Array, dtype: str) -> dict[str, np.ndarray]:
 @functools.partial(jax.jit, static_argnames=("dtype", "swapped"))
 def _pick(leaf: jax.Array, at, *, dtype: str, swapped: bool) -> jax.Array:
     part = leaf if at is None else jax.lax.dynamic_index_in_dim(leaf, at, keepdims=False)
-    part = part.astype(_DTYPES[dtype])
+    part = part.astype(DTYPES[dtype])
     return part.swapaxes(-1, -2) if swapped else part
 
 
-def _write_part(file: Path, held: dict[str, np.ndarray]) -> None:
+def write_part(file: Path, held: dict[str, np.ndarray]) -> None:
+    """Write a file of tensors, C-contiguous ones, and read it again."""
     try:
         save_file(held, file, metadata={"format": "pt"})
     except SafetensorError as error:
@@ -199,5 +210,6 @@ def _bits(tensor: np.ndarray) -> np.ndarray:
     return tensor.view(f"u{tensor.dtype.itemsize}")
 
 
-def _write_json(file: Path, content: dict[str, Any]) -> None:
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write a file as transformers writes its own."""
     file.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

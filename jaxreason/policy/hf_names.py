@@ -13,8 +13,9 @@ from jaxreason.policy import api
 from jaxreason.types import Params
 
 _OUTSIDE = {"embed_tokens": "model.embed_tokens.weight", "norm/scale": "model.norm.weight", "lm_head": "lm_head.weight"}
-_LINEAR = {f"{name}_proj": f"self_attn.{name}_proj" for name in "qkvo"}
-_LINEAR |= {f"{name}_proj": f"mlp.{name}_proj" for name in ("gate", "up", "down")} | {"router": "mlp.gate"}
+LINEAR = {f"{name}_proj": f"self_attn.{name}_proj" for name in "qkvo"}
+LINEAR |= {f"{name}_proj": f"mlp.{name}_proj" for name in ("gate", "up", "down")} | {"router": "mlp.gate"}
+"""A layer's matrices, and what they are called inside a layer of a checkpoint."""
 _NORMS = {"input_layernorm": "input_layernorm", "post_attention_layernorm": "post_attention_layernorm"}
 _NORMS |= {"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"}
 
@@ -63,7 +64,7 @@ def slabs(path: tuple[str, ...], shape: tuple[int, ...], config: ModelConfig) ->
         elif rest[-1] == "scale":
             names = (f"{begin}{_NORMS[rest[0]]}.weight",)
         else:
-            names = (f"{begin}{_LINEAR[rest[0]]}.{'bias' if rest[-1] == 'bias' else 'weight'}",)
+            names = (f"{begin}{LINEAR[rest[0]]}.{'bias' if rest[-1] == 'bias' else 'weight'}",)
         found.append(Slab(at, layer, names, stored[::-1] if swapped else stored, swapped, experts))
     return found
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxreason.config import ModelConfig
 from jaxreason.ops import attention, product
 from jaxreason.parallel.rules import shard
-from jaxreason.policy import moe
+from jaxreason.policy import adapted, moe
 from jaxreason.policy.rope import only_where, rotate, rotation
 from jaxreason.types import SEGMENT_NONE
 
@@ -31,6 +31,17 @@ class RMSNorm(nn.Module):
         wide = x.astype(jnp.float32)
         wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
         return wide.astype(self.dtype) * jnp.expand_dims(scale.astype(self.dtype), range(x.ndim - 1))
+
+
+class Dense(nn.Dense):
+    """A linear layer of rows [N in], and what an adapter adds where its parameters have one: x W + (x A) B."""
+
+    def __call__(self, inputs):
+        outputs = super().__call__(inputs)
+        if not self.has_variable("params", adapted.A):
+            return outputs
+        factors = (self.get_variable("params", adapted.A), self.get_variable("params", adapted.B))
+        return outputs + adapted.added(inputs.astype(self.dtype), factors, self.dot_general)
 
 
 class Block(nn.Module):
@@ -66,7 +77,7 @@ class Block(nn.Module):
         return RMSNorm(self.config.rms_norm_eps, self.config.dtype, self.config.param_dtype)
 
     def _dense(self, features, use_bias=False):
-        return nn.Dense(
+        return Dense(
             features,
             use_bias=use_bias,
             dtype=self.config.dtype,

@@ -18,7 +18,7 @@ CARD = "README.md"
 PAPERS = {"SCMA": "2601.21919", "The Art of Efficient Reasoning": "2602.20945"}
 
 
-def write_card(folder: Path, to: Path, step: int, base: Path | None = None) -> Path:
+def write_card(folder: Path, to: Path, step: int, base: Path | None = None, *, adapter: bool = False) -> Path:
     """Write README.md into an exported checkpoint.
 
     Args:
@@ -27,22 +27,25 @@ def write_card(folder: Path, to: Path, step: int, base: Path | None = None) -> P
       step: the exported policy's.
       base: folder of the checkpoint that the run began from, whose card names a licence; None where it began from
         nothing.
+      adapter: whether what was exported are adapters alone.
 
     Returns:
       The file written.
     """
     (run,) = read_runs([folder])
     file = to / CARD
-    write_text_atomic(file, f"---\n{_front_matter(run, base)}\n---\n\n{_text(run, to.name, step, base)}")
+    write_text_atomic(
+        file, f"---\n{_front_matter(run, base, adapter)}\n---\n\n{_text(run, to.name, step, base, adapter)}"
+    )
     return file
 
 
-def _front_matter(run: Run, base: Path | None) -> str:
+def _front_matter(run: Run, base: Path | None, adapter: bool) -> str:
     name = run.setting("model", "path") or None
     data = ModelCardData(
         base_model=name if name and not Path(name).expanduser().exists() else None,
         license=_licence(base),
-        library_name="transformers",
+        library_name="peft" if adapter else "transformers",
         pipeline_tag="text-generation",
         tags=["jaxreason", "grpo", "efficient-reasoning", *(f"arxiv:{number}" for number in PAPERS.values())],
     )
@@ -59,12 +62,12 @@ def _licence(base: Path | None) -> str | None:
         return None
 
 
-def _text(run: Run, name: str, step: int, base: Path | None) -> str:
+def _text(run: Run, name: str, step: int, base: Path | None, adapter: bool) -> str:
     parts = {
         "": _what(run, step),
         "What training changed": _change(run, step),
         "How it was trained": _training(run, step),
-        "Use": _use(name, run),
+        "Use": _use_adapter(name, run) if adapter else _use(name, run),
         "Limits": _limits(run),
         "Licence": _licence_words(run, base),
         "Citation": "\n".join(f"- {title}, [arXiv:{n}](https://arxiv.org/abs/{n})" for title, n in PAPERS.items()),
@@ -127,7 +130,7 @@ def _training(run: Run, step: int) -> str:
     preset = str(run.setting("reward", "preset"))
     method = METHODS.get(preset)
     about = f"{method.summary} ({method.source})" if method else "a method of the user's own"
-    data = run.setting("data", "train")
+    data, rank = run.setting("data", "train"), run.setting("lora", "r")
     versions, git = run.env.get("versions") or {}, run.env.get("git") or {}
     facts = {
         "method": f"`{preset}`: {about}",
@@ -136,6 +139,9 @@ def _training(run: Run, step: int) -> str:
         f"{run.setting('sampling', 'num_generations')} completions each",
         "price of length (alpha)": run.setting("reward", "alpha"),
         "learning rate": f"{run.setting('optimizer', 'learning_rate')}, AdamW",
+        "trained": f"adapters (LoRA) of rank {rank}, alpha {run.setting('lora', 'lora_alpha')}"
+        if rank
+        else "all weights",
         "temperature": run.setting("sampling", "temperature"),
         "seed": run.setting("run", "seed"),
         "software": f"jaxreason {versions.get('jaxreason') or __version__}, jax {versions.get('jax') or 'unknown'}"
@@ -160,6 +166,24 @@ def _use(name: str, run: Run) -> str:
         f'{ask}\nids = tokenizer(text, return_tensors="pt", add_special_tokens=False)\n'
         "print(tokenizer.decode(model.generate(**ids, max_new_tokens=512)[0]))\n```\n\n"
         f'`jaxreason generate {name} "What is 3*(4+5)?"` asks as in training.'
+    )
+
+
+def _use_adapter(name: str, run: Run) -> str:
+    start = run.setting("model", "path")
+    own = not start or run.setting("warmup", "max_steps") or run.setting("warmup", "chains")
+    base = "BASE" if own else start
+    made = (
+        f"The weights it is added to are the start of the run: `jaxreason export {run.path} --step 0 --to BASE` "
+        "writes them.\n\n"
+        if own
+        else ""
+    )
+    return (
+        f"{made}```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f'tokenizer = AutoTokenizer.from_pretrained("{name}")\n'
+        f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "{name}")\n```\n\n'
+        f"vLLM: `vllm serve {base} --enable-lora --max-lora-rank {run.setting('lora', 'r')} --lora-modules own={name}`."
     )
 
 

@@ -101,9 +101,9 @@ def roll_back(
     """
     to = hosts.agree(best_step(folder.path)) or 0
     if to and to in bests.steps():
-        params = bests.restore(to, run_state.shape_of_start(config))[0]
+        params = bests.restore(to, run_state.shape_of_trained(config))[0]
     else:
-        to, params = 0, begin()
+        to, params = 0, run_state.untrained(begin, config)
     train = dataclasses.replace(state.train, params=params, opt_state=_forgotten(state.train.opt_state, config))
     alarm = _raised(memory)[0]
     halved = "reward.alpha" if chosen(config).priced and alarm != TOO_RANDOM else "optimizer.learning_rate"

@@ -19,7 +19,7 @@ from jaxreason.grpo.learner import Learner, Packing
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import refuse_vocabulary
 from jaxreason.parallel.rules import place, replicated
-from jaxreason.policy import api
+from jaxreason.policy import api, footprint, lora
 from jaxreason.rewards import functions
 from jaxreason.rewards.functions import RewardFunction
 from jaxreason.rewards.methods import chosen
@@ -66,6 +66,9 @@ def prepare(
     hosts.refuse_difference(run_state.identity(exp))
     refuse_vocabulary(exp.config)
     exp = room.fit_training(exp, display.say)
+    if config.lora.wanted:
+        count = footprint.num_trained(exp.config.model, config.lora)
+        display.say(f"adapters of rank {config.lora.r}: {count / 1e6:.2f}M parameters are trained")
     hosts.together(lambda: try_grading(exp.task, exp.test, pool))
     return make_programs(exp, pool, functions.load(config.reward, exp.columns))
 
@@ -87,7 +90,7 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
         return Learner(
             prefix=prefix,
             roles=roles,
-            update=_placed(compiled.update),
+            update=_placed(compiled.update, beside=config.lora.wanted),
             reference=_placed(compiled.reference),
             packing=Packing(
                 shapes=update_shapes(config, exp.tokenizer, roles),
@@ -138,7 +141,7 @@ def update_shapes(config: Config, tokenizer: Tokenizer, roles: Sequence[str] = (
 class Jitted(NamedTuple):
     """Jitted functions that every run with the same policy, optimiser and clip can use."""
 
-    update: Callable[[TrainState, UpdateBatch], tuple[TrainState, Metrics]]
+    update: Callable[..., tuple[TrainState, Metrics]]
     reference: Callable[[Params, UpdateBatch], jax.Array]
     expect: Callable[[Params, UpdateBatch], jax.Array]
     likelihood: Callable[[Params, UpdateBatch], jax.Array]
@@ -149,6 +152,7 @@ def compiled_for(config: Config) -> Config:
     grpo = config.grpo
     return Config(
         model=config.model,
+        lora=config.lora,
         mesh=config.mesh,
         sampling=config.sampling,
         optimizer=config.optimizer,
@@ -179,18 +183,29 @@ def jitted(config: Config, steps: int, mesh: Mesh) -> Jitted:
     transformation, _ = optimizer.make_optimizer(config.optimizer, steps)
     state = run_state.placement(run_state.shape_of_state(config).train)
     return Jitted(
-        update=update.make_update(logp_fn, transformation, config.grpo, state_shardings=state),
+        update=update.make_update(
+            logp_fn,
+            transformation,
+            config.grpo,
+            policy=functools.partial(lora.policy, config=config.lora),
+            state_shardings=state,
+        ),
         reference=reference.make_reference(lambda *args: logp_fn(*args)[0], out_sharding=replicated()),
         expect=reference.make_reference(functools.partial(_expected, config), out_sharding=replicated()),
         likelihood=reference.make_reference(functools.partial(_likelihood, config), out_sharding=replicated()),
     )
 
 
-def _placed(compiled: Callable) -> Callable:
-    """A function of something on the mesh and of a packed batch, which is NumPy until here."""
+def _placed(compiled: Callable, *, beside: bool = False) -> Callable:
+    """A function of something on the mesh and of a packed batch, which is NumPy until here.
 
-    def call(held, packed):
-        return compiled(held, place(packed, None, "batch"))
+    Args:
+      beside: whether it reads the policy before step 0 as well, which others are not given: a program would have to be
+        compiled for it.
+    """
+
+    def call(held, packed, start=None):
+        return compiled(held, place(packed, None, "batch"), *([start] if beside else []))
 
     call.compiled = compiled  # for `plan`, which has no arrays
     return call

@@ -160,18 +160,23 @@ def fit_evaluation(
 
 
 def fit_training(
-    exp: Experiment, say: Callable[[str], None] = lambda line: None, elsewhere: Memory | None = None
+    exp: Experiment,
+    say: Callable[[str], None] = lambda line: None,
+    elsewhere: Memory | None = None,
+    *,
+    refuse: bool = True,
 ) -> Experiment:
     """The same of a training run, with grpo.micro_batch_rows in numbers.
 
     Args:
-      elsewhere: memory of a device that is not here, where nothing is refused.
+      elsewhere: memory of a device that is not here.
+      refuse: whether what cannot fit is refused; else it is left at its smallest.
     """
     config, tokenizer = exp.config, exp.tokenizer
     asked, there = trained(config, tokenizer, len(exp.test)), elsewhere or _there()
     held = _process() + _state(config)
-    config = _micro_batches(config, tokenizer, there, held, refuse=elsewhere is None)
-    found = _sampling(asked, config, there, held, "training", refuse=elsewhere is None)
+    config = _micro_batches(config, tokenizer, there, held, refuse=refuse)
+    found = _sampling(asked, config, there, held, "training", refuse=refuse)
     if there:
         updating = held + _update(config, config.grpo.packed_rows)
         say(
@@ -179,6 +184,15 @@ def fit_training(
             f"{in_gib(max(updating, held + found.bytes))} of {in_gib(there.free)} estimated"
         )
     return dataclasses.replace(exp, config=_with(config, found))
+
+
+def taken(exp: Experiment) -> tuple[float, float, float]:
+    """Bytes of a device that a training run from `fit_training` takes: throughout, and beside that for an update and
+    for sampling."""
+    config = exp.config
+    asked = trained(config, exp.tokenizer, len(exp.test))
+    found = _sampling(asked, config, None, 0.0, "training")
+    return _process() + _state(config), _update(config, config.grpo.packed_rows), found.bytes
 
 
 def _process() -> float:
@@ -263,17 +277,21 @@ def _update(config: Config, rows: int) -> float:
     """Bytes that an update takes of a device beside the state: of the policies that are trained the larger."""
     models = [config.model] + ([config.helper_model] if run_state.trains_helper(config) else [])
     tokens = rows * config.grpo.row_length
-    return max(footprint.update(m, tokens / whole_batch(1), _split(m), parts_of("vocab", m.vocab_size)) for m in models)
+    return max(
+        footprint.update(m, tokens / whole_batch(1), _split(m), parts_of("vocab", m.vocab_size), config.lora)
+        for m in models
+    )
 
 
 def _state(config: Config) -> float:
-    """Bytes that a training run holds of a device throughout: parameters, Adam's two moments, the starting policy."""
-    size = footprint.number_size(config.model.param_dtype)
-    held = _held(config.model, size * (4 if run_state.keeps_start(config) else 3))
-    if config.agents.separate:
-        size = footprint.number_size(config.helper_model.param_dtype)
-        held += _held(config.helper_model, size * (4 if run_state.trains_helper(config) else 1))
-    return held
+    """Bytes that a training run holds of a device throughout, see `footprint.state`."""
+    start = run_state.keeps_start(config)
+    held = footprint.state(config.model, config.lora, start=start) / _split(config.model)
+    if not config.agents.separate:
+        return held
+    if run_state.trains_helper(config):
+        return held + footprint.state(config.helper_model, config.lora, start=True) / _split(config.helper_model)
+    return held + _held(config.helper_model, footprint.number_size(config.helper_model.param_dtype))
 
 
 def _held(model: ModelConfig, bytes_each: int) -> float:

@@ -14,6 +14,7 @@ from jaxreason.config.doors import DoorError, in_a_line, own_traceback
 from jaxreason.data import dataset, problems, tokenizer
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.policy import lora
 from jaxreason.rewards.methods import chosen, named
 from jaxreason.run import folder as run_folder
 from jaxreason.run.base_model import BaseModel, keep_files
@@ -91,6 +92,7 @@ def prepare(
     if helper_base:
         refuse_other_tokens(helper_base, tok)
     refuse_overlong(config, tok)
+    refuse_adapters(config)
     kept = [fits(problem, config, tok) for problem in train]
     dropped = len(train) - sum(kept)
     if dropped:
@@ -216,6 +218,17 @@ def refuse_overlong(config: Config, tok: Tokenizer) -> None:
                 f"sampling.max_completion_length: prompt and completion of role {role} can have {longest} tokens, the "
                 f"model is made for {most}; lower it or data.max_prompt_length"
             )
+
+
+def refuse_adapters(config: Config) -> None:
+    """Refuse adapters that a policy that is trained cannot have.
+
+    Raises:
+      ValueError: as `lora.targets`.
+    """
+    lora.refuse(config.model, config.lora)
+    if config.agents.separate and named(config.reward.preset).helpers == "train":
+        lora.refuse(config.helper_model, config.lora)
 
 
 def refuse_other_tokens(base: BaseModel, tok: Tokenizer) -> None:

@@ -17,7 +17,7 @@ from jaxreason.data.problems import fingerprint
 from jaxreason.grpo import optimizer
 from jaxreason.parallel import hosts
 from jaxreason.parallel.rules import abstract, place
-from jaxreason.policy import api
+from jaxreason.policy import api, lora
 from jaxreason.rewards import budget
 from jaxreason.rewards.budget import BudgetState
 from jaxreason.rewards.importance import RatioState, initial_ratio
@@ -26,7 +26,7 @@ from jaxreason.run import files
 from jaxreason.run import folder as run_folder
 from jaxreason.run.best import best_step
 from jaxreason.run.checkpoint import Checkpoints, size
-from jaxreason.run.folder import RunFolder
+from jaxreason.run.folder import START, RunFolder
 from jaxreason.run.progress import Display
 from jaxreason.run.setup import Experiment
 from jaxreason.types import Params, TrainState, pytree
@@ -52,11 +52,13 @@ def new_state(params: Params, config: Config, helper_params: Params | None = Non
     """The state before the first step.
 
     Args:
+      params: of the policy.
       helper_params: of the helpers where `trains_helper`.
     """
     transformation, _ = optimizer.make_optimizer(config.optimizer, 1)
 
     def train_state(params: Params) -> TrainState:
+        params = lora.initial(params, config.lora, config.run.seed)
         return TrainState(step=jnp.int32(0), params=params, opt_state=transformation.init(params))
 
     # The budget's numbers come once the starting policy has been evaluated, see `begin_budget`.
@@ -129,12 +131,31 @@ def keeps_start(config: Config) -> bool:
     """Whether a run holds the policy as it was at the start beside the one it trains."""
     method = named(config.reward.preset)
     helped = method.helpers != "none" and not config.agents.separate
-    return helped or method.measured or any(config.grpo.beta)
+    return helped or method.measured or any(config.grpo.beta) or config.lora.wanted
 
 
 def shape_of_start(config: Config) -> Params:
     """Shapes of the parameters, with where they stand."""
     return abstract(jax.eval_shape(lambda: api.init(jax.random.key(0), config.model)))
+
+
+def shape_of_trained(config: Config) -> Params:
+    """Shapes of what is trained of the policy, with where they stand."""
+    start = shape_of_start(config)
+    return abstract(lora.shapes(config.model, config.lora)) if config.lora.wanted else start
+
+
+def untrained(begin: Callable[[], Params], config: Config) -> Params:
+    """What is trained, as it was before step 0: the policy that `begin` makes, or new adapters, without making it."""
+    if not config.lora.wanted:
+        return begin()
+    shapes, start = shape_of_trained(config), shape_of_start(config)
+    return jax.jit(lambda: lora.initial(start, config.lora, config.run.seed), out_shardings=placement(shapes))()
+
+
+def shape_of_policy(config: Config) -> Params:
+    """Shapes of the policy that samples during the run."""
+    return lora.policy(shape_of_trained(config), shape_of_start(config), config.lora)
 
 
 def shape_of_state(config: Config) -> RunState:
@@ -224,12 +245,16 @@ def open_state(
 
 
 def identity(exp: Experiment) -> dict[str, str]:
-    """What a resumed run, and every process of a run, must agree on."""
-    return {
+    """What a resumed run, and every process of a run, must agree on; of adapters also what they belong to."""
+    found = {
         "data": exp.stream.fingerprint,
         "held-out data": fingerprint(exp.test),
         "tokenizer": exp.tokenizer.fingerprint,
     }
+    if exp.config.lora.wanted:
+        known = exp.base is not None and not exp.config.warmup.wanted
+        found["base"] = f"{exp.base.name} {exp.base.fingerprint}" if exp.base and known else f"this run's {START}"
+    return found
 
 
 def save(checkpoints: Checkpoints, number: int, state: RunState, memory: dict, exp: Experiment) -> None:
@@ -286,7 +311,8 @@ def save_last(
 
 
 def keep_best(bests: Checkpoints, number: int, params: Params, folder: RunFolder, display: Display) -> None:
-    """Save the policy just evaluated where no evaluation before it was better; a full disk is only warned of.
+    """Save what was trained of the policy just evaluated where no evaluation before it was better; a full disk is only
+    warned of.
 
     Waits for the disk, so that no checkpoint of a later step can be there without it. The start is kept anyhow.
     """
@@ -310,6 +336,8 @@ def require_space(exp: Experiment, checkpoints: Checkpoints) -> None:
     if "://" in str(checkpoints.folder):
         return
     needed = missing * size(state)
+    if exp.config.lora.wanted:  # the start is larger than what is trained, and stored unless a checkpoint has it
+        needed += size(shape_of_start(exp.config)) if exp.base is None or exp.config.warmup.wanted else 0
     if refusal := hosts.agree(files.lacks_space(Path(checkpoints.folder), needed, f"{keep + 2} checkpoints")):
         raise ValueError(refusal)
 

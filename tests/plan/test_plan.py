@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import huggingface_hub
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 from jaxreason.agents import constraints, sizes
+from jaxreason.cli import main
 from jaxreason.config import Config, ModelConfig, load
 from jaxreason.parallel.rules import RULES
-from jaxreason.plan import choose, programs, roofline, sampling, show
+from jaxreason.plan import choose, gpu, programs, roofline, sampling, show
 from jaxreason.plan.compile import Finding
 from jaxreason.plan.estimate import Estimate, estimate
 from jaxreason.plan.prepare import ASSUMED, prepare
@@ -128,9 +130,9 @@ def test_what_a_run_holds_beside_a_program():
     with jax.set_mesh(mesh), RULES(exp.config.mesh):
         held = programs.Held.of(exp)
     count = 596_049_920
-    assert held.params == held.start
-    assert count * 4 / 8 <= held.params < count * 4 / 8 * 1.001  # norms are whole on every device
-    assert held.state == pytest.approx(3 * held.params, rel=1e-6)
+    assert held.policy == held.start
+    assert count * 4 / 8 <= held.policy < count * 4 / 8 * 1.001  # norms are whole on every device
+    assert held.state == pytest.approx(3 * held.policy, rel=1e-6)
     assert not run_state.keeps_start(load(SCMA, ["--reward.preset=lp"]))
     assert run_state.keeps_start(load(SCMA, ["--reward.preset=lp", "--grpo.beta=[0.1,0,0]"]))
 
@@ -318,3 +320,68 @@ def test_what_a_terminal_shows():
         show.search_lines({"settings": settings, "tried": [found]})
     )
     assert "none of 1 arrangements fits" in "\n".join(show.search_lines({"settings": None, "tried": [found]}))
+
+
+def _on_gpu(gib: float, config: str, shape: str, *more: str) -> dict:
+    return gpu.plan(load(ROOT / "configs" / config, [f"--model.path={SHAPES / shape}", *more]), gib)
+
+
+def test_adapters_fit_where_the_whole_policy_does_not(monkeypatch):
+    """8B on a GPU of 80 GiB, 0.6B on Colab's 15 GiB in float32, since its T4 has no bfloat16. Worked by hand: 8.19e9
+    frozen numbers of 2 bytes, and 12 bytes for each of the 43.6M of the adapters."""
+    for variable in gpu.VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    eight = ("scma_qwen3_8b_gsm8k.yaml", "Qwen3-8B", "--grpo.micro_batch_rows=auto", "--model.param_dtype=bfloat16")
+    found = _on_gpu(80, *eight, "--lora.r=16")
+    layer = 2 * (4096 + 4096) + 2 * (4096 + 1024) + 3 * (4096 + 12288)  # q and o, k and v, the three of SwiGLU
+    assert found["trained_params"] == 36 * 16 * layer
+    assert found["held_gib"] * 2**30 == 2 * found["params"] + 12 * found["trained_params"]
+    assert found["free_gib"] == 60
+    assert found["held_gib"] + max(found["update_gib"], found["sampling_gib"]) < 60
+    said = gpu.lines(found)
+    assert "8,191M parameters, 43.6M trained in adapters of rank 16" in said[0]
+    assert said[-1].startswith("fits: ")
+    with pytest.raises(ValueError, match=r"memory: an update .* needs \d+\.\d GiB .* got 60.0 GiB free"):
+        _on_gpu(80, *eight)
+    colab = ("colab_qwen3_0.6b.yaml", "Qwen3-0.6B")
+    found = _on_gpu(15, *colab, "--lora.r=16", "--model.dtype=float32")
+    assert found["held_gib"] + max(found["update_gib"], found["sampling_gib"]) < 0.75 * 15
+    with pytest.raises(ValueError, match="memory: an update"):
+        _on_gpu(15, *colab)
+
+
+def test_what_a_gpu_plan_refuses(capsys):
+    for arguments, message in (
+        (["--gpu", "0"], "--gpu: expected the GPU's memory in GiB, above 0, got 0"),
+        ([], "plan: expected either --topology, such as v5p:2x2x4, or --gpu, such as 80"),
+        (["--gpu", "80", "--topology", "v5e:1x1"], "give one of them"),
+        (["--gpu", "80", "--mesh.tensor=2"], "mesh: expected a divisor of the 1 devices"),
+    ):
+        assert main(["plan", str(ROOT / "configs" / "tiny.yaml"), *arguments]) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.splitlines()[-1].startswith("jaxreason: error: ")
+
+
+def test_what_a_run_of_adapters_holds_beside_each_program(tmp_path):
+    """Every program is given the frozen policy, so nothing but the adapters' moments stands beside one that samples."""
+    (tmp_path / "config.json").write_text(json.dumps(tiny_config("qwen3")))
+    settings = ["--lora.r=2", "--data.prompts_per_step=8", "--sampling.max_completion_length=16"]
+    exp = prepare(load(SCMA, [f"--model.path={tmp_path}", "--grpo.beta=[0.1,0,0]", *settings]))
+    made = {
+        name: trace() for name, trace in programs.of_a_step(exp) if name in ("update", "sample reason", "reference")
+    }
+    adapters = 4 * footprint.num_trained(exp.config.model, exp.config.lora)
+    frozen = footprint.num_params(exp.config.model) * footprint.number_size(exp.config.model.param_dtype)
+
+    def given(name: str, position: int) -> int:
+        leaves = jax.tree.leaves(made[name].traced.args_info[0][position])
+        return sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
+
+    counters = 64  # bytes of steps, of both
+    assert 0 <= given("update", 0) - 3 * adapters < counters
+    assert (given("update", 2), made["update"].beside) == (frozen, 0)
+    assert given("sample reason", 0) == frozen + adapters
+    assert 0 <= made["sample reason"].beside - 2 * adapters < counters
+    assert given("reference", 0) == frozen
+    assert 0 <= made["reference"].beside - 3 * adapters < counters

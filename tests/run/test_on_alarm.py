@@ -91,10 +91,11 @@ ROLLBACK = ["--run.on_alarm=rollback", "--run.eval_steps=1", "--run.save_steps=2
 
 
 @pytest.mark.slow
-def test_a_run_goes_back_to_its_best_policy_and_a_kill_changes_nothing(warm, tmp_path, alarmed, capsys):
+@pytest.mark.parametrize("more", [(), ("--lora.r=4",)], ids=["whole", "adapters"])
+def test_a_run_goes_back_to_its_best_policy_and_a_kill_changes_nothing(warm, tmp_path, alarmed, capsys, more):
     alarmed({3: "A", 4: "D2"})
     whole, parts = (runs.begin(warm, tmp_path / name) for name in ("whole", "parts"))
-    assert runs.train(whole, *ROLLBACK, "--run.max_steps=5") == 0
+    assert runs.train(whole, *ROLLBACK, *more, "--run.max_steps=5") == 0
     printed = capsys.readouterr().out
     assert "step 3: alarm A: back to the policy of step" in " ".join(printed.split())
     results = json.loads((whole / "results.json").read_text())
@@ -110,7 +111,7 @@ def test_a_run_goes_back_to_its_best_policy_and_a_kill_changes_nothing(warm, tmp
     assert rows[4]["learning_rate"] == pytest.approx(rows[3]["learning_rate"] / 2)
 
     for steps in (3, 5):
-        assert runs.train(parts, *ROLLBACK, f"--run.max_steps={steps}") == 0
+        assert runs.train(parts, *ROLLBACK, *more, f"--run.max_steps={steps}") == 0
     for one, other in zip(rows, runs.rows(parts), strict=True):
         assert one == other
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxreason.config import Config, GRPOConfig, ModelConfig, OptimizerConfig, load
+from jaxreason.config import Config, GRPOConfig, LoraConfig, ModelConfig, OptimizerConfig, load
 from jaxreason.grpo import optimizer, update
-from jaxreason.policy import api, footprint, hf_names
+from jaxreason.policy import api, footprint, hf_names, lora
 from jaxreason.run import memory, room
 from jaxreason.run.memory import Memory
 from jaxreason.run.room import Asked
@@ -67,23 +67,30 @@ def test_what_sampling_takes_is_what_the_compiler_reserves(dtype, slots, L, T):
     assert footprint.num_params(model) * footprint.number_size(dtype) + taken.bytes == pytest.approx(reserved, WITHIN)
 
 
+@pytest.mark.parametrize("adapters", [LoraConfig(), LoraConfig(r=16)], ids=["whole", "adapters"])
 @pytest.mark.parametrize(("dtype", "remat"), [("float32", False), ("float32", True), ("bfloat16", False)])
-def test_what_an_update_takes_is_what_the_compiler_reserves(dtype, remat):
+def test_what_an_update_takes_is_what_the_compiler_reserves(dtype, remat, adapters):
+    """With adapters also that neither gradients nor moments of the frozen weights are held."""
     # Few layers are unrolled, and then nothing is computed again on CPU.
     model = dataclasses.replace(SMALL, dtype=dtype, remat=remat, logp_chunk=512, num_hidden_layers=12 if remat else 3)
     rows, length = 8, 256
     transformation, _ = optimizer.make_optimizer(OptimizerConfig(), 10)
-    params = hf_names.shapes(model)
+    params = lora.shapes(model, adapters)
     state = jax.eval_shape(lambda p: TrainState(step=jnp.int32(0), params=p, opt_state=transformation.init(p)), params)
+    start = [hf_names.shapes(model)] if adapters.wanted else []
     ints, floats = _shape(4, rows, length), _shape(4, rows, length, dtype=jnp.float32)
     packed = UpdateBatch(
         tokens=ints, positions=ints, segments=ints, role=ints, weight=floats, advantage=floats, old_logp=floats,
         ref_logp=None, trainer_logp=None, candidates=None, num_micro=_shape(),
     )  # fmt: skip
-    compiled = update.make_update(api.logp_fn(model, 1.0), transformation, GRPOConfig()).lower(state, packed).compile()
-    found = compiled.memory_analysis()
+    made = update.make_update(
+        api.logp_fn(model, 1.0), transformation, GRPOConfig(), policy=functools.partial(lora.policy, config=adapters)
+    )
+    found = made.lower(state, packed, *start).compile().memory_analysis()
     reserved = found.argument_size_in_bytes + found.temp_size_in_bytes
-    assert _bytes(state) + footprint.update(model, rows * length) == pytest.approx(reserved, WITHIN)
+    held = footprint.state(model, adapters, start=adapters.wanted)
+    assert held == pytest.approx(_bytes(state) + _bytes(start), 1e-4)
+    assert held + footprint.update(model, rows * length, adapters=adapters) == pytest.approx(reserved, WITHIN)
 
 
 def test_a_laptop_holds_the_half_billion_model():
