@@ -3,6 +3,7 @@
  1. problems      the step's problems, the same on every host                              data/dataset.py
  2. reason        each is answered num_generations times                                   agents/episode.py, sampling/
  3. grade         the answers are found, and graded in worker processes                    tasks/, grading/
+                  groups that are all right or all wrong replaced, if asked for            agents/dynamic_sampling.py
  4. help          the same policy splits each chain into chunks, and scores them           agents/episode.py
  5. yardsticks    what the scores are held against: the frozen scorer, contributions       run/yardsticks.py
                   the user's own reward functions, where there are some                    run/reward_functions.py
@@ -40,7 +41,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason.agents import episode
+from jaxreason.agents import dynamic_sampling, episode
 from jaxreason.agents.episode import Known
 from jaxreason.agents.roles import REASON
 from jaxreason.config import Config
@@ -110,13 +111,14 @@ def step(
     now = [lora.policy(its.params, its_start, config.lora) for its, its_start in zip(before, starts, strict=True)]
     helpers = {"none": None, "train": now[-1], "frozen": helper_start}[method.helpers]
 
-    problems = exp.stream.batch(number)  # 1
-    ids = [problem.id for problem in problems]
+    place = run_state.position_of(state, number, config)
+    problems = exp.stream.rows(place, exp.stream.batch_size)  # 1
     played = episode.run(  # 2, 3, 4
         now[0], helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait,
-        known=Known(programs.lengths.expected(ids), run_state.known_lift(state)),
+        known=Known(programs.lengths.expected([one.id for one in problems]), run_state.known_lift(state)),
+        fill=dynamic_sampling.filler(exp.stream.rows, place, exp.stream.num_problems, config),
     )  # fmt: skip
-    programs.lengths.note(ids, played.rollouts[REASON.name].length)
+    programs.lengths.note([one.id for one in played.problems], played.rollouts[REASON.name].length)
     clock.lap("episode")
     given = reward_functions.of_step(played, number, programs, clock, wait)
     seen, lessons = yardsticks.measure(played, method, start, helper_start, helpers, programs, clock)  # 5
@@ -137,7 +139,7 @@ def step(
 
     row = step_metrics.row_of(played, rewards, advantages, seen, packed, total, clock.seconds, exp)
     memory = remember.after_step(state.memory, method, played, rewards, config.sampling.max_completion_length)
-    after = run_state.after_step(state, train, helper, ratio, memory, played.lift, row, number, config)
+    after = run_state.after_step(state, train, helper, ratio, memory, played, row, number, config)
     row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
     samples = step_metrics.samples(played, rewards, exp)
     return after, row | given.metrics, given.noted(samples), packed

@@ -9,6 +9,7 @@ import chex
 import jax
 import pytest
 
+from jaxreason.data.dataset import ProblemStream
 from jaxreason.evaluation import stored
 from tests import killed, runs
 
@@ -86,6 +87,35 @@ def test_what_a_method_remembers_comes_along(warm, tmp_path, preset):
     assert first == round(first)
     if preset == "hapo":
         assert later != round(later), "the history was not read, or no answer was right"
+
+
+@pytest.mark.slow
+def test_the_place_in_the_data_comes_along_with_dynamic_sampling(warm, tmp_path, monkeypatch):
+    """Catches a launch that begins at the number of its steps: problems would be met twice and others never."""
+    settings = ["--grpo.dynamic_sampling=true", "--grpo.max_num_gen_batches=3", "--data.train_size=40"]
+    once, twice, off = (runs.begin(warm, tmp_path / name) for name in ("once", "twice", "off"))
+    real, begun = ProblemStream.rows, []
+    monkeypatch.setattr(
+        ProblemStream, "rows", lambda self, first, count: begun.append(first) or real(self, first, count)
+    )
+    assert runs.train(once, *settings, "--run.max_steps=4") == 0
+    assert runs.train(twice, *settings, "--run.max_steps=2") == 0
+    assert runs.train(twice, *settings, "--run.max_steps=4", "--resume") == 0
+    found = runs.rows(once)
+    assert runs.rows(twice) == found
+    chex.assert_trees_all_equal(_policy(once, 4), _policy(twice, 4))
+    assert sum(row["reason/groups_replaced"] for row in found[:2]) > 0, "or nothing was put to the test"
+    calls, place = 0, 0
+    for row in found:
+        assert begun[calls] == place, "a step begins behind what the one before it took"
+        calls, place = calls + int(row["reason/num_gen_batches"]), place + 4 + int(row["reason/groups_replaced"])
+        assert row["reason/frac_all_correct"] == 0 or row["reason/groups_without_spread"]
+    assert begun == begun[:calls] * 2
+    assert runs.train(off, "--data.train_size=40", "--run.max_steps=1") == 0
+    (plain,) = runs.rows(off)
+    assert "reason/groups_sampled" not in plain
+    first = [row["reason/completions/mean_length"] for row in (plain, found[0])]
+    assert (first[0] == first[1]) == (found[0]["reason/groups_replaced"] == 0)
 
 
 @pytest.mark.slow

@@ -39,6 +39,25 @@ Rows = TypeVar("Rows", Chunks, Scores)
 
 
 @dataclasses.dataclass(frozen=True)
+class Sampled:
+    """What dynamic sampling did to fill a step's batch, see `agents.dynamic_sampling`."""
+
+    batches: int
+    """times that the reasoner was asked"""
+    groups: int
+    """sampled in all"""
+    replaced: int
+    """without spread, and not in the batch. The next step begins behind them and those in the batch; what was sampled
+    behind these is met again"""
+    without_spread: int
+    """in the batch, since the bound was reached before enough others were found"""
+    accuracy: float | None
+    """right answers among all that could be graded, those of groups left out too; None where none could"""
+    tokens_left_out: int
+    """of completions that are not in the batch"""
+
+
+@dataclasses.dataclass(frozen=True)
 class Episode:
     """A batch of P problems with G rollouts each. Lists have P*G entries, in the order P, G."""
 
@@ -54,6 +73,7 @@ class Episode:
     segmentation: Segmentation | None = None  # None where no helper was asked
     scoring: Scoring | None = None
     lift: Lift | None = None  # of a new chunk; None where helpers split at their own odds
+    sampled: Sampled | None = None  # what dynamic sampling did; None where it is off
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # phase -> wall time
 
     @property
@@ -84,7 +104,9 @@ class Drawing(NamedTuple):
     temperature: float
     method: Method
     expected: np.ndarray | None = None  # float [P], tokens of a completion by earlier ones; the longest begin first
-    first: int = 0  # number of the first problem: a part of a set draws as it does in the whole
+    number: np.ndarray | None = (
+        None  # int [P], under which each problem draws, below 0: it isn't answered; None: 0..P-1
+    )
 
 
 def reason(
@@ -104,14 +126,15 @@ def reason(
       wait: see `stream.watched`, which alone waits.
     """
     P, G, T = len(problems), drawing.num_generations, config.sampling.max_completion_length
+    number = np.arange(P) if drawing.number is None else drawing.number
     rows = tokenizer.encode_batch(prompts.render_reason(problems, task_of(config.data), config.agents, tokenizer))
     asked = helper_sampling.left_pad(rows, config.data.max_prompt_length, tokenizer.pad_id)
     expected = np.zeros(P) if drawing.expected is None else drawing.expected
     query = on_host(
         Query,
         prompts=asked,
-        limit=np.full((P, G), T, np.int32),
-        number=np.arange(drawing.first, drawing.first + P, dtype=np.int32),
+        limit=np.where(number < 0, 0, T)[:, None].repeat(G, 1).astype(np.int32),
+        number=number.astype(np.int32),
         expected=expected.astype(np.float32),
     )
     room = room_for(config.sampling, P * G, T)
@@ -153,6 +176,13 @@ class Known(NamedTuple):
     lift: float | None = None  # of a new chunk, where agents.calibrated; None: solved on this batch, see `calibration`
 
 
+Answer = Callable[[Sequence[Problem], int], Episode]
+"""The reasoner's answers to at most P problems, which draw by numbers from the given one on."""
+
+Fill = Callable[[Episode, Answer], Episode]
+"""An episode before helpers are asked -> another, for which more may have been sampled."""
+
+
 def run(
     params: Params,
     helper_params: Params | None,
@@ -163,6 +193,7 @@ def run(
     pool: Pool | None = None,
     wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
     known: Known = Known(),
+    fill: Fill | None = None,
 ) -> Episode:
     """Play one batch.
 
@@ -173,29 +204,46 @@ def run(
       pool: for answers that need algebra.
       wait: returns a rollout when the device has made it, or raises to give the batch up.
       known: what earlier steps tell of this one.
+      fill: may have more sampled, see `dynamic_sampling`.
     """
-    clock = Clock()
+    clock, P = Clock(), len(problems)
     sampling = config.sampling
     method = Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p)
-    drawing = Drawing(sampling.num_generations, sampling.temperature, method, known.expected)
-    asked, drawn = reason(params, problems, jax.random.fold_in(key, REASON.id), config, tokenizer, drawing)
-    rollout = HostRollout.of(wait(drawn))
-    clock.lap("reason")
-    read = read_answers(rollout, problems, task_of(config.data), tokenizer, pool)
-    clock.lap("grade")
-    episode = Episode(
-        problems=list(problems),
-        prompts={REASON.name: asked},
-        rollouts={REASON.name: rollout},
-        reasonings=read.reasonings,
-        grades=read.grades,
-        labels=read.labels,
-        seconds=clock.seconds,
-    )
+    usual = Drawing(sampling.num_generations, sampling.temperature, method)
+
+    def answer(some: Sequence[Problem], first: int, expected: np.ndarray | None = None) -> Episode:
+        # Fewer than P leave rows empty, evenly over the devices, so that one program does for all.
+        at = np.arange(len(some)) * P // len(some)
+        number, padded = np.full(P, -1), [some[0]] * P
+        number[at] = first + np.arange(len(some))
+        for row, problem in zip(at, some, strict=True):
+            padded[row] = problem
+        drawing = usual._replace(number=number, expected=expected)
+        asked, drawn = reason(params, padded, jax.random.fold_in(key, REASON.id), config, tokenizer, drawing)
+        rollout = HostRollout.of(wait(drawn))
+        if len(some) < P:
+            asked, rollout = jax.tree.map(lambda x: x[at], (asked, rollout))
+        clock.lap("reason")
+        read = read_answers(rollout, some, task_of(config.data), tokenizer, pool)
+        clock.lap("grade")
+        return Episode(
+            problems=list(some),
+            prompts={REASON.name: asked},
+            rollouts={REASON.name: rollout},
+            reasonings=read.reasonings,
+            grades=read.grades,
+            labels=read.labels,
+            seconds=clock.seconds,
+        )
+
+    episode = answer(problems, 0, known.expected)
+    if fill is not None:
+        episode = fill(episode, answer)
     if helper_params is None:
         return episode
     # A cut y could not be re-emitted within the segmenter's limit; one that can't be graded is not learnt from.
-    wanted = rollout.finished.reshape(-1) & read.grades.gradable & [bool(r.ids) for r in read.reasonings]
+    finished = episode.rollouts[REASON.name].finished.reshape(-1)
+    wanted = finished & episode.grades.gradable & [bool(r.ids) for r in episode.reasonings]
     asking = Asking(helper_params, key, config.for_helpers, tokenizer, wait, lift=known.lift)
     return ask_helpers(asking, episode, wanted, clock)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ AUDIT_SHOWN = 20
 """Answers named by `convert` that cannot be graded; `prepare` names all."""
 ANSWER_SHOWN = 80
 """Characters shown of such an answer."""
+SOLUTION_S = 60.0
+"""Seconds for all tests of a released solution."""
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -152,10 +155,14 @@ def _audit(found: Sequence[Problem], file: Path, most: int | None = None) -> Non
       file: where these problems stand.
       most: how many to name; None for all.
     """
+    from jaxreason.data import code_tests
     from jaxreason.data.problems import line_numbers
     from jaxreason.grading import answers
     from jaxreason.grading.pool import Pool
 
+    if any(code_tests.has_tests(problem.meta) for problem in found):
+        _audit_code(found)
+        return
     with Pool() as pool:
         bad = answers.audit([problem.answer for problem in found], pool.verify)
     if not bad:
@@ -168,6 +175,34 @@ def _audit(found: Sequence[Problem], file: Path, most: int | None = None) -> Non
         print(f"  line {lines[i]} ({found[i].id}): {reason}: {answer!r}")
     if most is not None and len(bad) > most:
         print(f"  and {len(bad) - most} more; `jaxreason data prepare {file} --to DIR` names all")
+
+
+def _audit_code(found: Sequence[Problem]) -> None:
+    """Say which problems' own solutions fail their tests."""
+    from jaxreason.data import code_tests
+    from jaxreason.grading import sandbox
+    from jaxreason.grading.pool import Pool
+    from jaxreason.tasks import code
+
+    tests = [code_tests.read(problem.meta, f"problem {problem.id!r}") for problem in found]
+    print(f"{sum(one.count for one in tests)} tests of {len(found)} code problems")
+    solved = sum(problem.answer != code_tests.NO_SOLUTION for problem in found)
+    if not solved:
+        print("no solutions are released, so none was run")
+        return
+    if why := sandbox.unavailable():
+        print(f"warning: solutions were not run: {why}")
+        return
+    with Pool(num_workers=len(os.sched_getaffinity(0)), timeout_s=SOLUTION_S) as pool:
+        bad = code.audit(found, pool)
+    if not bad:
+        print(f"all {solved} solutions pass their tests")
+        return
+    print(f"warning: {len(bad)} of {solved} solutions fail their tests; mend or remove these problems:")
+    for i, status in list(bad.items())[:AUDIT_SHOWN]:
+        print(f"  {found[i].id}: {status}")
+    if len(bad) > AUDIT_SHOWN:
+        print(f"  and {len(bad) - AUDIT_SHOWN} more")
 
 
 def _refuse_existing(file: Path) -> None:

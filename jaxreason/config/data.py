@@ -18,8 +18,9 @@ class DataConfig:
     """held-out problems: a JSONL file, a folder made by `jaxreason data prepare`, or `builtin`: the task's own"""
     task: str = "auto"
     """how problems are asked, read and graded: `math`, answered in a box, or else in words (`the answer is ...`);
-    `boxed_math`, in a box only, as published protocols have it; `calculator`; or your own as `package.module:name` or
-    `path/file.py:name`; `auto`: calculator where data.train is builtin, else math"""
+    `boxed_math`, in a box only, as published protocols have it; `calculator`; `code`, Python programs graded by running
+    tests in a sandbox; or your own as `package.module:name` or `path/file.py:name`; `auto`: calculator where data.train
+    is builtin, else math"""
     train_size: int = 20000
     """built-in task: training problems"""
     test_size: int = 504
@@ -50,9 +51,9 @@ class DataConfig:
 
     def __post_init__(self):
         require(
-            self.task in ("auto", "math", "boxed_math", "calculator") or is_door(self.task),
+            self.task in ("auto", "math", "boxed_math", "calculator", "code") or is_door(self.task),
             "data.task",
-            f"auto, math, boxed_math, calculator, or {SPELLINGS}",
+            f"auto, math, boxed_math, calculator, code, or {SPELLINGS}",
             self.task,
         )
         require(self.prompts_per_step >= 1, "data.prompts_per_step", "at least 1", self.prompts_per_step)

@@ -152,6 +152,11 @@ class GRPOConfig:
     it"""
     mask_truncated_completions: bool = False
     """leave completions cut at the limit out of statistics and loss"""
+    dynamic_sampling: bool = False
+    """replace groups whose answers are all right or all wrong by those of further problems, before helpers are asked
+    (DAPO)"""
+    max_num_gen_batches: int = 10
+    """dynamic sampling: how often a step may sample, its first batch counted; then groups without spread stay in"""
     num_mini_batches: int = 1
     """optimiser steps a rollout batch, each on its share of the problems"""
     micro_batch_rows: int | Literal["auto"] = "auto"
@@ -173,6 +178,8 @@ class GRPOConfig:
         low, high = self.importance_sampling_clip_min, self.importance_sampling_clip_max
         require(0 <= low <= 1, "grpo.importance_sampling_clip_min", "in [0, 1]", low)
         require(1 <= high < math.inf, "grpo.importance_sampling_clip_max", "at least 1", high)
+        most = self.max_num_gen_batches
+        require(most >= 1, "grpo.max_num_gen_batches", "at least 1", most)
         require(self.num_mini_batches >= 1, "grpo.num_mini_batches", "at least 1", self.num_mini_batches)
         rows = self.micro_batch_rows
         require(rows == "auto" or rows >= 1, "grpo.micro_batch_rows", "auto or at least 1", rows)

@@ -95,7 +95,11 @@ class ProblemStream:
         """
         if step < 0:
             raise ValueError(f"step: expected at least 0, got {step}")
-        return [self._rows[i] for i in range(step * self.batch_size, (step + 1) * self.batch_size)]
+        return self.rows(step * self.batch_size, self.batch_size)
+
+    def rows(self, first: int, count: int) -> list[Problem]:
+        """So many rows of the endless stream, from one on."""
+        return [self._rows[i] for i in range(first, first + count)]
 
 
 def open_stream(

@@ -25,7 +25,7 @@ from jaxreason.run import state as run_state
 from jaxreason.run.files import write_json_atomic
 from jaxreason.run.progress import Display
 from jaxreason.run.provenance import launch_identity
-from jaxreason.tasks.grading import refuse_without_workers
+from jaxreason.tasks.grading import refuse_unfit, refuse_without_workers
 from jaxreason.tasks.opening import task_of
 from jaxreason.types import Params
 
@@ -104,10 +104,12 @@ def prepare(
         stay as wide as in training, so that the same is drawn to the last digit.
 
     Raises:
-      ValueError: none fits, or the task cannot be graded with the workers there are.
+      ValueError: none fits, or the task cannot be graded with the workers there are, or here, or on these problems.
     """
     config, tok = place.config, place.tokenizer
-    refuse_without_workers(task_of(config.data), config.grading.num_workers)
+    task = task_of(config.data)
+    refuse_without_workers(task, config.grading.num_workers)
+    refuse_unfit(task, asked)
     problems = [problem for problem in asked if setup.fits(problem, config, tok)]
     if not problems:
         raise ValueError(f"{where}: all {len(asked)} prompts exceed data.max_prompt_length; raise it")

@@ -140,14 +140,14 @@ def _answer(
     """The outcomes of the part that begins with problem `first`."""
     problems, config = asking.problems[first : first + size], asking.config
     config = room.fit_evaluation(config, len(problems), loaded=True)
-    asked = config.evaluation
+    asked, number = config.evaluation, first + np.arange(len(problems))
     found = loop.answer_all(
         params,
         problems,
         jax.random.fold_in(jax.random.key(config.run.seed), run_state.EVALUATION),
         config,
         asking.tokenizer,
-        Drawing(asked.num_samples, asked.temperature, Method(top_p=asked.top_p), first=first),
+        Drawing(asked.num_samples, asked.temperature, Method(top_p=asked.top_p), number=number),
         pool=pool,
         advance=advance,
         wait=interrupt.wait,

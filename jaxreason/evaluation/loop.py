@@ -62,16 +62,17 @@ def answer_all(
 
     def watch(done: int) -> None:
         nonlocal shown
-        done = min(done, Q)
+        done = max(0, done - more)  # of the empty ones nothing is left from the start
         advance(done - shown)
         shown = done
 
-    # On a mesh every device takes an equal share: the last is filled up, and what that gives is thrown away.
+    # On a mesh every device takes an equal share: the last is filled up with problems that are not answered.
     Q = len(problems)
     more = whole_batch(Q) - Q
     asked = [*problems, *[problems[0]] * more]
     expected = None if drawing.expected is None else np.pad(drawing.expected, (0, more))
-    filled = drawing._replace(expected=expected)
+    number = np.arange(Q) if drawing.number is None else drawing.number
+    filled = drawing._replace(expected=expected, number=np.pad(number, (0, more), constant_values=-1))
     _, drawn = episode.reason(params, asked, key, config, tokenizer, filled, watch, wait)
     rollout = jax.tree.map(lambda x: x[:Q], HostRollout.of(wait(drawn)))
     found, grades, labelled = episode.read_answers(rollout, problems, task, tokenizer, pool)

@@ -104,7 +104,7 @@ SUITES = {
         Protocol("aime25", 8),
         Protocol("amc23", 8),
     ),
-    # Mean@8 at 32k, section 3 of the paper; its sixth set, LiveCodeBench, is graded by running code.
+    # Mean@8 at 32k, section 3 of the paper; which release of its sixth set, LiveCodeBench, is not known.
     "art": (Protocol("amc", 8), Protocol("olympiadbench", 8), Protocol("aime25", 8)),
 }
 

@@ -29,7 +29,7 @@ class Verdict:
     """What became of one answer."""
 
     outcome: Literal["right", "wrong", "error"]  # error: not the answer's fault; the sample is to be masked
-    grader: Literal["none", "string", "rules", "math_verify"]  # what settled it
+    grader: Literal["none", "string", "rules", "math_verify", "tests"]  # what settled it
     status: str  # "ok", or the reason in a word or two
 
 

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from jaxreason.grading import baselines, verdicts
+from jaxreason.grading import baselines, clock, verdicts
 
 MEMORY_BYTES = 2 * 2**30
 RECURSION_LIMIT = 3000
@@ -45,6 +45,7 @@ def main() -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)
             _send(replies, {"ready": True})
             continue
+        clock.start(timeout_s)
         verdict = judges[judge](*task)
         signal.setitimer(signal.ITIMER_REAL, 0)
         _send(replies, {"outcome": verdict.outcome, "grader": verdict.grader, "status": verdict.status})

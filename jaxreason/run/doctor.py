@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxreason.grading import sandbox
 from jaxreason.run import memory, provenance
 from jaxreason.run.memory import in_gib
 
@@ -48,6 +49,10 @@ def findings(cache: str) -> Iterator[Finding]:
     for package, (use, how) in OPTIONAL.items():
         there = importlib.util.find_spec(package) is not None
         yield Finding("optional", package, f"{'there' if there else 'missing'}; {use}", "" if there else how)
+    missing = sandbox.unavailable()
+    yield Finding(
+        "optional", "bwrap", f"{'no sandbox' if missing else 'there'}; code problems (data.task=code)", missing
+    )
 
 
 def _versions() -> Iterator[Finding]:

@@ -98,7 +98,7 @@ GROUPS: tuple[Group, ...] = (
             Row("step", "steps", "Number of the step, from 1."),
             Row("alpha", "–", "Weight of the length penalty in this step: the schedule's, or the controller's."),
             Row("learning_rate", "–", "Learning rate of the step's first update."),
-            Row("num_tokens", "tokens", "Tokens sampled in this step by all roles."),
+            Row("num_tokens", "tokens", "Tokens sampled in this step by all roles, those of groups left out too."),
             Row("tokens_per_second", "tokens / s", "`num_tokens` / `step_time`."),
             Row("step_time", "s", "Sum of the phases below `time/`."),
             Row("warnings", "text", "The lines of the alarms in this step; a list, empty when nothing was wrong."),
@@ -158,6 +158,37 @@ GROUPS: tuple[Group, ...] = (
                 "share",
                 "Groups in which every answer is right.",
                 alarm="cancels",
+            ),
+            Row(
+                "reason/num_gen_batches",
+                "count",
+                "Times that the step sampled to fill its batch with groups that have spread.",
+                "`grpo.dynamic_sampling` is off",
+            ),
+            Row(
+                "reason/groups_sampled",
+                "count",
+                "Groups sampled in all; above `data.prompts_per_step` + `reason/groups_replaced` by those with spread"
+                " that were one too many.",
+                "`grpo.dynamic_sampling` is off",
+            ),
+            Row(
+                "reason/groups_replaced",
+                "count",
+                "Groups left out since their answers are all right or all wrong.",
+                "`grpo.dynamic_sampling` is off",
+            ),
+            Row(
+                "reason/groups_without_spread",
+                "count",
+                "Groups of this kind in the batch: the bound was reached before enough others were found.",
+                "`grpo.dynamic_sampling` is off",
+            ),
+            Row(
+                "reason/sampled_accuracy",
+                "share",
+                "`reason/accuracy` over all groups sampled, which the filter cannot move.",
+                "`grpo.dynamic_sampling` is off, or no answer could be graded",
             ),
             Row(
                 "reason/completions/mean_length_right",

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason.agents import alignment, rows
+from jaxreason.agents import alignment, dynamic_sampling, rows
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.roles import REASON
 from jaxreason.config import ROLES, RewardConfig
@@ -62,6 +62,7 @@ def row_of(
     config = exp.config
     row = step_row(episode, rewards, advantages, seen, config.reward) | divide(total)
     row |= mismatch.metrics(packed, ROLES, config.grpo)
+    row |= dynamic_sampling.metrics(episode.sampled)
     return row | label_row(episode, exp.task) | time_row(episode, seconds)
 
 
@@ -201,7 +202,8 @@ def time_row(episode: Episode, seconds: dict[str, float]) -> Row:
       seconds: by phase; the episode has its own.
     """
     seconds = {phase: s for phase, s in seconds.items() if phase != "episode"} | episode.seconds
-    tokens = float(sum(int(rollout.length.sum()) for rollout in episode.rollouts.values()))
+    left_out = episode.sampled.tokens_left_out if episode.sampled else 0
+    tokens = float(left_out + sum(int(rollout.length.sum()) for rollout in episode.rollouts.values()))
     whole = sum(seconds.values())
     row: Row = {f"time/{phase}": s for phase, s in seconds.items()}
     return row | {"step_time": whole, "num_tokens": tokens, "tokens_per_second": tokens / whole}

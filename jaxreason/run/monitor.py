@@ -12,6 +12,7 @@ from typing import Any
 from jaxreason.config import MonitorConfig
 
 POSITIVE_SHARE = "reason/reward/positive_share"
+SAMPLED_ACCURACY = "reason/sampled_accuracy"
 ENTROPY = "reason/entropy"
 NO_ANSWER = "reason/no_answer"
 CUT = "reason/completions/clipped_ratio"
@@ -113,6 +114,8 @@ def observe(
     """
     step = int(row["step"])
     start = state.get("start", step)
+    if SAMPLED_ACCURACY in row:  # dynamic sampling: the groups that were kept would hide a collapse
+        row = {**row, POSITIVE_SHARE: row[SAMPLED_ACCURACY]}
     recent = {name: list(points) for name, points in state.get("recent", {}).items()}
     for name in WATCHED:
         value = row.get(name)

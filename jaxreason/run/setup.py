@@ -20,7 +20,7 @@ from jaxreason.run import folder as run_folder
 from jaxreason.run.base_model import BaseModel, keep_files
 from jaxreason.tasks.asking import asked_for
 from jaxreason.tasks.base import Demonstrated, Labelled, OwnProblems, Task
-from jaxreason.tasks.grading import refuse_without_workers
+from jaxreason.tasks.grading import refuse_unfit, refuse_without_workers
 from jaxreason.tasks.opening import task_of
 
 BUILTIN = "builtin"
@@ -77,6 +77,7 @@ def prepare(
     prompts.try_prompts(config.agents)
     train, test = _training(config.data), held_out(config.data)
     refuse_unasked(train, config)
+    refuse_unfit(task, [*train, *test])
     if config.tokenizer.path:
         tok = tokenizer.load(config.tokenizer.path)
     elif base:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxreason.agents.episode import Episode
 from jaxreason.config import BudgetConfig, Config
 from jaxreason.data.problems import fingerprint
 from jaxreason.grpo import optimizer
@@ -28,7 +29,7 @@ from jaxreason.run.checkpoint import Checkpoints, size
 from jaxreason.run.folder import START, RunFolder
 from jaxreason.run.progress import Display
 from jaxreason.run.setup import Experiment
-from jaxreason.types import Lift, Params, TrainState, pytree
+from jaxreason.types import Params, TrainState, pytree
 
 EVALUATION, STEP = 1, 2
 """What a key is for; folded in first, so that no two uses share randomness."""
@@ -43,6 +44,7 @@ class RunState:
     budget: BudgetState | None = None  # only where a target is set
     helper: TrainState | None = None  # only where the helpers are a policy of their own that is trained
     memory: Any = None  # what the method remembers, plain JSON; it stands beside the arrays in a checkpoint
+    position: int | None = None  # rows of the data seen, where dynamic sampling may take more than a batch a step
     lift: jax.Array | None = None  # float32 [], of a new chunk, where calibrated; nan before the first step
 
 
@@ -75,7 +77,7 @@ def after_step(
     helper: Sequence[TrainState],
     ratio: RatioState,
     memory: dict[str, Any] | None,
-    lift: Lift | None,
+    played: Episode,
     row: dict,
     number: int,
     config: Config,
@@ -85,20 +87,28 @@ def after_step(
     Args:
       helper: the helpers' own policy, where it is trained; else empty.
       memory: of the method, after the step.
-      lift: of the step's episode.
+      played: the step's episode.
       row: the step's metrics.
     """
     after = dataclasses.replace(
         state,
         train=train,
         helper=helper[0] if helper else None,
-        lift=state.lift if lift is None else place(lift.logit),
+        lift=state.lift if played.lift is None else place(played.lift.logit),
     )
     if row["not_finite"]:
         return after
     tokens = row["reason/completions/mean_length"]
     moved = budget.after_step(state.budget, tokens, config, number)
-    return dataclasses.replace(after, ratio=ratio, budget=moved, memory=memory)
+    position = None
+    if played.sampled is not None:
+        position = position_of(state, number, config) + len(played.problems) + played.sampled.replaced
+    return dataclasses.replace(after, ratio=ratio, budget=moved, memory=memory, position=position)
+
+
+def position_of(state: RunState, number: int, config: Config) -> int:
+    """The row of the data at which step `number` begins."""
+    return number * config.data.prompts_per_step if state.position is None else state.position
 
 
 def known_lift(state: RunState) -> float | None:
@@ -230,7 +240,8 @@ def open_state(
     lift = state.lift
     if lift is None and calibrates(config):  # a checkpoint from before there was one
         lift = place(jnp.float32(jnp.nan))
-    return dataclasses.replace(state, memory=meta.get("method"), lift=lift), number, meta["monitor"]
+    state = dataclasses.replace(state, memory=meta.get("method"), position=meta.get("position"), lift=lift)
+    return state, number, meta["monitor"]
 
 
 def identity(exp: Experiment) -> dict[str, str]:
@@ -253,10 +264,12 @@ def save(checkpoints: Checkpoints, number: int, state: RunState, memory: dict, e
 
 def _parts(state: RunState, memory: dict, exp: Experiment) -> tuple[RunState, dict]:
     """A checkpoint's arrays, and the JSON beside them."""
-    beside = {"monitor": memory} | identity(exp)
+    beside: dict[str, Any] = {"monitor": memory} | identity(exp)
     if state.memory is not None:
         beside["method"] = state.memory
-    return dataclasses.replace(state, memory=None), beside
+    if state.position is not None:
+        beside["position"] = state.position
+    return dataclasses.replace(state, memory=None, position=None), beside
 
 
 def try_save(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jaxreason.config import DataConfig
     from jaxreason.config.doors import Door
 
-__all__ = ["Demonstrated", "Drilled", "Labelled", "OwnProblems", "Piece", "Problem", "Span", "Task"]
+__all__ = ["Checked", "Demonstrated", "Drilled", "Labelled", "OwnProblems", "Piece", "Problem", "Span", "Task"]
 
 Turns = Sequence[Mapping[str, str]]
 """A conversation: {"role": "system", "user" or "assistant", "content": text} each, the last one the user's."""
@@ -100,6 +100,19 @@ class OwnProblems(Protocol):
 
         Args:
           levels: data.levels, for a task that has levels.
+        """
+        ...
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A task that can only be graded on some machines, or with some problems."""
+
+    def check(self, problems: Sequence[Problem]) -> None:
+        """Called before a run and before an evaluation with the problems of it.
+
+        Raises:
+          ValueError: why nothing can be graded here, and the remedy, in a line.
         """
         ...
 

@@ -10,7 +10,7 @@ from jaxreason.data.problems import Problem
 from jaxreason.grading.answers import Verdict
 from jaxreason.grading.pool import Grades, Pool, grade_batch
 from jaxreason.tasks import judge
-from jaxreason.tasks.base import Task, overrides
+from jaxreason.tasks.base import Checked, Task, overrides
 from jaxreason.tasks.reading import Reasoning
 
 TRIED = 4
@@ -79,6 +79,16 @@ def refuse_without_workers(task: Task, num_workers: int) -> None:
             f"grading.num_workers: expected at least 1 with data.task={task.name}, whose grade runs in worker "
             "processes that can be killed, got 0"
         )
+
+
+def refuse_unfit(task: Task, problems: Sequence[Problem]) -> None:
+    """Refuse a machine or problems that a task cannot be graded on, before anything is sampled.
+
+    Raises:
+      ValueError: by the task, see `Checked`.
+    """
+    if isinstance(task, Checked):
+        task.check(problems)
 
 
 def try_grading(task: Task, problems: Sequence[Problem], pool: Pool) -> None:

@@ -11,6 +11,7 @@ SHIPPED = {
     "math": "jaxreason.tasks.stated_math:Math",
     "boxed_math": "jaxreason.tasks.base:Task",
     "calculator": "jaxreason.tasks.calculator.task:Calculator",
+    "code": "jaxreason.tasks.code:Code",
 }
 """Name -> door of the tasks that ship."""
 FIELD = "data.task"
@@ -24,6 +25,7 @@ ABILITIES = (
     "demonstrations",
     "helper_demonstrations",
     "drill",
+    "check",
     "symbols",
 )
 """Attributes beyond these, see the protocols of `tasks.base`."""

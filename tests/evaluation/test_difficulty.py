@@ -148,6 +148,19 @@ def test_a_stopped_split_goes_on_and_ends_as_an_undisturbed_one(
 
 
 @pytest.mark.slow
+def test_devices_without_a_problem_of_their_own_change_nothing(checkpoint, data, graded, tmp_path):
+    """Five problems on eight devices: three rows stay empty. Catches a row that is filled with somebody else's answer,
+    and a progress bar that counts the empty ones."""
+    assert split(checkpoint, data, tmp_path / "one") == 0
+    assert split(checkpoint, data, tmp_path / "eight", "--mesh.fsdp=8") == 0
+    outcomes = []
+    for name in ("one", "eight"):
+        lines = (tmp_path / name / "answers.jsonl").read_text().splitlines()
+        outcomes.append([json.loads(line) for line in lines[1:]])
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.slow
 def test_a_grader_that_breaks_ends_the_split_and_keeps_the_answers(
     checkpoint, data, graded, tmp_path, monkeypatch, capsys
 ):

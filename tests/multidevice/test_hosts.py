@@ -27,6 +27,8 @@ SETTINGS = [
     "--reward.preset=scma",
     "--mesh.fsdp=4",
     "--mesh.tensor=2",
+    "--grpo.dynamic_sampling=true",
+    "--grpo.max_num_gen_batches=2",
 ]
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,12 @@ NATURAL = ["--agents.boundaries=natural", "--agents.chunk_length=8"]
 FROM_THE_WARM_START = {
     "shared reward with KL": ["--reward.preset=scma", "--grpo.beta=[0.1,0.1,0.1]"],
     "contributions under a budget": ["--reward.preset=contribution", "--budget.target_reduction=0.2", *NATURAL],
-    "truncation, corrected": ["--reward.preset=truncation", "--grpo.importance_sampling_correction=token_mask"],
+    "truncation, corrected": [
+        "--reward.preset=truncation",
+        "--grpo.importance_sampling_correction=token_mask",
+        "--grpo.dynamic_sampling=true",
+        "--grpo.max_num_gen_batches=2",
+    ],
 }
 FROM_ITS_OWN = [
     "--agents.helper_policy=separate",

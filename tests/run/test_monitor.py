@@ -291,3 +291,12 @@ def test_the_second_stage_begins_where_the_published_lengths_settle(run, begins)
 def test_stages_by_hand(length, begins):
     found = _stages(_steps(120, reason__completions__mean_length=length))
     assert found.get(2) is None if begins is None else abs(found[2] - begins) <= 10
+
+
+def test_with_dynamic_sampling_a_collapse_shows_in_what_was_sampled():
+    """The groups that are kept have right and wrong answers whatever the policy does."""
+    hidden = {
+        "reason__reward__positive_share": lambda s: 0.5,
+        "reason__sampled_accuracy": lambda s: 0.7 - 0.005 * s,
+    }
+    assert _replay(_steps(60, **hidden)).keys() == {"A"}

@@ -205,7 +205,7 @@ def test_what_is_no_task_is_refused_in_one_line(written, text, name, message):
 def test_a_missing_file_and_a_misspelt_name():
     with pytest.raises(DoorError, match=r"data.task: nowhere.py:A: no such file"):
         open_task("nowhere.py:A")
-    with pytest.raises(ValueError, match=r"data.task: expected auto, math, boxed_math, calculator, or `package"):
+    with pytest.raises(ValueError, match=r"data.task: expected auto, math, boxed_math, calculator, code, or `package"):
         DataConfig(task="boxed_maths")
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from jaxreason.data.problems import Problem
 from jaxreason.data.released import formats
 from jaxreason.data.released.files import rows
-from jaxreason.data.released.formats import Format, Row
+from jaxreason.data.released.row import Format, Row
 
 
 class Converted(NamedTuple):
