@@ -17,6 +17,7 @@ from jaxreason.run import memory, room
 from jaxreason.run.memory import Memory
 from jaxreason.run.room import Asked
 from jaxreason.sampling import stream
+from jaxreason.sampling.query import Decoding, Query
 from jaxreason.sampling.room import Room
 from jaxreason.types import PromptBatch, TrainState, UpdateBatch
 
@@ -55,10 +56,11 @@ def test_what_sampling_takes_is_what_the_compiler_reserves(dtype, slots, L, T):
     params = hf_names.shapes(model)
     layers = jax.eval_shape(functools.partial(api.unstack, config=model), params)
     key, some = jax.eval_shape(lambda: jax.random.key(0)), PromptBatch(tokens=_shape(N, L), length=_shape(N))
-    begin = functools.partial(stream._begin, config=model, T=T, pad_id=0, room=Room(slots=slots))
-    state, requests, _ = jax.eval_shape(begin, some, _shape(N, 1), key)
+    how = Decoding(model, T, eos_ids=(1,), pad_id=0, room=Room(slots=slots))
+    begin = functools.partial(stream._begin, how=how)
+    state, requests, _ = jax.eval_shape(begin, Query(prompts=some, limit=_shape(N, 1)), key)
     numbers = _shape(dtype=jnp.float32), _shape()
-    compiled = stream._advance.lower(layers, state, requests, key, *numbers, config=model, eos_ids=(1,)).compile()
+    compiled = stream._advance.lower(layers, state, requests, key, *numbers, how=how).compile()
     found = compiled.memory_analysis()
     # Beside the program's own stand the parameters it was cut from: their embedding is the same array.
     reserved = _bytes(params["layers"]) + found.argument_size_in_bytes + found.temp_size_in_bytes
@@ -192,7 +194,7 @@ def test_micro_batches_are_as_large_as_memory_holds(monkeypatch):
     """The numbers of memory are chosen between those of 8 and of 4 rows, by the same formula."""
     model = dataclasses.replace(SMALL, num_hidden_layers=24)
     config = dataclasses.replace(load(None, ["--reward.preset=grpo", "--grpo.row_length=512"]), model=model)
-    monkeypatch.setattr(room.episode, "row_limits", lambda *_: {"reason": 200})
+    monkeypatch.setattr(room.sizes, "row_limits", lambda *_: {"reason": 200})
     held = 1000 * MIB
     between = held + footprint.update(model, 6 * 512)
     there = Memory(int(between / room._share()), 2**40)
