@@ -30,17 +30,7 @@ if [ ! -e "$out/problems-train.jsonl" ]; then
   jaxreason data convert "$problems" --to "$out/problems.jsonl"
   jaxreason data split "$out/problems.jsonl" --test-size 256
 fi
-# Problems that are always or never solved teach nothing about being right.
 jaxreason data split "$model" --data "$out/problems-train.jsonl" --samples 4 --limit "${PROBLEMS_TO_RATE:-128}" \
   --output "$out/difficulty" --sampling.max_completion_length=256
-"${PYTHON:-python}" - "$out" <<'PYTHON'
-import json, pathlib, sys
-out = pathlib.Path(sys.argv[1])
-rated = [json.loads(line) for line in (out / "difficulty" / "rated.jsonl").read_text().splitlines()]
-some = [row for row in rated if 0 < row["meta"]["pass_rate"] < 1]
-(out / "sometimes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
-print(f"{len(some)} of {len(rated)} problems are solved sometimes; these are trained on")
-sys.exit(not some)
-PYTHON
 jaxreason compare "$here/real_run_grid.yaml" --to "$out" --model.path="$model" \
-  --data.train="$out/sometimes.jsonl" --data.test="$out/problems-test.jsonl" "$@"
+  --data.train="$out/difficulty/easy.jsonl" --data.test="$out/problems-test.jsonl" "$@"
