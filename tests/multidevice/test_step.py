@@ -39,7 +39,9 @@ SETTINGS = [
 SEPARATE = [
     "--agents.helper_policy=separate",
     "--agents.helpers=one",
-    "--run.seed=17",  # of those in which both policies learn something, and no gradient is near 0
+    "--run.seed=3",  # of the third of all seeds in which an untrained policy is right now and then, so that both learn
+    # Adam's first step is nearly a sign, which shows the rounding of a gradient near 0; with this epsilon it is none.
+    "--optimizer.adam_epsilon=1e-3",
     "--helper_model.hidden_size=16",
     "--helper_model.intermediate_size=32",
     "--helper_model.num_hidden_layers=1",
@@ -114,7 +116,10 @@ def _same_arrays(tree, expected_tree):
     for (path, got), expected in zip(
         jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(expected_tree), strict=True
     ):
-        assert_same_array(got, expected, jax.tree_util.keystr(path))
+        name = jax.tree_util.keystr(path)
+        if ".nu" in name:  # squares of gradients, whose rounding is twice that of what they are squares of
+            got, expected = np.sqrt(got), np.sqrt(expected)
+        assert_same_array(got, expected, name)
 
 
 def test_a_step_of_two_policies_on_a_mesh_is_the_step_on_one_device(tmp_path):
