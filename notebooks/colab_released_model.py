@@ -270,7 +270,7 @@ def show_parts(*parts, height):
     show(f'<meta charset="utf-8"><style>{style}</style><main>{markup.join(*parts)}</main>', height)
 
 
-show_parts(headline(run), *tables.before_after(run), height=760)
+show_parts(headline(run), *tables.before_after(run), height=1000)
 
 # %% [markdown]
 # ## Chunks and scores

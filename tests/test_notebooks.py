@@ -158,7 +158,7 @@ def test_own_reward_trains_with_what_it_wrote(tmp_path_factory, tmp_path, monkey
     for row in samples:
         functions = sum(0.5 * value for value in row["reward_funcs"].values() if value is not None)
         cost = (row["exact_match"] + functions - row["rewards"]["reason"]) / 0.3
-        # The answer's four tokens, `\\boxed{`, the digit, `}` and the end, are not charged where they are there.
+        # The answer's four tokens, `\boxed{`, the digit, `}` and the end, are not charged where they are there.
         most, least = (max(0.0, (n / 48 - 0.25) / 0.75) ** 2 for n in (row["n_tokens"], row["n_tokens"] - 4))
         assert least - 1e-4 <= cost <= most + 1e-4
     assert {door["name"] for door in json.loads((run / "doors.json").read_text())["doors"]} == {
@@ -215,11 +215,9 @@ def test_colab_released_model_goes_the_whole_way(tmp_path, monkeypatch):
 
 def test_colab_released_model_stops_where_a_command_fails(tmp_path, monkeypatch):
     """Catches a notebook that goes on, and shows nothing or older results, after an error."""
-    with pytest.raises(CellExecutionError, match="jaxreason evaluate ended with code 2"):
-        _executed(
-            "colab_released_model", monkeypatch, MODEL=str(tmp_path / "none"), DATA=str(_sums(tmp_path)),
-            FOLDER=str(tmp_path / "work"),
-        )  # fmt: skip
+    (tmp_path / "train.jsonl").write_text("no problems\n")
+    with pytest.raises(CellExecutionError, match="jaxreason data ended with code 2"):
+        _executed("colab_released_model", monkeypatch, DATA=str(tmp_path), FOLDER=str(tmp_path / "work"))
 
 
 def test_first_cell_leaves_an_installation_alone():
