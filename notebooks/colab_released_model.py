@@ -87,19 +87,16 @@ def jaxreason(*words, after_line=lambda: None):
         [sys.executable, "-m", "jaxreason", *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=ENVIRONMENT,
     )  # fmt: skip
-    while line := _next_line(process):
-        print(line, end="")
-        after_line()
+    line = "\n"
+    while line:
+        try:
+            if line := process.stdout.readline():
+                print(line, end="")
+                after_line()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
     if process.wait():
         sys.exit(f"jaxreason {words[0]} ended with code {process.returncode}; its last lines say why")
-
-
-def _next_line(process):
-    try:
-        return process.stdout.readline()
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        return "stopping; what is being written is finished first\n"
 
 
 FOLDER.mkdir(parents=True, exist_ok=True)

@@ -154,7 +154,7 @@ def test_own_reward_trains_with_what_it_wrote(tmp_path_factory, tmp_path, monkey
     rows = runs.rows(run)
     assert [row["step"] for row in rows] == [1, 2]
     samples = [json.loads(line) for line in (run / "samples" / "step_000002.jsonl").read_text().splitlines()]
-    assert len(samples) == 16
+    assert len({row["doc"]["question"] for row in samples}) > 1
     for row in samples:
         functions = sum(0.5 * value for value in row["reward_funcs"].values() if value is not None)
         cost = (row["exact_match"] + functions - row["rewards"]["reason"]) / 0.3
