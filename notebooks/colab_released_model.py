@@ -21,8 +21,9 @@
 # *Runtime > Change runtime type*.
 #
 # **What has not been run.** This notebook is executed in the tests of the project, every cell, on a CPU with a tiny
-# checkpoint of random weights. It has not been opened on Colab, and not been run with Qwen3-0.6B or on a GPU. Memory
-# (16 to 24 GB) and time (an hour or two on an L4) are estimates.
+# checkpoint of random weights; the last cell loads the weights only where torch is installed, which it is not there. It
+# has not been opened on Colab, and not been run with Qwen3-0.6B or on a GPU. Memory (16 to 24 GB) and time (an hour or
+# two on an L4) are estimates.
 
 # %%
 import importlib.util
