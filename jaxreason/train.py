@@ -136,7 +136,7 @@ def step(
     clock.lap("update")
 
     row = step_metrics.row_of(played, rewards, advantages, seen, packed, total, clock.seconds, exp)
-    memory = remember.after_step(state.memory, method, played, rewards, config.sampling.max_completion_length)
+    memory = remember.after_step(state.memory, method, played, rewards, config)
     after = run_state.after_step(state, train, helper, ratio, memory, played, row, number, config)
     row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
     samples = step_metrics.samples(played, rewards, exp)

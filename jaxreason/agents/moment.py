@@ -24,12 +24,20 @@ RUN, TIMES = 16, 3
 _FACTORS = np.random.default_rng(0).integers(1 << 62, size=RUN, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
-def moment(episode: Episode, method: Method, memory: dict[str, Any], progress: float, tokenizer: Tokenizer) -> Moment:
+def moment(
+    episode: Episode,
+    method: Method,
+    memory: dict[str, Any],
+    progress: float,
+    tokenizer: Tokenizer,
+    target: int | None = None,
+) -> Moment:
     """The moment of a step, placed like its outcome.
 
     Args:
       memory: what the method remembers of earlier steps; read where it has a `Memory`.
       progress: share of the run's steps done before this one.
+      target: L_T in tokens, where it follows the policy.
     """
     found: dict[str, Any] = {"progress": np.float32(progress)}
     if "asked" in method.reads:
@@ -45,6 +53,8 @@ def moment(episode: Episode, method: Method, memory: dict[str, Any], progress: f
     if "repeats" in method.reads:
         ids = episode.rollouts[REASON.name].completion_ids
         found["repeats"] = np.array([goes_round(row) for row in ids]).reshape(episode.shape)
+    if target is not None:
+        found["target"] = np.int32(target)
     if method.memory is not None:
         found["memory"] = method.memory.recall(memory, [problem.id for problem in episode.problems])
     return place(on_host(Moment, **found), "batch")

@@ -44,6 +44,7 @@ CHARTS = (
             ("all", "reason/completions/mean_length", "accent"),
             ("right", "reason/completions/mean_length_right", "ink"),
             ("wrong", "reason/completions/mean_length_wrong", "warm"),
+            ("target", "reason/target_length", "soft"),
         ),
         held_out="mean_tokens",
     ),

@@ -92,7 +92,8 @@ def score(
         parts |= {"weighted_length": charged_PG, "penalty": cost_PG}
     keep = {"reason": seen.gradable if judged.keep is None else seen.gradable & judged.keep}
     if config.masking != "all":
-        keep["reason"] &= length.masking(completions, config.masking, target_length=config.target_length)
+        target = config.target_length if seen.moment.target is None else seen.moment.target
+        keep["reason"] &= length.masking(completions, config.masking, target_length=target)
     if seen.functions is not None:
         parts["functions"] = seen.functions
         assert seen.functions_apply is not None  # they come together

@@ -87,7 +87,10 @@ class Method:
 
     def judge(self, seen: Completions, config: RewardConfig) -> LengthReward:
         """The length method with its fields filled in."""
-        found = self.length(seen, **fields_of(self, config))
+        fields = fields_of(self, config)
+        if "target_length" in fields and seen.moment.target is not None:
+            fields["target_length"] = seen.moment.target
+        found = self.length(seen, **fields)
         return found if isinstance(found, LengthReward) else LengthReward(found)
 
 
@@ -277,10 +280,15 @@ def scale_of(method: Method, grpo: GRPOConfig) -> Literal["group", "batch", "non
     return method.scale if grpo.scale_rewards == "method" else grpo.scale_rewards
 
 
+def has_target(method: Method, config: RewardConfig) -> bool:
+    """Whether a method or its masks compare completions with a target length."""
+    return config.masking not in ("all", "-I") or "target_length" in inspect.signature(method.length).parameters
+
+
 def target_of(method: Method, config: RewardConfig) -> int:
-    """The target length that a method or its masks compare completions with, in tokens; 0: none."""
-    reads = config.masking not in ("all", "-I") or "target_length" in inspect.signature(method.length).parameters
-    return config.target_length if reads else 0
+    """The target length that completions are compared with, in tokens, its floor where it follows the policy; 0: none
+    was set."""
+    return config.target_length if has_target(method, config) else 0
 
 
 def _check(method: Method, config: Config) -> None:
@@ -290,6 +298,11 @@ def _check(method: Method, config: Config) -> None:
         raise ValueError(
             f"reward.format_penalty: expected at least 1 with preset {reward.preset}, or an invalid score would beat "
             f"one that disagrees, got {reward.format_penalty}"
+        )
+    if reward.target_quantile and not has_target(method, reward):
+        raise ValueError(
+            f"reward.target_quantile: expected 0 with reward.preset={reward.preset}, which has no target length, got "
+            f"{reward.target_quantile}; take truncation, laser or another with target_length, or set reward.masking"
         )
     if config.budget.wanted and not method.priced:
         raise ValueError(

@@ -204,6 +204,24 @@ GROUPS: tuple[Group, ...] = (
                 "all were right",
                 "F",
             ),
+            Row(
+                "reason/completions/mean_length_positive",
+                "tokens",
+                "Mean length of counted completions with R > 0, those of `reason/reward/positive_share`.",
+                "there was none",
+            ),
+            Row(
+                "reason/completions/mean_length_not_positive",
+                "tokens",
+                "Mean length of the other counted ones: under `truncation`, wrong or too long.",
+                "there was none",
+            ),
+            Row(
+                "reason/target_length",
+                "tokens",
+                "L_T of this step: the quantile of the right answers' lengths, within its floor and the token limit.",
+                "`reward.target_quantile` is 0",
+            ),
             Row("reason/completions/mean_length_y", "tokens", "Mean of |y|, the reasoning before the answer line."),
             Row(
                 "reason/penalised_share",

@@ -63,6 +63,8 @@ def row_of(
     row = step_row(episode, rewards, advantages, seen, config.reward) | divide(total)
     row |= mismatch.metrics(packed, ROLES, config.grpo)
     row |= dynamic_sampling.metrics(episode.sampled)
+    if seen.moment.target is not None:
+        row["reason/target_length"] = float(jax.device_get(seen.moment.target))
     return row | label_row(episode, exp.task) | time_row(episode, seconds)
 
 
@@ -115,13 +117,16 @@ def _reasoner(episode: Episode, rewards: Rewards, advantages: Advantages) -> Row
     length_PG = episode.rollouts[REASON.name].length
     gradable_PG = episode.grades.gradable.reshape(episode.shape)
     y_PG = np.array([len(r.ids) for r in episode.reasonings]).reshape(episode.shape)
+    kept_PG, positive_PG = advantages.keep["reason"], np.asarray(rewards.parts["outcome"]) > 0
     return {
         "reason/accuracy": _mean(right_PG, gradable_PG),
         # What the outcome rewards; the total of a right answer can be below 0 where the penalty is strong.
-        "reason/reward/positive_share": _mean(np.asarray(rewards.parts["outcome"]) > 0, advantages.keep["reason"]),
+        "reason/reward/positive_share": _mean(positive_PG, kept_PG),
         "reason/frac_all_correct": _mean(right_PG.all(1)),
         "reason/completions/mean_length_right": _mean(length_PG, right_PG),
         "reason/completions/mean_length_wrong": _mean(length_PG, ~right_PG),
+        "reason/completions/mean_length_positive": _mean(length_PG, kept_PG & positive_PG),
+        "reason/completions/mean_length_not_positive": _mean(length_PG, kept_PG & ~positive_PG),
         "reason/completions/mean_length_y": _mean(y_PG),
         "reason/no_answer": _mean(np.array([r.answer is None for r in episode.reasonings])),
         "reason/ungradable": _mean(~gradable_PG),

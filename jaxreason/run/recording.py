@@ -21,7 +21,7 @@ def record_step(
         {"step": number} | row,
         config.monitor,
         limit=config.sampling.max_completion_length,
-        target=target_of(chosen(config), config.reward),
+        target=int(row.get("reason/target_length", target_of(chosen(config), config.reward))),
         ceiling=budget.ceiling(config.reward.alpha),
         scaled=scale_of(chosen(config), config.grpo) == "group" and row["alpha"] > 0,
     )

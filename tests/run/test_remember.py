@@ -10,7 +10,7 @@ import pytest
 
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.outcome import outcome
-from jaxreason.config import GRPOConfig, RewardConfig, load
+from jaxreason.config import GRPOConfig, load
 from jaxreason.data.problems import Problem
 from jaxreason.grading.pool import Grades
 from jaxreason.grpo.signal import signal
@@ -51,21 +51,24 @@ def played() -> tuple[Episode, StandIn]:
     return episode, tokenizer
 
 
-def rewarded(preset: str, memory=None, number: int = 0, length=None):
+def rewarded(preset: str, memory=None, number: int = 0, length=None, settings=()):
     """Rewards and advantages of step `number` of 4, and the memory after it; of other lengths, if they are given."""
     episode, tokenizer = played()
     if length is not None:
         longer = dataclasses.replace(episode.rollouts["reason"], length=np.array(length, np.int32))
         episode = dataclasses.replace(episode, rollouts={"reason": longer})
-    config = load(None, [f"--reward.preset={preset}", "--run.max_steps=4"])
+    config = load(
+        None,
+        [f"--reward.preset={preset}", "--run.max_steps=4", f"--sampling.max_completion_length={T}", *settings],
+    )
     exp = SimpleNamespace(config=config, tokenizer=tokenizer)
     seen = remember.added_to(outcome(episode), episode, memory, number, exp)
     method = METHODS[preset]
     rewards, advantages, _ = signal(
         seen, jnp.float32(0), initial_ratio(), jax.random.key(0),
-        reward=RewardConfig(preset=preset), grpo=GRPOConfig(), method=method, max_length=T,
+        reward=config.reward, grpo=GRPOConfig(), method=method, max_length=T,
     )  # fmt: skip
-    return rewards, advantages, remember.after_step(memory, method, episode, rewards, T)
+    return rewards, advantages, remember.after_step(memory, method, episode, rewards, config)
 
 
 def total(preset: str, **at) -> list[list[float]]:
@@ -76,7 +79,7 @@ def test_the_history_of_a_problem_pays_from_its_second_step_on():
     """Lengths are 6 and 3, 3 and 5: the shortest right ones 3 and 5. Catches a memory that is written but not read."""
     rewards, _, memory = rewarded("hapo")
     assert rewards.total["reason"].tolist() == [[1.0, 1.0], [0.0, 1.0]]
-    assert memory == {"a": 3, "b": 5}
+    assert memory == {"method": {"a": 3, "b": 5}}
     expected = [[0.3, 1.0], [0.0, 1.0]]  # 6 of 3 is held at -0.7; a wrong answer gains nothing by 3 of 5
     np.testing.assert_allclose(total("hapo", memory=memory, number=1), expected, atol=TOLERANCE["sum"])
 
@@ -84,8 +87,25 @@ def test_the_history_of_a_problem_pays_from_its_second_step_on():
 def test_the_table_of_lengths_fills():
     """Catches answers counted in another band: the first problem is easy, the second, half right, a medium one."""
     _, _, memory = rewarded("laser_d_dynamic")
-    assert memory["count"] == [0, 2, 2]
-    assert rewarded("laser_de", memory=memory)[2]["count"] == [0, 3.9, 3.9]
+    assert memory["method"]["count"] == [0, 2, 2]
+    assert rewarded("laser_de", memory=memory)[2]["method"]["count"] == [0, 3.9, 3.9]
+
+
+def test_the_target_follows_the_right_answers():
+    """Right answers of 6, 3 and 5 tokens: two thirds of them have at most 5; the window then holds the shorter ones."""
+    settings = ("--reward.target_quantile=0.66", "--reward.target_window=2")
+    rewards, _, memory = rewarded("truncation", settings=settings)
+    assert rewards.total["reason"].tolist() == [[0.0, 1.0], [0.0, 1.0]]
+    assert memory == {"target": {"lengths": [[3, 5, 6]], "target": 5}}
+    rewards, _, memory = rewarded("truncation", memory=memory, length=[[2, 4], [1, 3]], settings=settings)
+    assert rewards.total["reason"].tolist() == [[1.0, 1.0], [0.0, 1.0]]
+    assert memory == {"target": {"lengths": [[2, 3, 4]], "target": 4}}
+
+
+def test_masks_follow_the_target_as_well():
+    """The first answer, right and longer than the others, is left out; catches a mask at the fixed target."""
+    _, advantages, _ = rewarded("truncation", settings=("--reward.target_quantile=0.66", "--reward.masking=-L&C"))
+    assert advantages.keep["reason"].tolist() == [[False, True], [True, True]]
 
 
 @pytest.mark.parametrize(("number", "within"), [(0, [1, 1]), (1, [1, 1]), (2, [0, 1]), (3, [0, 0])])
@@ -111,12 +131,12 @@ def test_the_thought_is_closed_where_the_answer_stands():
     np.testing.assert_allclose(token[1, 1, 3] - level[1, 1], 2 / 3, atol=TOLERANCE["sum"])
 
 
-@pytest.mark.parametrize("memory", [None, {"a": 3}])
+@pytest.mark.parametrize("memory", [None, {"method": {"a": 3}}, {"method": {}, "target": {"target": 4}}])
 def test_a_checkpoint_holds_the_memory_beside_the_arrays(memory):
     """Catches a dictionary among the arrays, which a checkpoint of another method could not be read with."""
     held = state.RunState(train=None, ratio=initial_ratio(), memory=memory)
     exp = SimpleNamespace(stream=SimpleNamespace(fingerprint="x"), test=[], tokenizer=SimpleNamespace(fingerprint="y"))
     arrays, beside = state._parts(held, {"first": 1}, exp)
     assert arrays.memory is None
-    assert beside.get("method") == memory
+    assert remember.held(beside) == memory
     assert beside["monitor"] == {"first": 1}
