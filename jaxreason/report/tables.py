@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxreason.report import chart
+from jaxreason.report import chart, lengths
 from jaxreason.report.curves import figure, interval
 from jaxreason.report.markup import Markup, el, join
 from jaxreason.report.read import Run
@@ -70,6 +70,9 @@ def before_after(run: Run) -> list[Markup]:
     charts = [one for one in charts if one is not None]
     if charts:
         parts += [el("h4", "Accuracy within a token budget"), el("div", *charts, class_="charts")]
+    for mode in MODES:
+        if drawn := lengths.histograms(run, mode):
+            parts += [el("h4", f"Lengths of {mode} answers"), el("div", *drawn, class_="charts")]
     return parts
 
 
