@@ -102,6 +102,7 @@ GROUPS: tuple[Group, ...] = (
             Row("tokens_per_second", "tokens / s", "`num_tokens` / `step_time`."),
             Row("step_time", "s", "Sum of the phases below `time/`."),
             Row("warnings", "text", "The lines of the alarms in this step; a list, empty when nothing was wrong."),
+            Row("alarms", "text", "What these lines are about, a letter or a short name each; `D2` is the second D."),
             Row(
                 "stage",
                 "1 or 2",

@@ -27,7 +27,7 @@ def record_step(
     )
     if rollbacks:
         memory["rollbacks"] = rollbacks
-    row |= {"warnings": warnings, "stage": memory.get("stage"), "rollbacks": len(rollbacks)}
+    row |= {"warnings": warnings, "alarms": memory["new"], "stage": memory.get("stage"), "rollbacks": len(rollbacks)}
     folder.write_metrics(number, row)
     advance(1, note=step_metrics.note(row) + (f"  {folder.trouble}" if folder.trouble else ""))
     for line in [*warnings, *([f"step {number}: {folder.trouble}"] if folder.trouble else [])]:
