@@ -3,7 +3,6 @@
 Nothing that costs time is found out for a method that does not read it.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.parallel.rules import place
 from jaxreason.rewards.length import Moment
 from jaxreason.rewards.methods import Method
+from jaxreason.tasks.prefix import answer_end
 from jaxreason.tasks.reading import Reasoning
 from jaxreason.types import on_host
 
@@ -61,17 +61,16 @@ def moment(
 
 
 def answer_at(y: Reasoning, tokenizer: Tokenizer) -> int:
-    """Tokens of y up to the end of the first place where the completion's own answer stands by itself; 0: nowhere.
+    """Tokens of y up to the end of the first place where the completion's own answer stands by itself; 0: nowhere."""
+    return _tokens_up_to(answer_end(y.text, y.answer), y, tokenizer)
 
-    By itself means with no letter, digit, or decimal point and digit, on either side: 7 is not found in 17 or 7.5.
-    """
-    answer = (y.answer or "").strip()
-    found = re.search(rf"(?<![\w.]){re.escape(answer)}(?!\w|\.\d)", y.text) if answer else None
-    if found is None:
+
+def _tokens_up_to(end: int, y: Reasoning, tokenizer: Tokenizer) -> int:
+    """Tokens of y that its first `end` characters reach into; 0 for none."""
+    if not end:
         return 0
-    end = len(y.text[: found.end()].encode("utf-8", "surrogateescape"))
     borders = np.cumsum([len(tokenizer.token_bytes(i)) for i in y.ids])
-    return int(np.searchsorted(borders, end) + 1)
+    return int(np.searchsorted(borders, len(y.text[:end].encode("utf-8", "surrogateescape"))) + 1)
 
 
 def closes_at(y: Reasoning, length: int) -> int:

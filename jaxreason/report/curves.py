@@ -70,6 +70,13 @@ CHARTS = (
         UNIT,
     ),
     Chart(
+        "Necessary prefix",
+        "Share of a right answer's tokens up to the first chunk that holds its answer (PNRP).",
+        (("", "segment/necessary_prefix", "accent"),),
+        _share,
+        UNIT,
+    ),
+    Chart(
         "Valid answers",
         "Of the two helpers; and answers of the reasoner cut at the token limit.",
         (

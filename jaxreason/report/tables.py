@@ -7,6 +7,7 @@ from jaxreason.report.curves import figure, interval
 from jaxreason.report.markup import Markup, el, join
 from jaxreason.report.read import Run
 from jaxreason.report.wording import DASH, fixed, number, percent, signed, span
+from jaxreason.tasks.prefix import prefix_share
 
 MODES = ("sampled", "greedy")
 
@@ -66,6 +67,8 @@ def before_after(run: Run) -> list[Markup]:
         before, after = (mode_table(one.table, mode) if one else {} for one in (run.before, run.after))
         if before or after:
             parts += [el("h4", f"{mode.capitalize()} answers"), _table(run, before, after, mode)]
+            if told := _necessary(run, mode):
+                parts.append(el("p", told, class_="note"))
     charts = [_budgets(run, mode) for mode in MODES]
     charts = [one for one in charts if one is not None]
     if charts:
@@ -101,6 +104,31 @@ def _table(run: Run, before: dict, after: dict, mode: str) -> Markup:
             for label in labels
         ]
     return in_box(head, body)
+
+
+def _necessary(run: Run, mode: str) -> str:
+    """PNRP of the right answers that helpers split, before and after, in words; empty where there are none."""
+    told = []
+    for name, one in (("before", run.before), ("after", run.after)):
+        rows = [row for row in (one.rows if one else []) if row.get("mode") == mode and row.get("exact_match") == 1]
+        shares = [share for row in rows if (share := _prefix_of(row)) is not None]
+        if shares:
+            told.append(f"{name} {percent(sum(shares) / len(shares), 0)} of the tokens in {len(shares)} right answers")
+    if not told:
+        return ""
+    return (
+        f"Necessary prefix (PNRP), up to the first chunk that holds the answer: {', '.join(told)}, those that the "
+        "helpers were asked about. The answer is found by its text."
+    )
+
+
+def _prefix_of(row: dict) -> float | None:
+    chunks, lengths, answers = row.get("chunks"), row.get("chunk_lengths"), row.get("filtered_resps")
+    if not all(isinstance(one, list) and one for one in (chunks, lengths, answers)):
+        return None
+    if not all(isinstance(chunk, str) for chunk in chunks) or not all(isinstance(n, int) for n in lengths):
+        return None
+    return prefix_share(chunks, lengths, str(answers[0])) if len(chunks) == len(lengths) else None
 
 
 def _sources(table: dict) -> dict[str, dict]:

@@ -357,6 +357,13 @@ GROUPS: tuple[Group, ...] = (
             ),
             Row("segment/chunks", "chunks", "Mean number of chunks of a valid split.", "no valid split", "merging"),
             Row("segment/one_chunk", "share", "Valid splits that are a single chunk.", "no valid split", "idle"),
+            Row(
+                "segment/necessary_prefix",
+                "share",
+                "PNRP (arXiv:2509.25827): tokens of y up to the first chunk that holds the answer, over all; of right"
+                " answers. Found by text, where DeCS asks a judge: an answer that is a common number is found early.",
+                "no right answer was split and holds its answer before the box",
+            ),
             Row("segment/chunk_length", "tokens", "Mean length of a chunk.", "no valid split"),
             Row(
                 "segment/lift",

@@ -22,6 +22,7 @@ from jaxreason.rewards.outcome import Outcome
 from jaxreason.run.setup import Experiment
 from jaxreason.tasks import labels
 from jaxreason.tasks.base import Task
+from jaxreason.tasks.prefix import prefix_share
 from jaxreason.types import Advantages, Rewards, UpdateBatch
 
 _whole = jax.jit(everywhere)
@@ -155,6 +156,7 @@ def _helpers(
     row["segment/chunk_length"] = _mean(chunks.length, np.asarray(chunks.mask))
     row["score/mean"] = _mean(value, scored)
     row |= {f"score/share_{s}": _mean(value == s, scored) for s in range(1, 6)}
+    row["segment/necessary_prefix"] = _necessary_prefix(episode, np.asarray(rewards.parts["accuracy"]) > 0)
     length = np.asarray(chunks.length)[scored]
     row["score/length_correlation"] = _correlation(value[scored], length)
     row |= _score_spread(value, scored)
@@ -177,6 +179,15 @@ def _helpers(
         y = np.array([len(r.ids) for r in episode.reasonings]).reshape(episode.shape)
         row["reason/penalised_share"] = _mean((rewards.parts["weighted_length"] / np.maximum(y, 1))[y > 0])
     return row
+
+
+def _necessary_prefix(episode: Episode, right_PG: np.ndarray) -> float | None:
+    """PNRP over right answers that were split and whose y holds the answer."""
+    assert episode.segmentation is not None  # its chunks are asked about
+    lengths = np.asarray(episode.segmentation.chunks.length).reshape(right_PG.size, -1).tolist()
+    rows = zip(right_PG.flat, episode.segmentation.texts, lengths, episode.reasonings, strict=True)
+    found = [prefix_share(texts, some[: len(texts)], y.answer) for right, texts, some, y in rows if right]
+    return _mean([share for share in found if share is not None])
 
 
 def _score_spread(value_PGK: np.ndarray, scored_PGK: np.ndarray) -> Row:
