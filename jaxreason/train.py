@@ -113,7 +113,9 @@ def step(
     played = episode.run(  # 2, 3, 4
         state.train.params, helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait,
         known=Known(programs.lengths.expected([one.id for one in problems]), run_state.known_lift(state)),
-        fill=dynamic_sampling.filler(exp.stream.rows, place, exp.stream.num_problems, config),
+        fill=dynamic_sampling.filler(
+            exp.stream.rows, place, exp.stream.num_problems, config, remember.easy_share(state.memory)
+        ),
     )  # fmt: skip
     programs.lengths.note([one.id for one in played.problems], played.rollouts[REASON.name].length)
     clock.lap("episode")

@@ -15,7 +15,7 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.parallel.rules import place
 from jaxreason.rewards.length import Moment
 from jaxreason.rewards.methods import Method
-from jaxreason.tasks.prefix import answer_end
+from jaxreason.tasks.prefix import answer_end, chunk_end
 from jaxreason.tasks.reading import Reasoning
 from jaxreason.types import on_host
 
@@ -50,6 +50,14 @@ def moment(
         ]
         at, closes = np.array(rows, np.int32).T
         found |= {"answer_at": at.reshape(episode.shape), "closes_at": closes.reshape(episode.shape)}
+    if "prefix_end" in method.reads:
+        length = episode.rollouts[REASON.name].length.reshape(-1)
+        rows = [
+            (prefix_end(y, tokenizer), closes_at(y, int(tokens)))
+            for y, tokens in zip(episode.reasonings, length, strict=True)
+        ]
+        ends, closes = np.array(rows, np.int32).T
+        found |= {"prefix_end": ends.reshape(episode.shape), "closes_at": closes.reshape(episode.shape)}
     if "repeats" in method.reads:
         ids = episode.rollouts[REASON.name].completion_ids
         found["repeats"] = np.array([goes_round(row) for row in ids]).reshape(episode.shape)
@@ -63,6 +71,13 @@ def moment(
 def answer_at(y: Reasoning, tokenizer: Tokenizer) -> int:
     """Tokens of y up to the end of the first place where the completion's own answer stands by itself; 0: nowhere."""
     return _tokens_up_to(answer_end(y.text, y.answer), y, tokenizer)
+
+
+def prefix_end(y: Reasoning, tokenizer: Tokenizer) -> int:
+    """The place in the completion of y's first token behind the first chunk that holds the completion's own answer; -1
+    where no chunk does, or none is behind it."""
+    tokens = _tokens_up_to(chunk_end(y.text, y.answer), y, tokenizer)
+    return y.places[tokens] if 0 < tokens < len(y.places) else -1
 
 
 def _tokens_up_to(end: int, y: Reasoning, tokenizer: Tokenizer) -> int:

@@ -31,6 +31,7 @@ class Moment:
     asked: jax.Array | None = None  # int32 [P], tokens that each prompt asks for; 0: none
     answer_at: jax.Array | None = None  # int32 [P G], tokens of y up to the end of the answer's first place in it, or 0
     closes_at: jax.Array | None = None  # int32 [P G], place of the token behind y; -1 where there is none
+    prefix_end: jax.Array | None = None  # int32 [P G], place behind the first chunk of y that holds the answer, or -1
     repeats: jax.Array | None = None  # bool [P G], the completion goes round in circles
     target: jax.Array | None = None  # int32 [], L_T of this step where it follows the policy (reward.target_quantile)
     memory: jax.Array | None = None  # what the method remembers of earlier steps, see its `Memory`
@@ -57,6 +58,8 @@ class LengthReward(NamedTuple):
     cost: jax.Array | None = None  # float32 [P G]; None: alpha plays no part
     keep: jax.Array | None = None  # bool [P G], False leaves a row out of statistics and loss; None: all stay
     closing: jax.Array | None = None  # float32 [P G], added to the advantage of the token behind y; None: nothing
+    needless: jax.Array | None = None  # float32 [P G], earned by the tokens of y behind its necessary prefix in place
+    # of reward, and then advantages are by position; None: all tokens earn the reward
 
 
 LengthMethod = Callable[..., LengthReward | jax.Array]

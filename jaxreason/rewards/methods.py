@@ -22,8 +22,9 @@ from jaxreason.rewards import length_relative as relative
 from jaxreason.rewards.length import Completions, LengthMethod, LengthReward
 from jaxreason.rewards.length_adaptive import COVERAGE, HISTORY, Memory
 
-Reads = Literal["progress", "asked", "answer_at", "repeats"]
-"""Parts of `Moment` that cost something to find out, or that data must bring; what is behind y comes with answer_at."""
+Reads = Literal["progress", "asked", "answer_at", "prefix_end", "repeats"]
+"""Parts of `Moment` that cost something to find out, or that data must bring; what is behind y comes with answer_at and
+prefix_end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,10 @@ class Method:
     """what its length method reads of the moment"""
     memory: Memory | None = None
     """what it remembers between steps, which its length method reads as `moment.memory`"""
+
+    curriculum: bool = False
+    """whether grpo.dynamic_sampling lets in groups that are all right, as many as right answers have lost of what they
+    did not need, see `run.remember.easy_share`"""
 
     @property
     def labelled(self) -> bool:
@@ -198,6 +203,11 @@ METHODS: dict[str, Method] = {
         asked.lc_r1, "relative length, and closing the thought where the answer stands",
         "arXiv:2506.14755; the answer's place for its extractor, text not trimmed", _ALONE, scale="none",
         reads=("answer_at",),
+    ),
+    "decs": Method(
+        asked.decs, "tokens behind the chunk that first holds the answer earn less, compared by position",
+        "arXiv:2509.25827; the chunk found by the answer's text in place of a judge", _ALONE, reads=("prefix_end",),
+        curriculum=True,
     ),
     "dapo_overlong": Method(length.overlong, "a soft penalty near the token limit", "arXiv:2503.14476, eq. 13", _ALONE),
     "grpo": Method(length.outcome, "the outcome alone, no length term", "arXiv:2402.03300", _ALONE),

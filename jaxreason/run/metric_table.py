@@ -186,6 +186,18 @@ GROUPS: tuple[Group, ...] = (
                 "`grpo.dynamic_sampling` is off",
             ),
             Row(
+                "reason/groups_all_right",
+                "count",
+                "Groups in the batch whose answers are all right: let in by a curriculum, or for want of others.",
+                "`grpo.dynamic_sampling` is off",
+            ),
+            Row(
+                "reason/easy_share",
+                "share",
+                "Of the batch that may be such groups, by the curriculum of `decs`; 0 without.",
+                "`grpo.dynamic_sampling` is off",
+            ),
+            Row(
                 "reason/sampled_accuracy",
                 "share",
                 "`reason/accuracy` over all groups sampled, which the filter cannot move.",

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 MARKERS = ("Wait", "But", "Alternatively", "Hmm", "Let", "Therefore")
-"""Words at which a chunk begins, those of the authors' code."""
-_MARKER = re.compile(rf"(?<!\w)(?:{'|'.join(MARKERS)})(?!\w)")
+"""Words at which a chunk begins, those of the authors' code; a space before one is its own, as in tokens."""
+_MARKER = re.compile(rf" ?(?<!\w)(?:{'|'.join(MARKERS)})(?!\w)")
 
 
 def answer_end(text: str, answer: str | None) -> int:
@@ -30,18 +30,33 @@ def answer_end(text: str, answer: str | None) -> int:
 def chunk_end(text: str, answer: str | None) -> int:
     """Characters up to the end of the first chunk that holds the answer; 0: none does.
 
-    A chunk begins at a marker word. A text without any has its lines for chunks.
-
     >>> text = "2+2=4. Wait, 4? But yes."
     >>> text[: chunk_end(text, "4")]
-    '2+2=4. '
+    '2+2=4.'
     """
     at = answer_end(text, answer)
     if not at:
         return 0
-    begins = [found.start() for found in _MARKER.finditer(text)]
-    begins = begins or [found.end() for found in re.finditer("\n", text)]
-    return next((begin for begin in begins if begin >= at), len(text))
+    return next((begin for begin in _begins(text) if begin >= at), len(text))
+
+
+def chunk_share(text: str, answer: str | None) -> float | None:
+    """The place of the first chunk that holds the answer, from 1, over the number of chunks; None where none does.
+
+    >>> chunk_share("2+2=4. Wait, 4? But yes.", "4")
+    0.3333333333333333
+    """
+    at, begins = answer_end(text, answer), _begins(text)
+    return (1 + sum(begin < at for begin in begins)) / (1 + len(begins)) if at else None
+
+
+def _begins(text: str) -> list[int]:
+    """Where chunks begin, but for the first: at a marker word. A text without any has its lines for chunks.
+
+    The authors' code also merges a chunk of one line with the next.
+    """
+    begins = [found.start() for found in _MARKER.finditer(text)] or [found.end() for found in re.finditer("\n", text)]
+    return [begin for begin in begins if 0 < begin < len(text)]
 
 
 def prefix_share(chunks: Sequence[str], lengths: Sequence[int], answer: str | None) -> float | None:

@@ -1,6 +1,7 @@
 """From an episode to a reward that knows the moment, and to what is remembered of it; without sampling or training."""
 
 import dataclasses
+import functools
 from types import SimpleNamespace
 
 import jax
@@ -31,9 +32,9 @@ ANSWERS = [
 """Two problems with two completions each, all of which end; the third is wrong."""
 
 
-def played() -> tuple[Episode, StandIn]:
+def played(answers) -> tuple[Episode, StandIn]:
     tokenizer = StandIn()
-    rows = [[tokenizer.intern(piece) for piece in pieces] for group in ANSWERS for pieces in group]
+    rows = [[tokenizer.intern(piece) for piece in pieces] for group in answers for pieces in group]
     tokens = np.zeros((2, 2, T), np.int32)
     for n, row in enumerate(rows):
         tokens[n // 2, n % 2, : len(row)] = row
@@ -51,9 +52,9 @@ def played() -> tuple[Episode, StandIn]:
     return episode, tokenizer
 
 
-def rewarded(preset: str, memory=None, number: int = 0, length=None, settings=()):
+def rewarded(preset: str, memory=None, number: int = 0, length=None, settings=(), answers=None):
     """Rewards and advantages of step `number` of 4, and the memory after it; of other lengths, if they are given."""
-    episode, tokenizer = played()
+    episode, tokenizer = played(answers or ANSWERS)
     if length is not None:
         longer = dataclasses.replace(episode.rollouts["reason"], length=np.array(length, np.int32))
         episode = dataclasses.replace(episode, rollouts={"reason": longer})
@@ -129,6 +130,39 @@ def test_the_thought_is_closed_where_the_answer_stands():
     np.testing.assert_allclose(token[0, 1, 1] - level[0, 1], -1.0, atol=TOLERANCE["sum"])
     np.testing.assert_allclose(token[1, 0, 1] - level[1, 0], 0.0, atol=TOLERANCE["sum"])
     np.testing.assert_allclose(token[1, 1, 3] - level[1, 1], 2 / 3, atol=TOLERANCE["sum"])
+
+
+REDUNDANT = [
+    [[b"so 5.", b" Wait", b" 5", b"\n\\boxed{5}"], [b"so 5.", b"\n\\boxed{5}"]],
+    [[b"x", b"\n\\boxed{4}"], [b"7. ", b"Hmm", b" 7. ", b"But", b"\n\\boxed{7}"]],
+]
+"""The first answer has two tokens that were not needed, the last one three."""
+
+
+def test_needless_tokens_are_compared_by_position():
+    """Both of the first group are right, so only what the first one says behind its prefix differs: 1.1 against
+    1 + .1 (1 - 5 / 12). Of the second, the right answer earns more than the wrong one at every position."""
+    _, advantages, _ = rewarded("decs", answers=REDUNDANT)
+    token = np.asarray(advantages.token["reason"])
+    near = functools.partial(np.testing.assert_allclose, atol=1e-4)
+    near(token[0, 0], [0, -1, -1, *[0] * 9])
+    near(token[0, 1], [0, 1, 1, *[0] * 9])
+    near(token[1, 0], [-1, -1, -1, *[0] * 9])
+    near(token[1, 1], [1] * 6 + [0] * 6)
+
+
+def test_the_curriculum_follows_how_much_was_needed():
+    """Places of the first chunks with the answer: 1 of 2, 1 of 1, and 1 of 3. Catches wrong answers counted in, and a
+    share that moves without dynamic sampling."""
+    on = ("--grpo.dynamic_sampling=true",)
+    assert rewarded("decs", answers=REDUNDANT)[2] is None
+    memory = rewarded("decs", answers=REDUNDANT, settings=on)[2]
+    needed = (1 / 2 + 1 + 1 / 3) / 3
+    assert memory == {"curriculum": {"first": pytest.approx(needed), "last": pytest.approx(needed)}}
+    assert remember.easy_share(memory) == 0
+    memory = rewarded("decs", memory=memory, answers=[REDUNDANT[0], [[b"7", b"\n\\boxed{7}"]] * 2], settings=on)[2]
+    assert memory["curriculum"] == {"first": pytest.approx(needed), "last": pytest.approx((1 / 2 + 1 + 1) / 3)}
+    assert remember.easy_share(memory) == pytest.approx(0.2 * (5 / 6 - needed))
 
 
 @pytest.mark.parametrize("memory", [None, {"method": {"a": 3}}, {"method": {}, "target": {"target": 4}}])

@@ -8,8 +8,8 @@ from jaxreason.tasks.prefix import chunk_end, prefix_share
 @pytest.mark.parametrize(
     ("text", "answer", "expected"),
     [
-        ("first 12, so 12. Wait, check. But 12.", "12", "first 12, so 12. "),
-        ("Wait. Hmm, it is 7? Therefore 7", "7", "Wait. Hmm, it is 7? "),
+        ("first 12, so 12. Wait, check. But 12.", "12", "first 12, so 12."),
+        ("Wait. Hmm, it is 7? Therefore 7", "7", "Wait. Hmm, it is 7?"),
         ("Letting x be 7, Butter 7 is 7", "7", "Letting x be 7, Butter 7 is 7"),
         ("a=1\nb=7\ncheck 7\n", "7", "a=1\nb=7\n"),
         ("no answer. Wait", "7", ""),
