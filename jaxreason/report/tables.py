@@ -123,12 +123,17 @@ def _necessary(run: Run, mode: str) -> str:
 
 
 def _prefix_of(row: dict) -> float | None:
-    chunks, lengths, answers = row.get("chunks"), row.get("chunk_lengths"), row.get("filtered_resps")
-    if not all(isinstance(one, list) and one for one in (chunks, lengths, answers)):
+    chunks, lengths, answers = (_list(row, name) for name in ("chunks", "chunk_lengths", "filtered_resps"))
+    texts = [chunk for chunk in chunks if isinstance(chunk, str)]
+    counts = [n for n in lengths if isinstance(n, int)]
+    if not answers or not len(texts) == len(chunks) == len(counts) == len(lengths):
         return None
-    if not all(isinstance(chunk, str) for chunk in chunks) or not all(isinstance(n, int) for n in lengths):
-        return None
-    return prefix_share(chunks, lengths, str(answers[0])) if len(chunks) == len(lengths) else None
+    return prefix_share(texts, counts, str(answers[0]))
+
+
+def _list(row: dict, name: str) -> list:
+    found = row.get(name)
+    return found if isinstance(found, list) else []
 
 
 def _sources(table: dict) -> dict[str, dict]:

@@ -187,7 +187,7 @@ def _necessary_prefix(episode: Episode, right_PG: np.ndarray) -> float | None:
     lengths = np.asarray(episode.segmentation.chunks.length).reshape(right_PG.size, -1).tolist()
     rows = zip(right_PG.flat, episode.segmentation.texts, lengths, episode.reasonings, strict=True)
     found = [prefix_share(texts, some[: len(texts)], y.answer) for right, texts, some, y in rows if right]
-    return _mean([share for share in found if share is not None])
+    return _mean(np.array([share for share in found if share is not None]))
 
 
 def _score_spread(value_PGK: np.ndarray, scored_PGK: np.ndarray) -> Row:
