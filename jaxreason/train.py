@@ -116,7 +116,9 @@ def step(
     played = episode.run(  # 2, 3, 4
         now[0], helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait,
         known=Known(programs.lengths.expected([one.id for one in problems]), run_state.known_lift(state)),
-        fill=dynamic_sampling.filler(exp.stream.rows, place, exp.stream.num_problems, config),
+        fill=dynamic_sampling.filler(
+            exp.stream.rows, place, exp.stream.num_problems, config, remember.easy_share(state.memory)
+        ),
     )  # fmt: skip
     programs.lengths.note([one.id for one in played.problems], played.rollouts[REASON.name].length)
     clock.lap("episode")
@@ -138,7 +140,7 @@ def step(
     clock.lap("update")
 
     row = step_metrics.row_of(played, rewards, advantages, seen, packed, total, clock.seconds, exp)
-    memory = remember.after_step(state.memory, method, played, rewards, config.sampling.max_completion_length)
+    memory = remember.after_step(state.memory, method, played, rewards, config)
     after = run_state.after_step(state, train, helper, ratio, memory, played, row, number, config)
     row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
     return after, row | given.metrics, given.noted(step_metrics.samples(played, rewards, exp)), packed

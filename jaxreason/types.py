@@ -146,6 +146,7 @@ class Rewards:
     parts: dict[str, jax.Array]  # name -> float32 [P G], for the log
     charged: jax.Array | None = None  # float32 [P G K], phi |s| of each chunk that is charged; None without chunks
     closing: jax.Array | None = None  # float32 [P G], advantage of its own of the token behind y; None: nobody's
+    needless: jax.Array | None = None  # float32 [P G], the total of the tokens of y behind its necessary prefix
 
 
 @pytree

@@ -9,6 +9,7 @@ import chex
 import jax
 import pytest
 
+from jaxreason.config import load
 from jaxreason.data.dataset import ProblemStream
 from jaxreason.evaluation import stored
 from tests import killed, runs
@@ -71,6 +72,20 @@ def test_two_launches_are_one_run(warm, straight, tmp_path):
     assert runs.results(folder) == runs.results(straight)
     chex.assert_trees_all_equal(_policy(folder, STEPS), _policy(straight, STEPS))
     assert sum(row["grad_norm"] > 0 for row in runs.rows(straight)) > STEPS / 2, "little was learnt, so little compared"
+
+
+@pytest.mark.slow
+def test_the_target_comes_along(warm, tmp_path):
+    """Catches a window of right answers that begins anew with a launch."""
+    settings = ["--reward.preset=truncation", "--reward.target_quantile=0.5", "--reward.target_window=3"]
+    once, twice = (runs.begin(warm, tmp_path / name) for name in ("once", "twice"))
+    assert runs.train(once, *settings, "--run.max_steps=6") == 0
+    assert runs.train(twice, *settings, "--run.max_steps=3") == 0
+    assert runs.train(twice, *settings, "--run.max_steps=6", "--resume") == 0
+    assert runs.rows(once) == runs.rows(twice)
+    targets = [row["reason/target_length"] for row in runs.rows(once)]
+    assert len(set(targets)) > 1, "nothing was followed"
+    assert max(targets) <= load(once / "config.yaml").sampling.max_completion_length
 
 
 @pytest.mark.slow

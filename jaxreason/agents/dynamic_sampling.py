@@ -20,25 +20,31 @@ from jaxreason.data.problems import Problem
 from jaxreason.grading.pool import Grades
 
 
-def filler(rows: Callable[[int, int], list[Problem]], position: int, size: int, config: Config) -> Fill | None:
+def filler(
+    rows: Callable[[int, int], list[Problem]], position: int, size: int, config: Config, easy: float = 0.0
+) -> Fill | None:
     """What fills a step's batch up with groups that have spread; None where that is off.
 
     Args:
       rows: the training problems from a place in the data on, so many of them.
       position: the place at which the step's first batch begins.
       size: problems of the data. No step samples more than one pass through them.
+      easy: the share of a batch that may be groups whose answers are all right, rounded down; a curriculum's.
     """
     if not config.grpo.dynamic_sampling:
         return None
 
     def fill(episode: Episode, answer: Answer) -> Episode:
         P = len(episode.problems)
-        played, has = [episode], spread(episode, config)
+        played, solved = [episode], all_right(episode, config)
+        has = spread(episode, config) | first(solved, int(easy * P))
         while has.sum() < P and len(played) < config.grpo.max_num_gen_batches and len(has) < size:
             count = min(wanted(P, int(has.sum()), len(has)), size - len(has))
             further = answer(rows(position + len(has), count), len(has))
             played.append(further)
-            has = np.concatenate([has, spread(further, config)])
+            solved = np.concatenate([solved, all_right(further, config)])
+            varied = np.concatenate([spread(one, config) for one in played])
+            has = varied | first(solved, int(easy * P))
         taken = selected(has, P)
         seen = taken[-1] + 1 if has.sum() >= P else len(has)
         right_PG, gradable_PG = (np.concatenate(x) for x in zip(*(_judged(one, config) for one in played), strict=True))
@@ -51,6 +57,8 @@ def filler(rows: Callable[[int, int], list[Problem]], position: int, size: int, 
                 groups=len(has),
                 replaced=int(seen) - P,
                 without_spread=int(P - has[taken].sum()),
+                all_right=int(solved[taken].sum()),
+                easy_share=easy,
                 accuracy=float(right_PG[gradable_PG].mean()) if gradable_PG.any() else None,
                 tokens_left_out=int(tokens_P.sum() - tokens_P[taken].sum()),
             ),
@@ -68,6 +76,23 @@ def spread(episode: Episode, config: Config) -> np.ndarray:
     if config.grpo.mask_truncated_completions:
         counted_PG = counted_PG & episode.rollouts[REASON.name].finished
     return np.asarray((right_PG & counted_PG).any(1) & (~right_PG & counted_PG).any(1))
+
+
+def all_right(episode: Episode, config: Config) -> np.ndarray:
+    """Bool [P]: whether all answers of a group are right, among those that count."""
+    right_PG, counted_PG = _judged(episode, config)
+    if config.grpo.mask_truncated_completions:
+        counted_PG = counted_PG & episode.rollouts[REASON.name].finished
+    return np.asarray((right_PG | ~counted_PG).all(1) & counted_PG.any(1))
+
+
+def first(marked: np.ndarray, count: int) -> np.ndarray:
+    """The first so many of those that are marked.
+
+    >>> first(np.array([False, True, True, True]), 2).tolist()
+    [False, True, True, False]
+    """
+    return marked & (np.cumsum(marked) <= count)
 
 
 def _judged(episode: Episode, config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -135,5 +160,7 @@ def metrics(sampled: Sampled | None) -> dict[str, float | None]:
         "reason/groups_sampled": float(sampled.groups),
         "reason/groups_replaced": float(sampled.replaced),
         "reason/groups_without_spread": float(sampled.without_spread),
+        "reason/groups_all_right": float(sampled.all_right),
+        "reason/easy_share": sampled.easy_share,
         "reason/sampled_accuracy": sampled.accuracy,
     }

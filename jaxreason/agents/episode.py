@@ -51,6 +51,10 @@ class Sampled:
     behind these is met again"""
     without_spread: int
     """in the batch, since the bound was reached before enough others were found"""
+    all_right: int
+    """in the batch, all of whose answers are right"""
+    easy_share: float
+    """of the batch that such groups may be for their own sake"""
     accuracy: float | None
     """right answers among all that could be graded, those of groups left out too; None where none could"""
     tokens_left_out: int

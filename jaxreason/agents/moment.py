@@ -3,7 +3,6 @@
 Nothing that costs time is found out for a method that does not read it.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.parallel.rules import place
 from jaxreason.rewards.length import Moment
 from jaxreason.rewards.methods import Method
+from jaxreason.tasks.prefix import answer_end, chunk_end
 from jaxreason.tasks.reading import Reasoning
 from jaxreason.types import on_host
 
@@ -24,12 +24,20 @@ RUN, TIMES = 16, 3
 _FACTORS = np.random.default_rng(0).integers(1 << 62, size=RUN, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
-def moment(episode: Episode, method: Method, memory: dict[str, Any], progress: float, tokenizer: Tokenizer) -> Moment:
+def moment(
+    episode: Episode,
+    method: Method,
+    memory: dict[str, Any],
+    progress: float,
+    tokenizer: Tokenizer,
+    target: int | None = None,
+) -> Moment:
     """The moment of a step, placed like its outcome.
 
     Args:
       memory: what the method remembers of earlier steps; read where it has a `Memory`.
       progress: share of the run's steps done before this one.
+      target: L_T in tokens, where it follows the policy.
     """
     found: dict[str, Any] = {"progress": np.float32(progress)}
     if "asked" in method.reads:
@@ -42,26 +50,42 @@ def moment(episode: Episode, method: Method, memory: dict[str, Any], progress: f
         ]
         at, closes = np.array(rows, np.int32).T
         found |= {"answer_at": at.reshape(episode.shape), "closes_at": closes.reshape(episode.shape)}
+    if "prefix_end" in method.reads:
+        length = episode.rollouts[REASON.name].length.reshape(-1)
+        rows = [
+            (prefix_end(y, tokenizer), closes_at(y, int(tokens)))
+            for y, tokens in zip(episode.reasonings, length, strict=True)
+        ]
+        ends, closes = np.array(rows, np.int32).T
+        found |= {"prefix_end": ends.reshape(episode.shape), "closes_at": closes.reshape(episode.shape)}
     if "repeats" in method.reads:
         ids = episode.rollouts[REASON.name].completion_ids
         found["repeats"] = np.array([goes_round(row) for row in ids]).reshape(episode.shape)
+    if target is not None:
+        found["target"] = np.int32(target)
     if method.memory is not None:
         found["memory"] = method.memory.recall(memory, [problem.id for problem in episode.problems])
     return place(on_host(Moment, **found), "batch")
 
 
 def answer_at(y: Reasoning, tokenizer: Tokenizer) -> int:
-    """Tokens of y up to the end of the first place where the completion's own answer stands by itself; 0: nowhere.
+    """Tokens of y up to the end of the first place where the completion's own answer stands by itself; 0: nowhere."""
+    return _tokens_up_to(answer_end(y.text, y.answer), y, tokenizer)
 
-    By itself means with no letter, digit, or decimal point and digit, on either side: 7 is not found in 17 or 7.5.
-    """
-    answer = (y.answer or "").strip()
-    found = re.search(rf"(?<![\w.]){re.escape(answer)}(?!\w|\.\d)", y.text) if answer else None
-    if found is None:
+
+def prefix_end(y: Reasoning, tokenizer: Tokenizer) -> int:
+    """The place in the completion of y's first token behind the first chunk that holds the completion's own answer; -1
+    where no chunk does, or none is behind it."""
+    tokens = _tokens_up_to(chunk_end(y.text, y.answer), y, tokenizer)
+    return y.places[tokens] if 0 < tokens < len(y.places) else -1
+
+
+def _tokens_up_to(end: int, y: Reasoning, tokenizer: Tokenizer) -> int:
+    """Tokens of y that its first `end` characters reach into; 0 for none."""
+    if not end:
         return 0
-    end = len(y.text[: found.end()].encode("utf-8", "surrogateescape"))
     borders = np.cumsum([len(tokenizer.token_bytes(i)) for i in y.ids])
-    return int(np.searchsorted(borders, end) + 1)
+    return int(np.searchsorted(borders, len(y.text[:end].encode("utf-8", "surrogateescape"))) + 1)
 
 
 def closes_at(y: Reasoning, length: int) -> int:

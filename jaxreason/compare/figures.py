@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxreason.compare import collapse
 from jaxreason.compare.grid import Cell
 from jaxreason.compare.run import FAILED, final_file
 from jaxreason.evaluation import efficiency
@@ -35,9 +36,9 @@ def collect(cells: Sequence[Cell], final: Path | None) -> dict[str, Any]:
     Returns:
       `cells`: what each run came to. `rows`: means and standard deviations over the seeds of a method and alpha, for
       the `tuning` and `final` problems. `methods`: name -> the alpha chosen (fewest tokens within 2 points of the
-      method's best sampled accuracy on the tuning problems, no seed collapsed), which alphas are within 2 points, and
-      the hypervolume of all of them. That and `aes` are of sampled answers to the tuning problems, which the starts
-      were evaluated on too.
+      method's best sampled accuracy on the tuning problems, no seed collapsed), which alphas are within 2 points, the
+      hypervolume of all of them, and the `budget` that the method was tuned with. The hypervolume and `aes` are of
+      sampled answers to the tuning problems, which the starts were evaluated on too.
     """
     found = [one_cell(cell, final) for cell in cells]
     keys = list(dict.fromkeys((cell["method"], cell["alpha"]) for cell in found))
@@ -50,6 +51,7 @@ def collect(cells: Sequence[Cell], final: Path | None) -> dict[str, Any]:
         "methods": {
             name: choice([row for row in rows if row["method"] == name])
             | {"hypervolume": _hypervolume([cell for cell in found if cell["method"] == name])}
+            | {"budget": budget([cell for cell in found if cell["method"] == name])}
             for name in order
         },
         "aes_weights": list(efficiency.AES),
@@ -62,13 +64,13 @@ def collect(cells: Sequence[Cell], final: Path | None) -> dict[str, Any]:
 def one_cell(cell: Cell, final: Path | None) -> dict[str, Any]:
     """One run: its figures, whether it collapsed, and what a step cost."""
     results = _read(cell.folder / run_folder.RESULTS)
+    metrics = run_folder.read_metrics(cell.folder)
     failure = _read(cell.folder / FAILED).get("error")
     status = "failed" if failure else "finished" if results else "unfinished"
     on_final = _read(final_file(cell, final)).get("table") if final else results.get("trained")
-    start, end = (number(results, when, "accuracy") for when in ("base", "trained"))
-    fell = start is not None and end is not None and end < start - COLLAPSE
     # The first step compiles, and its time is that of the compiler.
-    times = [t for row in run_folder.read_metrics(cell.folder)[1:] if (t := number(row, "step_time")) is not None]
+    times = [t for row in metrics[1:] if (t := number(row, "step_time")) is not None]
+    tokens = [n for row in metrics if (n := number(row, "num_tokens")) is not None]
     before, after = _parts(results.get("base")), _parts(results.get("trained"))
     return {
         "name": cell.name,
@@ -78,14 +80,16 @@ def one_cell(cell: Cell, final: Path | None) -> dict[str, Any]:
         "folder": str(cell.folder),
         "status": status,
         "error": failure,
-        "collapsed": status == "failed" or fell,
         "start": before,
         "tuning": after,
         "final": _parts(on_final),
         "aes": _score(before, after),
+        "steps": max((row["step"] for row in metrics), default=0),
         "step_seconds": statistics.median(times) if times else None,
+        "step_tokens": statistics.mean(tokens) if tokens else None,
+        "sampled_tokens": sum(tokens),
         "seconds": results.get("seconds"),
-    }
+    } | collapse.of_run(cell.folder, results, metrics, COLLAPSE, failed=status == "failed")
 
 
 def _score(before: dict, after: dict) -> float | None:
@@ -137,6 +141,22 @@ def _row(cells: Sequence[dict]) -> dict[str, Any]:
         "final": _over_seeds([cell["final"] for cell in cells]),
         "aes": spread([cell["aes"] for cell in cells]),
         "step_seconds": spread([cell["step_seconds"] for cell in cells]),
+        "step_tokens": spread([cell["step_tokens"] for cell in cells]),
+    }
+
+
+def budget(cells: Sequence[dict]) -> dict[str, Any]:
+    """What a method was given: settings tried, seeds and steps, and what that cost in tokens and seconds.
+
+    Of runs that are not finished, the part that is done.
+    """
+    return {
+        "settings": len({cell["alpha"] for cell in cells}),
+        "seeds": len({cell["seed"] for cell in cells}),
+        "runs": len(cells),
+        "steps": sum(cell["steps"] for cell in cells),
+        "tokens": sum(cell["sampled_tokens"] for cell in cells),
+        "seconds": sum(cell["seconds"] or 0.0 for cell in cells),
     }
 
 

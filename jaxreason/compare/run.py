@@ -209,7 +209,7 @@ def evaluate_final(cell: Cell, file: Path) -> None:
     """Evaluate a finished cell on the final problems, once."""
     output = final_file(cell, file)
     found = _read(output)
-    if found.get("step") == cell.config.run.max_steps:
+    if found.get("step") == _read(cell.folder / run_folder.RESULTS).get("steps"):
         return
     began = time.monotonic()
     place = stored.open_place(str(cell.folder))

@@ -49,6 +49,11 @@ class RewardConfig:
     """preset `contribution`: nats of contribution from which on a chunk is worth a score of 5"""
     target_length: int = 0
     """L_T of the methods and masks that have a target length; 0: max_completion_length"""
+    target_quantile: float = 0.0
+    """L_T that follows the policy: this quantile of the right answers' lengths, such as 0.9, with target_length as its
+    floor; 0: off"""
+    target_window: int = 1
+    """steps whose right answers the quantile is of, the one at hand among them"""
     require_eos: bool = True
     """whether an answer cut at the limit counts as wrong"""
     reward_funcs: tuple[str, ...] = ()
@@ -70,6 +75,8 @@ class RewardConfig:
             self.phi,
         )
         require(self.target_length >= 0, "reward.target_length", "at least 0", self.target_length)
+        require(0 <= self.target_quantile <= 1, "reward.target_quantile", "in [0, 1]", self.target_quantile)
+        require(self.target_window >= 1, "reward.target_window", "at least 1", self.target_window)
         require(self.contribution_scale > 0, "reward.contribution_scale", "above 0", self.contribution_scale)
         require(self.format_penalty >= 0, "reward.format_penalty", "at least 0", self.format_penalty)
         self._check_functions()
@@ -92,8 +99,10 @@ class RewardConfig:
 
     @property
     def shape(self) -> "RewardConfig":
-        """The reward without its two numbers that programs take as arrays, so that one program serves a whole sweep."""
-        return dataclasses.replace(self, alpha=0.0, alpha_warmup_steps=0, phi=RewardConfig.phi)
+        """The reward without the numbers that programs take as arrays, so that one program serves a whole sweep."""
+        return dataclasses.replace(
+            self, alpha=0.0, alpha_warmup_steps=0, phi=RewardConfig.phi, target_quantile=0.0, target_window=1
+        )
 
 
 @dataclasses.dataclass(frozen=True)

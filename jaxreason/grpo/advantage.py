@@ -58,6 +58,42 @@ def group_relative(
     return jnp.where(keep_PG & (scale_P1 > 0), (reward_PG - mean_P1) * scale_P1, 0.0)
 
 
+def positionwise(
+    reward_PG: jax.Array,
+    needless_PG: jax.Array,
+    needless_PGT: jax.Array,
+    length_PG: jax.Array,
+    keep_PG: jax.Array,
+    *,
+    scale: Scale,
+) -> jax.Array:
+    """`group_relative` at each position by itself, where some tokens earn less than others; float32 [P G T].
+
+    At a position a completion's reward is `needless_PG` where `needless_PGT`, else `reward_PG`, which stays its reward
+    behind its end too. Without needless tokens every position has the sequence-level advantage.
+
+    Args:
+      reward_PG, needless_PG: float.
+      needless_PGT: bool.
+      length_PG: int, tokens; behind them the advantage is 0.
+      keep_PG: bool.
+      scale: as in `group_relative`; `batch` is the deviation over all positions of all kept rows.
+
+    Source: arXiv:2509.25827 and the authors' code, whose deviation is the sample's and not the population's.
+
+    >>> positionwise(jnp.array([[1.1, 1.1]]), jnp.array([[1.0, 1.0]]), jnp.array([[[False, True], [False, False]]]),
+    ...              jnp.array([[2, 2]]), jnp.ones((1, 2), bool), scale="group").round(2).tolist()
+    [[[0.0, -1.0], [0.0, 1.0]]]
+    """
+    chex.assert_rank([reward_PG, needless_PG, length_PG, keep_PG, needless_PGT], [2, 2, 2, 2, 3])
+    P, G, T = needless_PGT.shape
+    reward_PGT = jnp.where(needless_PGT, needless_PG[..., None], reward_PG[..., None])
+    apart = jnp.swapaxes(reward_PGT, 1, 2).reshape(P * T, G)
+    advantage = group_relative(apart, jnp.repeat(keep_PG, T, axis=0), scale=scale)
+    advantage_PGT = jnp.swapaxes(advantage.reshape(P, T, G), 1, 2)
+    return jnp.where(_inside(length_PG, T), advantage_PGT, 0.0)
+
+
 def length_relative(
     outcome_PG: jax.Array,
     cost_PG: jax.Array,

@@ -74,6 +74,8 @@ def compiled(
             token[role] = _priced(role, seen, rewards, cost_PG, keep[role], reward.gate, grpo.credit, scale)
         elif terms.contribution and seen.score_at is not None:
             token[role] = _taught(role, terms.contribution, seen, rewards, keep[role], scale)
+        elif role == "reason" and rewards.needless is not None:
+            token[role] = _by_position(seen, rewards.total[role], rewards.needless, keep[role], scale)
         else:
             token[role] = _plain(role, seen, rewards.total[role], keep[role], scale)
     if rewards.closing is not None:
@@ -114,6 +116,15 @@ def _priced(
         return _plain(role, seen, total_PG, keep_PG, scale)
     advantage_PG = advantage.length_relative(total_PG + cost_PG, cost_PG, keep_PG, paying_PG, scale=scale)
     return advantage.broadcast(advantage_PG, seen.length[role], dict(seen.widths)[role])
+
+
+def _by_position(seen: Outcome, total_PG: jax.Array, needless_PG: jax.Array, keep_PG: jax.Array, scale: Scale):
+    """The advantage where tokens of y behind its necessary prefix, up to where the thought closes, earn less."""
+    begin_PG, end_PG = known(seen.moment.prefix_end, "prefix_end"), known(seen.moment.closes_at, "closes_at")
+    place_11T = jnp.arange(dict(seen.widths)["reason"])[None, None]
+    needless_PGT = (begin_PG[..., None] >= 0) & (place_11T >= begin_PG[..., None])
+    needless_PGT = needless_PGT & ((place_11T < end_PG[..., None]) | (end_PG[..., None] < 0))
+    return advantage.positionwise(total_PG, needless_PG, needless_PGT, seen.length["reason"], keep_PG, scale=scale)
 
 
 def _closing(closing_PG: jax.Array, moment: Moment, num_tokens: int) -> jax.Array:

@@ -46,6 +46,15 @@ class Point:
 
 
 @dataclasses.dataclass(frozen=True)
+class Bars:
+    """Shares of a histogram's bins."""
+
+    name: str
+    tone: str
+    share: np.ndarray  # [bins]
+
+
+@dataclasses.dataclass(frozen=True)
 class Frame:
     """From data to the coordinates of the drawing; what lies above or below the axis is drawn at its edge."""
 
@@ -183,6 +192,49 @@ def scatter(
     body += [_point(frame, point) for point in sorted(points, key=lambda p: not p.hollow)]
     body += _end_labels(ends, frame)
     return _svg(title, body, frame)
+
+
+def histogram(
+    title: str,
+    bars: Sequence[Bars],
+    edges: np.ndarray,
+    frame: Frame,
+    *,
+    write: Callable[[float], str],
+    marks: Sequence[tuple[float, str]] = (),
+    x_name: str = "tokens",
+) -> Markup:
+    """Outlines of histograms over the same bins, the later ones on top, each named at the height of its peak.
+
+    Args:
+      edges: of the bins, one more than there are shares.
+      marks: (x, name) of dashed lines that stand upright.
+    """
+    body, ends = [*_axes(frame, write, x_name)], []
+    for one in bars:
+        steps = "".join(
+            f"V{frame.y(float(share))}H{frame.x(float(edge))}" for share, edge in zip(one.share, edges[1:], strict=True)
+        )
+        outline = f"M{frame.x(float(edges[0]))} {frame.y(0)}{steps}V{frame.y(0)}"
+        body.append(el("path", d=f"{outline}Z", class_=f"hist {one.tone}"))
+        body.append(el("path", el("title", one.name), d=outline, class_=f"run {one.tone}"))
+        ends.append((frame.y(float(one.share.max())), one.tone, one.name))
+    for at, name in marks:
+        body.append(el("line", x1=frame.x(at), x2=frame.x(at), y1=TOP, y2=frame.height - BOTTOM, class_="level"))
+        body.append(_text(frame.x(at) + 4, TOP + 8, name, "tick"))
+    body += _end_labels(ends, frame)
+    return _svg(title, body, frame)
+
+
+def bins(high: float, most: int) -> np.ndarray:
+    """Edges of equally wide bins from 0 on that cover whole numbers up to `high`, at most `most`, of a round width.
+
+    >>> bins(97, 10)[[0, 1, -1]].tolist()
+    [0.0, 10.0, 100.0]
+    """
+    marks = ticks(0, max(high, 1.0), most)
+    width = max(1.0, marks[1] - marks[0] if len(marks) > 1 else 1.0)
+    return np.arange(math.floor(high / width) + 2) * width if high % width else np.arange(high / width + 1) * width
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:

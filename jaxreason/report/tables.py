@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from jaxreason.report import chart
+from jaxreason.report import chart, lengths
 from jaxreason.report.curves import figure, interval
 from jaxreason.report.markup import Markup, el, join
 from jaxreason.report.read import Run
 from jaxreason.report.wording import DASH, fixed, number, percent, signed, span
+from jaxreason.tasks.prefix import prefix_share
 
 MODES = ("sampled", "greedy")
 
@@ -66,10 +67,15 @@ def before_after(run: Run) -> list[Markup]:
         before, after = (mode_table(one.table, mode) if one else {} for one in (run.before, run.after))
         if before or after:
             parts += [el("h4", f"{mode.capitalize()} answers"), _table(run, before, after, mode)]
+            if told := _necessary(run, mode):
+                parts.append(el("p", told, class_="note"))
     charts = [_budgets(run, mode) for mode in MODES]
     charts = [one for one in charts if one is not None]
     if charts:
         parts += [el("h4", "Accuracy within a token budget"), el("div", *charts, class_="charts")]
+    for mode in MODES:
+        if drawn := lengths.histograms(run, mode):
+            parts += [el("h4", f"Lengths of {mode} answers"), el("div", *drawn, class_="charts")]
     return parts
 
 
@@ -98,6 +104,36 @@ def _table(run: Run, before: dict, after: dict, mode: str) -> Markup:
             for label in labels
         ]
     return in_box(head, body)
+
+
+def _necessary(run: Run, mode: str) -> str:
+    """PNRP of the right answers that helpers split, before and after, in words; empty where there are none."""
+    told = []
+    for name, one in (("before", run.before), ("after", run.after)):
+        rows = [row for row in (one.rows if one else []) if row.get("mode") == mode and row.get("exact_match") == 1]
+        shares = [share for row in rows if (share := _prefix_of(row)) is not None]
+        if shares:
+            told.append(f"{name} {percent(sum(shares) / len(shares), 0)} of the tokens in {len(shares)} right answers")
+    if not told:
+        return ""
+    return (
+        f"Necessary prefix (PNRP), up to the first chunk that holds the answer: {', '.join(told)}, those that the "
+        "helpers were asked about. The answer is found by its text."
+    )
+
+
+def _prefix_of(row: dict) -> float | None:
+    chunks, lengths, answers = (_list(row, name) for name in ("chunks", "chunk_lengths", "filtered_resps"))
+    texts = [chunk for chunk in chunks if isinstance(chunk, str)]
+    counts = [n for n in lengths if isinstance(n, int)]
+    if not answers or not len(texts) == len(chunks) == len(counts) == len(lengths):
+        return None
+    return prefix_share(texts, counts, str(answers[0]))
+
+
+def _list(row: dict, name: str) -> list:
+    found = row.get(name)
+    return found if isinstance(found, list) else []
 
 
 def _sources(table: dict) -> dict[str, dict]:

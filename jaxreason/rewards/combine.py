@@ -92,7 +92,8 @@ def score(
         parts |= {"weighted_length": charged_PG, "penalty": cost_PG}
     keep = {"reason": seen.gradable if judged.keep is None else seen.gradable & judged.keep}
     if config.masking != "all":
-        keep["reason"] &= length.masking(completions, config.masking, target_length=config.target_length)
+        target = config.target_length if seen.moment.target is None else seen.moment.target
+        keep["reason"] &= length.masking(completions, config.masking, target_length=target)
     if seen.functions is not None:
         parts["functions"] = seen.functions
         assert seen.functions_apply is not None  # they come together
@@ -102,8 +103,12 @@ def score(
         helper_parts, helper_keep = _helpers(seen, config, method)
         parts, keep = parts | helper_parts, keep | helper_keep
     total = {role: _total(role, terms, parts, price.alpha, config) for role, terms in method.terms.items()}
+    needless_PG = None
+    if judged.needless is not None:
+        weight = method.terms["reason"].outcome * config.outcome_weight
+        needless_PG = total["reason"] + weight * (judged.needless - judged.reward)
     return (
-        Rewards(total=total, parts=parts, charged=charged_PGK, closing=judged.closing),
+        Rewards(total=total, parts=parts, charged=charged_PGK, closing=judged.closing, needless=needless_PG),
         ratio,
         {role: keep[role] for role in total},
     )

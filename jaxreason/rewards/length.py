@@ -2,7 +2,7 @@
 
 Each is a pure function of `Completions` and of its own fields, which are its keyword-only parameters. A parameter that
 has the name of a field of `RewardConfig` (target_length, normalize_length) gets that field; any other is set by
-`reward.options`.
+`reward.options`. A target length that follows the policy is an int32 array, and never 0.
 Formulas as in arXiv:2602.20945, section 2; each function names its own source.
 
 Here are the types, and the methods that look at one completion alone. Beside it: `length_relative.py`, methods that
@@ -31,7 +31,9 @@ class Moment:
     asked: jax.Array | None = None  # int32 [P], tokens that each prompt asks for; 0: none
     answer_at: jax.Array | None = None  # int32 [P G], tokens of y up to the end of the answer's first place in it, or 0
     closes_at: jax.Array | None = None  # int32 [P G], place of the token behind y; -1 where there is none
+    prefix_end: jax.Array | None = None  # int32 [P G], place behind the first chunk of y that holds the answer, or -1
     repeats: jax.Array | None = None  # bool [P G], the completion goes round in circles
+    target: jax.Array | None = None  # int32 [], L_T of this step where it follows the policy (reward.target_quantile)
     memory: jax.Array | None = None  # what the method remembers of earlier steps, see its `Memory`
 
 
@@ -56,6 +58,8 @@ class LengthReward(NamedTuple):
     cost: jax.Array | None = None  # float32 [P G]; None: alpha plays no part
     keep: jax.Array | None = None  # bool [P G], False leaves a row out of statistics and loss; None: all stay
     closing: jax.Array | None = None  # float32 [P G], added to the advantage of the token behind y; None: nothing
+    needless: jax.Array | None = None  # float32 [P G], earned by the tokens of y behind its necessary prefix in place
+    # of reward, and then advantages are by position; None: all tokens earn the reward
 
 
 LengthMethod = Callable[..., LengthReward | jax.Array]
@@ -89,7 +93,7 @@ def penalty(seen: Completions, *, normalize_length: Literal["limit", "group_mean
     return LengthReward(seen.right.astype(jnp.float32), cost_PG)
 
 
-def truncation(seen: Completions, *, target_length: int = 0) -> LengthReward:
+def truncation(seen: Completions, *, target_length: int | jax.Array = 0) -> LengthReward:
     """1 for a right answer of at most `target_length` tokens, else 0. Source: arXiv:2602.20945, eq. 2."""
     return LengthReward((seen.right & ~_long(seen, target_length)).astype(jnp.float32))
 
@@ -107,22 +111,22 @@ def kimi(seen: Completions, *, weight: float = 0.4) -> LengthReward:
     return LengthReward(jnp.where(seen.right, 1.0 + bonus_PG, jnp.minimum(0.0, bonus_PG)))
 
 
-def laser(seen: Completions, *, target_length: int = 0, weight: float = 0.4) -> LengthReward:
+def laser(seen: Completions, *, target_length: int | jax.Array = 0, weight: float = 0.4) -> LengthReward:
     """A right answer gets 1, and `weight` more below the target (strictly).
 
     Source: arXiv:2505.15612; arXiv:2602.20945, eq. 5.
     """
-    short_PG = seen.length < (target_length or seen.max_length)
+    short_PG = seen.length < target_or(target_length, seen.max_length)
     return LengthReward(jnp.where(seen.right, jnp.where(short_PG, 1.0 + weight, 1.0), 0.0))
 
 
-def laser_d(seen: Completions, *, target_length: int = 0, weight: float = 0.4) -> LengthReward:
+def laser_d(seen: Completions, *, target_length: int | jax.Array = 0, weight: float = 0.4) -> LengthReward:
     """Laser, and a wrong answer gets `weight` at or above the target, for exploring.
 
     This is what arXiv:2602.20945, eq. 6, calls Laser-D: a static target. `laser_d_dynamic` is that of arXiv:2505.15612.
     """
     right_PG = laser(seen, target_length=target_length, weight=weight).reward
-    long_PG = seen.length >= (target_length or seen.max_length)
+    long_PG = seen.length >= target_or(target_length, seen.max_length)
     return LengthReward(jnp.where(seen.right, right_PG, jnp.where(long_PG, weight, 0.0)))
 
 
@@ -178,7 +182,12 @@ def known(value: jax.Array | None, name: str) -> jax.Array:
     return value
 
 
-def masking(seen: Completions, strategy: Masking, *, target_length: int = 0) -> jax.Array:
+def target_or(target_length: int | jax.Array, otherwise: float) -> float | jax.Array:
+    """The target length, and `otherwise` for the 0 that stands for none."""
+    return otherwise if isinstance(target_length, int) and target_length == 0 else target_length
+
+
+def masking(seen: Completions, strategy: Masking, *, target_length: int | jax.Array = 0) -> jax.Array:
     """Which completions stay, bool [P G], under one row of the masking ablation of arXiv:2602.20945, Table 1.
 
     S and L mean at most and above `target_length`, C and I right and wrong; `-` names what is left out. A completion
@@ -193,8 +202,8 @@ def masking(seen: Completions, strategy: Masking, *, target_length: int = 0) -> 
     return stays_PG
 
 
-def _long(seen: Completions, target_length: int) -> jax.Array:
+def _long(seen: Completions, target_length: int | jax.Array) -> jax.Array:
     chex.assert_rank([seen.right, seen.length], 2)
     chex.assert_equal_shape([seen.right, seen.length])
     chex.assert_type([seen.right, seen.length], [bool, int])
-    return seen.length > (target_length or seen.max_length)
+    return seen.length > target_or(target_length, seen.max_length)

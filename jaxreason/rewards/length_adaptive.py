@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.ops import masked
-from jaxreason.rewards.length import Completions, LengthReward, known
+from jaxreason.rewards.length import Completions, LengthReward, known, target_or
 
 BINS = 16
 """Lengths of the coverage table: sixteenths of the token limit."""
@@ -33,7 +33,7 @@ class Memory:
     """(memory, ids, right bool [P G], length int [P G], token limit) -> the memory after the step"""
 
 
-def think_prune(seen: Completions, *, target_length: int = 0, stages: int = 3) -> LengthReward:
+def think_prune(seen: Completions, *, target_length: int | jax.Array = 0, stages: int = 3) -> LengthReward:
     """1 for a right answer within a limit that falls in equal steps: L_max in the first stage, the target in the last.
 
     The stages are equal shares of run.max_steps. A target of 0 is half of L_max.
@@ -47,7 +47,7 @@ def think_prune(seen: Completions, *, target_length: int = 0, stages: int = 3) -
     if stages < 1:
         raise ValueError(f"reward.options.stages: expected at least 1, got {stages!r}")
     progress = known(seen.moment.progress, "progress")
-    last = target_length or seen.max_length / 2
+    last = jnp.asarray(target_or(target_length, seen.max_length / 2), jnp.float32)
     stage = jnp.minimum(jnp.floor(progress * stages), stages - 1)
     limit = last if stages == 1 else seen.max_length + (last - seen.max_length) * stage / (stages - 1)
     return LengthReward((seen.right & (seen.length.astype(jnp.float32) <= limit)).astype(jnp.float32))

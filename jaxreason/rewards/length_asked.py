@@ -48,6 +48,22 @@ def lc_r1(seen: Completions, *, weight: float = 1.0, closing_weight: float = 1.0
     return LengthReward(_right(seen) + weight * brief_PG, closing=closing_PG)
 
 
+def decs(seen: Completions, *, weight: float = 0.1) -> LengthReward:
+    """A right answer earns 1 + weight on its necessary tokens, and 1 + weight (1 - L / L_max) on those of y behind the
+    first chunk that holds the answer, by the moment's `prefix_end`. A wrong one earns 0 everywhere.
+
+    The two are compared position by position over the group (`grpo.advantage.positionwise`), so a needless token has a
+    negative advantage beside right answers that are still, or already, doing something else, and the necessary ones
+    never have.
+
+    Source: DeCS, arXiv:2509.25827, and the authors' code. There a judge model finds the chunk; here it is found by the
+    answer's text, see `tasks.prefix`. Their curriculum is `Method.curriculum`.
+    """
+    known(seen.moment.prefix_end, "prefix_end")
+    brief_PG = 1.0 - _length(seen) / seen.max_length
+    return LengthReward(_right(seen) * (1.0 + weight), needless=_right(seen) * (1.0 + weight * brief_PG))
+
+
 def _right(seen: Completions) -> jax.Array:
     return seen.right.astype(jnp.float32)
 

@@ -22,8 +22,9 @@ from jaxreason.rewards import length_relative as relative
 from jaxreason.rewards.length import Completions, LengthMethod, LengthReward
 from jaxreason.rewards.length_adaptive import COVERAGE, HISTORY, Memory
 
-Reads = Literal["progress", "asked", "answer_at", "repeats"]
-"""Parts of `Moment` that cost something to find out, or that data must bring; what is behind y comes with answer_at."""
+Reads = Literal["progress", "asked", "answer_at", "prefix_end", "repeats"]
+"""Parts of `Moment` that cost something to find out, or that data must bring; what is behind y comes with answer_at and
+prefix_end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,10 @@ class Method:
     memory: Memory | None = None
     """what it remembers between steps, which its length method reads as `moment.memory`"""
 
+    curriculum: bool = False
+    """whether grpo.dynamic_sampling lets in groups that are all right, as many as right answers have lost of what they
+    did not need, see `run.remember.easy_share`"""
+
     @property
     def labelled(self) -> bool:
         """Whether chunks come from the labels of the task."""
@@ -87,7 +92,10 @@ class Method:
 
     def judge(self, seen: Completions, config: RewardConfig) -> LengthReward:
         """The length method with its fields filled in."""
-        found = self.length(seen, **fields_of(self, config))
+        fields = fields_of(self, config)
+        if "target_length" in fields and seen.moment.target is not None:
+            fields["target_length"] = seen.moment.target
+        found = self.length(seen, **fields)
         return found if isinstance(found, LengthReward) else LengthReward(found)
 
 
@@ -196,6 +204,11 @@ METHODS: dict[str, Method] = {
         "arXiv:2506.14755; the answer's place for its extractor, text not trimmed", _ALONE, scale="none",
         reads=("answer_at",),
     ),
+    "decs": Method(
+        asked.decs, "tokens behind the chunk that first holds the answer earn less, compared by position",
+        "arXiv:2509.25827; the chunk found by the answer's text in place of a judge", _ALONE, reads=("prefix_end",),
+        curriculum=True,
+    ),
     "dapo_overlong": Method(length.overlong, "a soft penalty near the token limit", "arXiv:2503.14476, eq. 13", _ALONE),
     "grpo": Method(length.outcome, "the outcome alone, no length term", "arXiv:2402.03300", _ALONE),
 }  # fmt: skip
@@ -277,10 +290,15 @@ def scale_of(method: Method, grpo: GRPOConfig) -> Literal["group", "batch", "non
     return method.scale if grpo.scale_rewards == "method" else grpo.scale_rewards
 
 
+def has_target(method: Method, config: RewardConfig) -> bool:
+    """Whether a method or its masks compare completions with a target length."""
+    return config.masking not in ("all", "-I") or "target_length" in inspect.signature(method.length).parameters
+
+
 def target_of(method: Method, config: RewardConfig) -> int:
-    """The target length that a method or its masks compare completions with, in tokens; 0: none."""
-    reads = config.masking not in ("all", "-I") or "target_length" in inspect.signature(method.length).parameters
-    return config.target_length if reads else 0
+    """The target length that completions are compared with, in tokens, its floor where it follows the policy; 0: none
+    was set."""
+    return config.target_length if has_target(method, config) else 0
 
 
 def _check(method: Method, config: Config) -> None:
@@ -290,6 +308,11 @@ def _check(method: Method, config: Config) -> None:
         raise ValueError(
             f"reward.format_penalty: expected at least 1 with preset {reward.preset}, or an invalid score would beat "
             f"one that disagrees, got {reward.format_penalty}"
+        )
+    if reward.target_quantile and not has_target(method, reward):
+        raise ValueError(
+            f"reward.target_quantile: expected 0 with reward.preset={reward.preset}, which has no target length, got "
+            f"{reward.target_quantile}; take truncation, laser or another with target_length, or set reward.masking"
         )
     if config.budget.wanted and not method.priced:
         raise ValueError(

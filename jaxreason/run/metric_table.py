@@ -102,6 +102,7 @@ GROUPS: tuple[Group, ...] = (
             Row("tokens_per_second", "tokens / s", "`num_tokens` / `step_time`."),
             Row("step_time", "s", "Sum of the phases below `time/`."),
             Row("warnings", "text", "The lines of the alarms in this step; a list, empty when nothing was wrong."),
+            Row("alarms", "text", "What these lines are about, a letter or a short name each; `D2` is the second D."),
             Row(
                 "stage",
                 "1 or 2",
@@ -185,6 +186,18 @@ GROUPS: tuple[Group, ...] = (
                 "`grpo.dynamic_sampling` is off",
             ),
             Row(
+                "reason/groups_all_right",
+                "count",
+                "Groups in the batch whose answers are all right: let in by a curriculum, or for want of others.",
+                "`grpo.dynamic_sampling` is off",
+            ),
+            Row(
+                "reason/easy_share",
+                "share",
+                "Of the batch that may be such groups, by the curriculum of `decs`; 0 without.",
+                "`grpo.dynamic_sampling` is off",
+            ),
+            Row(
                 "reason/sampled_accuracy",
                 "share",
                 "`reason/accuracy` over all groups sampled, which the filter cannot move.",
@@ -203,6 +216,24 @@ GROUPS: tuple[Group, ...] = (
                 "Mean length of the others.",
                 "all were right",
                 "F",
+            ),
+            Row(
+                "reason/completions/mean_length_positive",
+                "tokens",
+                "Mean length of counted completions with R > 0, those of `reason/reward/positive_share`.",
+                "there was none",
+            ),
+            Row(
+                "reason/completions/mean_length_not_positive",
+                "tokens",
+                "Mean length of the other counted ones: under `truncation`, wrong or too long.",
+                "there was none",
+            ),
+            Row(
+                "reason/target_length",
+                "tokens",
+                "L_T of this step: the quantile of the right answers' lengths, within its floor and the token limit.",
+                "`reward.target_quantile` is 0",
             ),
             Row("reason/completions/mean_length_y", "tokens", "Mean of |y|, the reasoning before the answer line."),
             Row(
@@ -338,6 +369,13 @@ GROUPS: tuple[Group, ...] = (
             ),
             Row("segment/chunks", "chunks", "Mean number of chunks of a valid split.", "no valid split", "merging"),
             Row("segment/one_chunk", "share", "Valid splits that are a single chunk.", "no valid split", "idle"),
+            Row(
+                "segment/necessary_prefix",
+                "share",
+                "PNRP (arXiv:2509.25827): tokens of y up to the first chunk that holds the answer, over all; of right"
+                " answers. Found by text, where DeCS asks a judge: an answer that is a common number is found early.",
+                "no right answer was split and holds its answer before the box",
+            ),
             Row("segment/chunk_length", "tokens", "Mean length of a chunk.", "no valid split"),
             Row(
                 "segment/lift",

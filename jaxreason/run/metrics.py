@@ -22,6 +22,7 @@ from jaxreason.rewards.outcome import Outcome
 from jaxreason.run.setup import Experiment
 from jaxreason.tasks import labels
 from jaxreason.tasks.base import Task
+from jaxreason.tasks.prefix import prefix_share
 from jaxreason.types import Advantages, Rewards, UpdateBatch
 
 _whole = jax.jit(everywhere)
@@ -63,6 +64,8 @@ def row_of(
     row = step_row(episode, rewards, advantages, seen, config.reward) | divide(total)
     row |= mismatch.metrics(packed, ROLES, config.grpo)
     row |= dynamic_sampling.metrics(episode.sampled)
+    if seen.moment.target is not None:
+        row["reason/target_length"] = float(jax.device_get(seen.moment.target))
     return row | label_row(episode, exp.task) | time_row(episode, seconds)
 
 
@@ -115,13 +118,16 @@ def _reasoner(episode: Episode, rewards: Rewards, advantages: Advantages) -> Row
     length_PG = episode.rollouts[REASON.name].length
     gradable_PG = episode.grades.gradable.reshape(episode.shape)
     y_PG = np.array([len(r.ids) for r in episode.reasonings]).reshape(episode.shape)
+    kept_PG, positive_PG = advantages.keep["reason"], np.asarray(rewards.parts["outcome"]) > 0
     return {
         "reason/accuracy": _mean(right_PG, gradable_PG),
         # What the outcome rewards; the total of a right answer can be below 0 where the penalty is strong.
-        "reason/reward/positive_share": _mean(np.asarray(rewards.parts["outcome"]) > 0, advantages.keep["reason"]),
+        "reason/reward/positive_share": _mean(positive_PG, kept_PG),
         "reason/frac_all_correct": _mean(right_PG.all(1)),
         "reason/completions/mean_length_right": _mean(length_PG, right_PG),
         "reason/completions/mean_length_wrong": _mean(length_PG, ~right_PG),
+        "reason/completions/mean_length_positive": _mean(length_PG, kept_PG & positive_PG),
+        "reason/completions/mean_length_not_positive": _mean(length_PG, kept_PG & ~positive_PG),
         "reason/completions/mean_length_y": _mean(y_PG),
         "reason/no_answer": _mean(np.array([r.answer is None for r in episode.reasonings])),
         "reason/ungradable": _mean(~gradable_PG),
@@ -150,6 +156,7 @@ def _helpers(
     row["segment/chunk_length"] = _mean(chunks.length, np.asarray(chunks.mask))
     row["score/mean"] = _mean(value, scored)
     row |= {f"score/share_{s}": _mean(value == s, scored) for s in range(1, 6)}
+    row["segment/necessary_prefix"] = _necessary_prefix(episode, np.asarray(rewards.parts["accuracy"]) > 0)
     length = np.asarray(chunks.length)[scored]
     row["score/length_correlation"] = _correlation(value[scored], length)
     row |= _score_spread(value, scored)
@@ -172,6 +179,15 @@ def _helpers(
         y = np.array([len(r.ids) for r in episode.reasonings]).reshape(episode.shape)
         row["reason/penalised_share"] = _mean((rewards.parts["weighted_length"] / np.maximum(y, 1))[y > 0])
     return row
+
+
+def _necessary_prefix(episode: Episode, right_PG: np.ndarray) -> float | None:
+    """PNRP over right answers that were split and whose y holds the answer."""
+    assert episode.segmentation is not None  # its chunks are asked about
+    lengths = np.asarray(episode.segmentation.chunks.length).reshape(right_PG.size, -1).tolist()
+    rows = zip(right_PG.flat, episode.segmentation.texts, lengths, episode.reasonings, strict=True)
+    found = [prefix_share(texts, some[: len(texts)], y.answer) for right, texts, some, y in rows if right]
+    return _mean(np.array([share for share in found if share is not None]))
 
 
 def _score_spread(value_PGK: np.ndarray, scored_PGK: np.ndarray) -> Row:

@@ -21,13 +21,13 @@ def record_step(
         {"step": number} | row,
         config.monitor,
         limit=config.sampling.max_completion_length,
-        target=target_of(chosen(config), config.reward),
+        target=int(row.get("reason/target_length", target_of(chosen(config), config.reward))),
         ceiling=budget.ceiling(config.reward.alpha),
         scaled=scale_of(chosen(config), config.grpo) == "group" and row["alpha"] > 0,
     )
     if rollbacks:
         memory["rollbacks"] = rollbacks
-    row |= {"warnings": warnings, "stage": memory.get("stage"), "rollbacks": len(rollbacks)}
+    row |= {"warnings": warnings, "alarms": memory["new"], "stage": memory.get("stage"), "rollbacks": len(rollbacks)}
     folder.write_metrics(number, row)
     advance(1, note=step_metrics.note(row) + (f"  {folder.trouble}" if folder.trouble else ""))
     for line in [*warnings, *([f"step {number}: {folder.trouble}"] if folder.trouble else [])]:

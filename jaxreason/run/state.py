@@ -22,7 +22,7 @@ from jaxreason.rewards import budget
 from jaxreason.rewards.budget import BudgetState
 from jaxreason.rewards.importance import RatioState, initial_ratio
 from jaxreason.rewards.methods import named
-from jaxreason.run import files
+from jaxreason.run import files, remember
 from jaxreason.run import folder as run_folder
 from jaxreason.run.best import best_step
 from jaxreason.run.checkpoint import Checkpoints, size
@@ -43,7 +43,7 @@ class RunState:
     ratio: RatioState
     budget: BudgetState | None = None  # only where a target is set
     helper: TrainState | None = None  # only where the helpers are a policy of their own that is trained
-    memory: Any = None  # what the method remembers, plain JSON; it stands beside the arrays in a checkpoint
+    memory: Any = None  # see `run.remember`, plain JSON; it stands beside the arrays in a checkpoint
     position: int | None = None  # rows of the data seen, where dynamic sampling may take more than a batch a step
     lift: jax.Array | None = None  # float32 [], of a new chunk, where calibrated; nan before the first step
 
@@ -86,7 +86,7 @@ def after_step(
 
     Args:
       helper: the helpers' own policy, where it is trained; else empty.
-      memory: of the method, after the step.
+      memory: what is remembered of completions, after the step.
       played: the step's episode.
       row: the step's metrics.
     """
@@ -240,7 +240,7 @@ def open_state(
     lift = state.lift
     if lift is None and calibrates(config):  # a checkpoint from before there was one
         lift = place(jnp.float32(jnp.nan))
-    state = dataclasses.replace(state, memory=meta.get("method"), position=meta.get("position"), lift=lift)
+    state = dataclasses.replace(state, memory=remember.held(meta), position=meta.get("position"), lift=lift)
     return state, number, meta["monitor"]
 
 
@@ -266,7 +266,7 @@ def _parts(state: RunState, memory: dict, exp: Experiment) -> tuple[RunState, di
     """A checkpoint's arrays, and the JSON beside them."""
     beside: dict[str, Any] = {"monitor": memory} | identity(exp)
     if state.memory is not None:
-        beside["method"] = state.memory
+        beside |= state.memory
     if state.position is not None:
         beside["position"] = state.position
     return dataclasses.replace(state, memory=None, position=None), beside

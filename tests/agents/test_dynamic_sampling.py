@@ -41,7 +41,7 @@ def episode(rows: list[int], of: list, **changed) -> Episode:
     )
 
 
-def fill(of: list, P: int, conf, position: int = 0):
+def fill(of: list, P: int, conf, position: int = 0, easy: float = 0.0):
     """The filled episode and the numbers and rows of every further batch."""
     asked = []
 
@@ -53,7 +53,7 @@ def fill(of: list, P: int, conf, position: int = 0):
         asked.append((first, ids))
         return episode(ids, of)
 
-    filler = dynamic_sampling.filler(rows, position, len(of), conf)
+    filler = dynamic_sampling.filler(rows, position, len(of), conf, easy)
     assert filler is not None
     return filler(episode([*range(position, position + P)], of), answer), asked
 
@@ -99,9 +99,24 @@ def test_a_batch_that_has_spread_everywhere_is_left_as_it_is():
         "reason/groups_sampled": 3,
         "reason/groups_replaced": 0,
         "reason/groups_without_spread": 0,
+        "reason/groups_all_right": 0,
+        "reason/easy_share": 0.0,
         "reason/sampled_accuracy": 0.5,
     }
     assert dynamic_sampling.filler(lambda *_: [], 0, 3, load(None, [])) is None, "off by default"
+
+
+def test_a_curriculum_lets_groups_in_that_are_all_right():
+    """Catches more of them than their share, those that are all wrong, and one let in that counts as missing."""
+    of = [ALL, ALL, NONE, SOME, ALL, SOME, SOME, SOME]
+    found, asked = fill(of, 4, config(), easy=0.25)
+    assert asked == [(4, [4, 5, 6, 7])], "two of four were enough so far"
+    assert [problem.id for problem in found.problems] == ["0", "3", "5", "6"]
+    did = found.sampled
+    assert did is not None
+    assert (did.all_right, did.without_spread, did.replaced, did.easy_share) == (1, 0, 3, 0.25)
+    found, _ = fill(of, 4, config(), easy=0.2)
+    assert [problem.id for problem in found.problems] == ["3", "5", "6", "7"], "a fifth of four is none"
 
 
 def test_the_bound_ends_it_with_what_was_found():

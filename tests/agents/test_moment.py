@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxreason.agents.moment import RUN, answer_at, closes_at, goes_round
+from jaxreason.agents.moment import RUN, answer_at, closes_at, goes_round, prefix_end
 from jaxreason.tasks.boxed_math import read
 from jaxreason.tasks.reading import find_reasoning
 from tests.agents.stand_in import StandIn
@@ -32,6 +32,24 @@ def test_where_the_answer_first_stands(pieces, expected):
     """Catches a digit inside a number, a place counted in characters, and an answer read as a pattern."""
     y, tokenizer, _ = reading(*pieces)
     assert answer_at(y, tokenizer) == expected
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        ([b"so 5.", b" Wait", b", 5", b"\n\\boxed{5}"], 1),
+        ([b"<think>", b"so 5.", b" ", b"Wait", b", 5", b"</think>", b"5", b"\n\\boxed{5}"], 2),
+        ([b"so ", b"5", b"\n", b"check", b"\n\\boxed{5}"], 3),
+        ([b"so 5, W", b"ait", b"\n\\boxed{5}"], 1),
+        ([b"so 5", b"\n\\boxed{5}"], -1),
+        ([b"so 4. Wait", b"\n\\boxed{5}"], -1),
+        ([b"no answer"], -1),
+    ],
+)
+def test_where_the_necessary_prefix_ends(pieces, expected):
+    """Catches a place in y taken for one in the completion, and a token that the prefix shares with what follows."""
+    y, tokenizer, _ = reading(*pieces)
+    assert prefix_end(y, tokenizer) == expected
 
 
 def test_where_y_closes():

@@ -33,10 +33,11 @@ def _table(accuracy, tokens):
 
 
 class StandIn:
-    """A training that writes what a real one leaves; `outcomes` are (accuracy, tokens) or errors by cell."""
+    """A training that writes what a real one leaves. By cell: `outcomes` are (accuracy, tokens) or errors, `alarms` are
+    by step, `more` stands in its results."""
 
-    def __init__(self, outcomes=None):
-        self.outcomes = outcomes or {}
+    def __init__(self, outcomes=None, *, alarms=None, more=None):
+        self.outcomes, self.alarms, self.more = outcomes or {}, alarms or {}, more or {}
         self.asked = []
 
     def __call__(self, conf, *, display):
@@ -50,10 +51,12 @@ class StandIn:
         if isinstance(outcome, BaseException):
             raise outcome
         steps = conf.run.max_steps
-        rows = [{"step": s + 1, "step_time": 10.0 if s == 0 else 2.0} for s in range(steps)]
+        rows = [{"step": s + 1, "step_time": 10.0 if s == 0 else 2.0, "num_tokens": 500.0} for s in range(steps)]
+        rows = [row | {"alarms": self.alarms.get(folder.name, {}).get(row["step"], [])} for row in rows]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         trained = _table(*outcome) if steps else _table(0.6, 100.0)
         found = {"base": _table(0.6, 100.0), "trained": trained, "steps": steps, "seconds": 60.0}
+        found |= self.more.get(folder.name, {})
         (folder / "results.json").write_text(json.dumps(found))
         return found
 
@@ -198,7 +201,7 @@ def test_figures_by_hand(grid, monkeypatch):
     assert row["aes"]["mean"] == pytest.approx(0.58 + 3 * (0.32 + 0.29) / 2 / 0.6)
     # Fronts: seed 0 (60, .94) and (40, .92): .4 * .94 + .2 * .92; seed 1 (64, .90) and (44, .89): .36 * .9 + .2 * .89.
     assert lp["hypervolume"]["mean"] == pytest.approx((0.376 + 0.184 + 0.324 + 0.178) / 2)
-    start = "| lp | 2 | 90.5 ± 2.1 | 42.0 ± 2.8 | 90.5 ± 2.1 | 42.0 ± 2.8 | 2.00 ± 0.00 | 2.11 ± 0.13 |"
+    start = "| lp | 2 | 90.5 ± 2.1 | 42.0 ± 2.8 | 90.5 ± 2.1 | 42.0 ± 2.8 | 2.00 ± 0.00 | 500 ± 0 | 2.11 ± 0.13 |"
     assert f"{start} 0.531 ± 0.041 |" in text
     assert start in text.partition("Every alpha")[2]
     assert "AES(1, 3, 5)" in text
@@ -219,6 +222,45 @@ def test_a_collapsed_seed_counts_and_is_marked(grid, monkeypatch):
     assert "72 ✕1" in shown
     assert shown.count("Alphas at which a seed collapsed are left out.") == 2
     assert shown.count('class="ring"') == 0, "the alpha that was not chosen has a collapsed seed"
+
+
+def test_where_a_run_collapsed_and_what_its_monitor_saw(grid, monkeypatch):
+    """Catches an alarm that only asks to look taken for a loss, and the last evaluation taken for the collapse."""
+    end = {"ended_by": {"alarm": "A", "step": 3}, "rollbacks": [{"step": 2, "alarm": "E", "to": 1, "halved": "x"}]}
+    train = StandIn(
+        {"lp-alpha2-seed1": (0.54, 5.0)},
+        alarms={"lp-alpha2-seed1": {1: ["B", "D"], 2: ["C", "E"], 3: ["A"]}, "lp-alpha0.5-seed0": {2: ["C"]}},
+        more={"lp-alpha2-seed1": end},
+    )
+    monkeypatch.setattr(run, "train", train)
+    compare(grid, display=QUIET)
+    (cell,) = [cell for cell in grid.cells if cell.name == "lp-alpha2-seed1"]
+    (cell.folder / "evaluation").mkdir(exist_ok=True)
+    for step, accuracy in ((1, 0.58), (2, 0.5)):
+        (cell.folder / f"evaluation/step_{step:06d}.json").write_text(json.dumps({"table": _table(accuracy, 9.0)}))
+    found = compare(grid, display=QUIET)
+    (seen,) = [one for one in found["cells"] if one["name"] == cell.name]
+    assert (seen["collapse_step"], seen["first_alarm"]) == (2, {"alarm": "E", "step": 2})
+    text = words.markdown(found)
+    assert "| lp-alpha2-seed1 | 60.0 to 54.0 | E at 2 | 2 | back to step 1 at 2; ended at 3 by A |" in text
+    assert "| lp-alpha0.5-seed0 |" not in text, "C alone says nothing of a loss"
+    assert "| 1 of 2 (step 2) |" in text
+
+
+def test_the_budget_of_tuning_is_stated(grid, monkeypatch):
+    """Catches a comparison of a method with two alphas and one with one that calls itself fair."""
+    monkeypatch.setattr(run, "train", StandIn())
+    found = compare(grid, display=QUIET)
+    assert found["methods"]["lp"]["budget"] == {
+        "settings": 2, "seeds": 2, "runs": 4, "steps": 12, "tokens": 6000.0, "seconds": 240.0,
+    }  # fmt: skip
+    text = words.markdown(found)
+    assert "an equal budget: 2 alphas with 2 seeds" in text
+    assert "| lp | 2 | 2 | 4 | 12 | 0.01 | 0.07 |" in text
+    other = found["methods"]["lp"] | {"budget": found["methods"]["lp"]["budget"] | {"settings": 1}}
+    row = next(row for row in found["rows"] if row["method"] == "lp") | {"method": "scma"}
+    uneven = found | {"rows": [*found["rows"], row], "methods": found["methods"] | {"scma": other}}
+    assert "no equal budget" in words.fairness(uneven)
 
 
 def test_a_method_that_always_collapses_is_in_the_tables_without_figures(grid, monkeypatch):

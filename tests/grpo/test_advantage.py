@@ -224,3 +224,38 @@ def test_chunk_credit_without_a_split_is_the_sequence_level_advantage():
     )
     expected = advantage.broadcast(plain, jnp.asarray(case["length_PG"]), got.shape[-1])
     np.testing.assert_allclose(got, expected, rtol=TOLERANCE["sum"], atol=TOLERANCE["sum"])
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@given(seed=st.integers(0, 2**31))
+def test_positions_against_loops(scale, seed):
+    """Catches a mean over positions, rows that leave the statistics behind their end, and a row that is not kept."""
+    rng = np.random.default_rng(seed)
+    reward, keep = random_rewards(seed)
+    needless, T = (reward - rng.integers(0, 9, size=reward.shape) / 64).astype(np.float32), 5
+    where, length = rng.random((*reward.shape, T)) < 0.4, rng.integers(1, T + 1, size=reward.shape)
+    got = advantage.positionwise(
+        jnp.asarray(reward), jnp.asarray(needless), jnp.asarray(where), jnp.asarray(length), jnp.asarray(keep),
+        scale=scale,
+    )  # fmt: skip
+    at = [np.where(where[..., t], needless, reward) for t in range(T)]
+    # The deviation of a batch is that over all positions: their rows as groups of one batch.
+    expected = reference.group_relative(np.concatenate(at), np.concatenate([keep] * T), scale).reshape(T, *reward.shape)
+    inside = np.arange(T) < length[..., None]
+    np.testing.assert_allclose(got, np.moveaxis(expected, 0, -1) * inside, atol=TOLERANCE["sum"])
+
+
+def test_without_needless_tokens_every_position_has_the_sequence_s_advantage():
+    """Catches a statistic that positions change."""
+    reward, keep = random_rewards(3)
+    length = jnp.full(reward.shape, 4)
+    arrays = (
+        jnp.asarray(reward),
+        jnp.asarray(reward) - 1,
+        jnp.zeros((*reward.shape, 4), bool),
+        length,
+        jnp.asarray(keep),
+    )
+    got = advantage.positionwise(*arrays, scale="group")
+    whole = advantage.group_relative(jnp.asarray(reward), jnp.asarray(keep), scale="group")
+    np.testing.assert_array_equal(got, advantage.broadcast(whole, length, 4))

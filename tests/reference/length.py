@@ -206,11 +206,19 @@ def lc_r1_closing(group: Group, length: float, right: bool, case) -> float:
     return 1 - at / y if at else -1.0
 
 
+def decs(group: Group, length: float, right: bool, case) -> float:
+    return 1.1 * right
+
+
+def decs_needless(group: Group, length: float, right: bool, case) -> float:
+    return right * (1 + 0.1 * (1 - length / case["limit"]))
+
+
 REWARDS: dict[str, Callable[..., float]] = {
     "tlmre": tlmre, "group_zscore": group_zscore, "o1_pruner": o1_pruner, "shorter_better": shorter_better,
     "dast": dast, "alp": outcome, "linear_pass_rate": linear_pass_rate, "gr3": gr3, "drpo": drpo,
     "smart_thinker": smart_thinker, "gfpo": outcome, "cosine": cosine, "think_prune": think_prune,
     "laser_d_dynamic": laser_d_dynamic, "laser_de": laser_de, "hapo": hapo, "l1_exact": l1_exact, "l1_max": l1_max,
-    "lc_r1": lc_r1,
+    "lc_r1": lc_r1, "decs": decs,
 }  # fmt: skip
 """Method -> what it earns, under its default fields."""

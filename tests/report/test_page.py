@@ -12,7 +12,7 @@ import pytest
 
 from jaxreason.report import write_report
 from jaxreason.report.read import read_runs
-from tests.report.folders import Page, lines, metric_row, read, table
+from tests.report.folders import Page, completion, lines, metric_row, read, table
 
 
 def test_the_table_shows_the_numbers_of_the_results(make):
@@ -204,3 +204,17 @@ def test_reading_starts_no_jax(make):
         f"write_report([Path({str(make())!r})]); assert 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_necessary_prefix_of_right_answers(make):
+    """Catches wrong answers counted in: of four answers two are right, one of which says 4 in its second chunk of 3."""
+    folder = make()
+    fields = {"chunks": ["2+2\n", "=4\n", "yes 4"], "chunk_lengths": [3, 2, 5], "mode": "sampled"}
+    rows = [
+        completion(0, "x", **fields | {"filtered_resps": ["4"], "exact_match": 1}),
+        completion(1, "x", **fields | {"filtered_resps": ["2"], "exact_match": 1}),
+        completion(2, "x", **fields | {"filtered_resps": ["3"], "exact_match": 0}),
+        completion(3, "x", mode="sampled", exact_match=1),
+    ]
+    (folder / "evaluation/step_000012.jsonl").write_text(lines(rows))
+    assert "chunk that holds the answer: after 40\u202f% of the tokens in 2 right answers" in read(folder)

@@ -29,6 +29,7 @@ def random_step(seed: int, *, problems: int = 3, rollouts: int = 6) -> dict[str,
         "asked": rng.choice([0, 10, 30], size=problems).astype(np.int32),
         "answer_at": (rng.integers(0, 2, size=shape) * rng.integers(0, y.astype(int) + 1)).astype(np.int32),
         "closes_at": np.minimum(y, length - 1).astype(np.int32),
+        "prefix_end": rng.integers(-1, 20, size=shape).astype(np.int32),
         "repeats": rng.random(shape) < 0.3,
         "coverage": covered,
         "history": rng.choice([0, 8, 25], size=problems).astype(np.float32),
@@ -40,7 +41,7 @@ def completions(step: dict[str, Any], *, memory: str = "") -> Completions:
     a = {name: jnp.asarray(value) for name, value in step.items() if name != "limit"}
     moment = Moment(
         progress=a["progress"], asked=a["asked"], answer_at=a["answer_at"], closes_at=a["closes_at"],
-        repeats=a["repeats"], memory=a[memory] if memory else None,
+        prefix_end=a["prefix_end"], repeats=a["repeats"], memory=a[memory] if memory else None,
     )  # fmt: skip
     return Completions(
         right=a["right"], length=a["length"], length_y=a["y"], charged=a["y"], finished=a["finished"], keep=a["keep"],
@@ -57,5 +58,5 @@ def memory_of(method) -> str:
 
 def permuted(step: dict[str, Any], order) -> dict[str, Any]:
     """The same step with the completions of every group in another order."""
-    rows = ("right", "length", "y", "finished", "keep", "answer_at", "closes_at", "repeats")
+    rows = ("right", "length", "y", "finished", "keep", "answer_at", "closes_at", "prefix_end", "repeats")
     return {name: value[:, np.array(order)] if name in rows else value for name, value in step.items()}

@@ -31,11 +31,12 @@ def test_rewards_are_those_of_the_loops(name):
 
 
 def test_what_is_not_a_reward():
-    """Catches the cost of alp, the rows of gfpo and the closing advantage of lc_r1."""
+    """Catches the cost of alp, the rows of gfpo, the closing advantage of lc_r1 and the needless tokens of decs."""
     for seed in SEEDS:
         step = random_step(seed)
         compare(judged("alp", step).cost, reference.by_row(reference.alp_cost)(step), step)
         compare(judged("lc_r1", step).closing, reference.by_row(reference.lc_r1_closing)(step), step)
+        compare(judged("decs", step).needless, reference.by_row(reference.decs_needless)(step), step)
         for by_efficiency in (False, True):
             kept = judged("gfpo", step, by_efficiency=by_efficiency).keep
             np.testing.assert_array_equal(kept, reference.gfpo_keep(step, by_efficiency=by_efficiency))

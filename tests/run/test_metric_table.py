@@ -25,6 +25,7 @@ FROM_THE_WARM_START = {
     "contributions under a budget": ["--reward.preset=contribution", "--budget.target_reduction=0.2", *NATURAL],
     "truncation, corrected": [
         "--reward.preset=truncation",
+        "--reward.target_quantile=0.9",
         "--grpo.importance_sampling_correction=token_mask",
         "--grpo.dynamic_sampling=true",
         "--grpo.max_num_gen_batches=2",
