@@ -116,9 +116,7 @@ def step(
     played = episode.run(  # 2, 3, 4
         now[0], helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait,
         known=Known(programs.lengths.expected([one.id for one in problems]), run_state.known_lift(state)),
-        fill=dynamic_sampling.filler(
-            exp.stream.rows, place, exp.stream.num_problems, config, remember.easy_share(state.memory)
-        ),
+        fill=dynamic_sampling.filler(exp.stream, place, config, remember.easy_share(state.memory)),
     )  # fmt: skip
     programs.lengths.note([one.id for one in played.problems], played.rollouts[REASON.name].length)
     clock.lap("episode")

@@ -7,7 +7,7 @@ Whatever is sampled is a function of the step, the place in the data and the pol
 first batch is that of a step without dynamic sampling, draw for draw.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -16,31 +16,28 @@ from jaxreason.agents.episode import Answer, Episode, Fill, Sampled
 from jaxreason.agents.roles import REASON
 from jaxreason.agents.rows import counted_right
 from jaxreason.config import Config
-from jaxreason.data.problems import Problem
+from jaxreason.data.dataset import ProblemStream
 from jaxreason.grading.pool import Grades
 
 
-def filler(
-    rows: Callable[[int, int], list[Problem]], position: int, size: int, config: Config, easy: float = 0.0
-) -> Fill | None:
+def filler(stream: ProblemStream, position: int, config: Config, easy: float = 0.0) -> Fill | None:
     """What fills a step's batch up with groups that have spread; None where that is off.
 
     Args:
-      rows: the training problems from a place in the data on, so many of them.
+      stream: the training problems. No step samples more than one pass through them.
       position: the place at which the step's first batch begins.
-      size: problems of the data. No step samples more than one pass through them.
       easy: the share of a batch that may be groups whose answers are all right, rounded down; a curriculum's.
     """
     if not config.grpo.dynamic_sampling:
         return None
 
     def fill(episode: Episode, answer: Answer) -> Episode:
-        P = len(episode.problems)
+        P, size = len(episode.problems), stream.num_problems
         played, solved = [episode], all_right(episode, config)
         has = spread(episode, config) | first(solved, int(easy * P))
         while has.sum() < P and len(played) < config.grpo.max_num_gen_batches and len(has) < size:
             count = min(wanted(P, int(has.sum()), len(has)), size - len(has))
-            further = answer(rows(position + len(has), count), len(has))
+            further = answer(stream.rows(position + len(has), count), len(has))
             played.append(further)
             solved = np.concatenate([solved, all_right(further, config)])
             varied = np.concatenate([spread(one, config) for one in played])

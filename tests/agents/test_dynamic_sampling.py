@@ -1,5 +1,8 @@
 """Dynamic sampling of answers that are right or wrong as a test has it: what is replaced, how often, and the bound."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -53,7 +56,8 @@ def fill(of: list, P: int, conf, position: int = 0, easy: float = 0.0):
         asked.append((first, ids))
         return episode(ids, of)
 
-    filler = dynamic_sampling.filler(rows, position, len(of), conf, easy)
+    stream: Any = SimpleNamespace(rows=rows, num_problems=len(of))
+    filler = dynamic_sampling.filler(stream, position, conf, easy)
     assert filler is not None
     return filler(episode([*range(position, position + P)], of), answer), asked
 
@@ -103,7 +107,8 @@ def test_a_batch_that_has_spread_everywhere_is_left_as_it_is():
         "reason/easy_share": 0.0,
         "reason/sampled_accuracy": 0.5,
     }
-    assert dynamic_sampling.filler(lambda *_: [], 0, 3, load(None, [])) is None, "off by default"
+    stream: Any = SimpleNamespace(num_problems=3)
+    assert dynamic_sampling.filler(stream, 0, load(None, [])) is None, "off by default"
 
 
 def test_a_curriculum_lets_groups_in_that_are_all_right():
