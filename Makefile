@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
+# A file stays in one process, so that its fixtures and compiled programs are made once; in the order of tests/conftest.py.
+PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
@@ -24,13 +26,13 @@ demo: $(INSTALLED)
 	$(BIN)/jaxreason train configs/quickstart.yaml
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(JOBS) -m 'not (slow or tpu_aot or torch)'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not (slow or tpu_aot or torch)'
 
 test-all: $(INSTALLED) $(VENV)/.libtpu
-	PYTHONPATH=$(abspath $(VENV)/libtpu) $(BIN)/python -m pytest -n $(JOBS)
+	PYTHONPATH=$(abspath $(VENV)/libtpu) $(BIN)/python -m pytest $(PARALLEL)
 
 test-parity: $(VENV)/.torch
-	$(BIN)/python -m pytest -n $(JOBS) -m torch tests/parity
+	$(BIN)/python -m pytest $(PARALLEL) -m torch tests/parity
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -49,6 +51,10 @@ clean:
 	rm -rf .pytest_cache .ruff_cache .hypothesis build dist
 	find jaxreason tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# uv takes a tenth of pip's time; where it can't be had, or can't reach what pip is configured for, pip does it all.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP_OR_UV := sh -c '$(BIN)/uv pip install --quiet --python $(BIN)/python "$$@" || $(PIP) "$$@"' install
+
 # One environment for everything; the stamp makes a second call quick and a changed lock or pyproject install again.
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -56,15 +62,16 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "error: $(PYTHON) has no venv module; try: sudo apt install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	-$(PIP) uv
+	$(PIP_OR_UV) -r requirements.lock
+	$(PIP_OR_UV) --no-deps --no-build-isolation -e .
 	@touch $@
 
 # The TPU compiler, with which tests compile for TPUs that are not here; it exists for x86-64 Linux only. In a folder of
 # its own: among the packages, JAX would look for a TPU at each start and complain that there is none.
 $(VENV)/.libtpu: $(INSTALLED)
 ifeq ($(shell uname -sm),Linux x86_64)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/libtpu libtpu==0.0.42.1
+	$(PIP) --no-deps --upgrade --target $(VENV)/libtpu libtpu==0.0.42.1
 endif
 	@touch $@
 
@@ -72,7 +79,6 @@ endif
 TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname -s)),+cpu)
 
 $(VENV)/.torch: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	  --extra-index-url https://download.pytorch.org/whl/cpu '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
+	$(PIP) --no-deps --extra-index-url https://download.pytorch.org/whl/cpu '$(TORCH)'
+	$(PIP) '$(TORCH)'
 	@touch $@

@@ -5,6 +5,7 @@ and alpha are computed from the step.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -68,6 +69,14 @@ def parser() -> jsonargparse.ArgumentParser:
     return result
 
 
+@functools.cache
+def _reader() -> jsonargparse.ArgumentParser:
+    """The parser of `load`, made once: a comparison of hundreds of runs reads as many configurations."""
+    result = parser()
+    result.add_argument("--config", action="config")
+    return result
+
+
 def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
     """Read an experiment.
 
@@ -79,9 +88,7 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
     Raises:
       ValueError: unreadable file, unknown key (the nearest right one is named), wrong type, value out of range.
     """
-    known = parser()
-    known.add_argument("--config", action="config")
-    args = []
+    known, args = _reader(), []
     if path is not None:
         if not Path(path).is_file():
             raise ValueError(f"{path}: no such configuration file")

@@ -77,6 +77,8 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
     """Build what a step needs; nothing is compiled before it is used."""
     config, method = exp.config, chosen(exp.config)
     steps = config.run.max_steps * config.grpo.num_mini_batches
+    # A constant rate has no end, so that a run that is given more steps has the programs it had.
+    ends = 0 if config.optimizer.lr_scheduler_type == "constant" else steps
     batch.mini_batches(config.data.prompts_per_step, config.grpo.num_mini_batches)  # refuses shares that are not equal
     _, schedule = optimizer.make_optimizer(config.optimizer, steps)
     rows = config.data.prompts_per_step * config.sampling.num_generations
@@ -86,7 +88,7 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
     mesh = jax.sharding.get_mesh()
 
     def learner(config: Config, roles: tuple[str, ...], prefix: str = "") -> Learner:
-        compiled = jitted(compiled_for(config), steps, mesh)
+        compiled = jitted(compiled_for(config), ends, mesh)
         return Learner(
             prefix=prefix,
             roles=roles,
@@ -109,12 +111,12 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
     return Programs(
         exp=exp,
         learners=learners,
-        expect=_placed(jitted(compiled_for(config.for_helpers), steps, mesh).expect),
+        expect=_placed(jitted(compiled_for(config.for_helpers), ends, mesh).expect),
         schedule=schedule,
         frozen_shapes=batch.shapes([(rows, lengths[config.agents.helper_roles[-1]])], **shape)
         if method.helpers == "train"
         else (),
-        likelihood=_placed(jitted(compiled_for(config), steps, mesh).likelihood),
+        likelihood=_placed(jitted(compiled_for(config), ends, mesh).likelihood),
         contribution_shapes=batch.shapes(
             [(contribution.num_texts(config.sampling.num_generations, config.agents.max_chunks), lengths[REASON.name])],
             **shape,
@@ -175,7 +177,7 @@ def jitted(config: Config, steps: int, mesh: Mesh) -> Jitted:
 
     Args:
       config: from `compiled_for`.
-      steps: optimiser updates of a run, for the schedule.
+      steps: optimiser updates of a run, for a schedule that ends with it.
       mesh: the one in force, where the functions leave their results.
     """
     filters = methods.Method(config.sampling.top_p, config.sampling.top_k, config.sampling.min_p)

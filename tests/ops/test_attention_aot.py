@@ -14,8 +14,11 @@ COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "collective-permute
 
 
 @pytest.mark.tpu_aot
-@pytest.mark.parametrize("window", [0, 300])
-def test_auto_compiles_to_splash_on_each_device(window):
+@pytest.mark.parametrize(
+    ("topology", "window"),
+    [("v5e:2x2", 0), ("v5e:2x2", 300), ("v5p:2x2x1", 0), ("v6e:2x2", 0), ("tpu7x:2x2x1", 0)],
+)
+def test_auto_compiles_to_splash_on_each_device(topology, window):
     """Catches a tile that the chip refuses, a kernel that is not chosen when only the mesh says TPU, rows or heads
     that travel between devices, and scores that exist in memory after all."""
     B, S, H, J, C = 4, 1500, 4, 2, 128
@@ -24,7 +27,7 @@ def test_auto_compiles_to_splash_on_each_device(window):
         attend = functools.partial(attention.causal, segments_BS=segments, window=window)
         return jax.grad(lambda *qkv: attend(*qkv).astype(jnp.float32).sum(), (0, 1, 2))(q, k, v)
 
-    with tpu_mesh("v5e:2x2", (1, 2, 2)) as mesh:
+    with tpu_mesh(topology, (1, 2, 2)) as mesh:
 
         def array(shape, dtype, *names):
             return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec(*names)))
