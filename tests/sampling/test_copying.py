@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason.config import ModelConfig
 from jaxreason.policy import api
 from jaxreason.sampling import engine
 from jaxreason.sampling.engine import generate
@@ -15,26 +14,12 @@ from jaxreason.sampling.query import Decoding, Query
 from jaxreason.sampling.room import Room
 from jaxreason.types import Constraint, PromptBatch
 from tests.helpers import TOLERANCE
+from tests.sampling.tiny import TINY, params_of
 
-TINY = ModelConfig(
-    vocab_size=150,
-    hidden_size=16,
-    intermediate_size=24,
-    num_hidden_layers=1,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    head_dim=8,
-    initializer_range=0.4,
-)
 P, L, Y, PAD, END, NEW = 5, 6, 24, 148, 3, 9
 T = 4 * Y
 RNG = np.random.default_rng(0)
 PROMPTS = PromptBatch(tokens=RNG.integers(0, 150, (P, L)).astype(np.int32), length=np.array([6, 1, 4, 3, 5], np.int32))
-
-
-@functools.cache
-def _params():
-    return jax.jit(api.init, static_argnames="config")(jax.random.key(0), config=TINY)
 
 
 def _copier(P, *, forced=False, width=Y):
@@ -55,7 +40,7 @@ def _sample(constraint, seed=7, prompts=PROMPTS, **static):
     limit = np.full((len(prompts.length), 1), T, np.int32)
     query = Query(prompts=prompts, limit=limit, constraint=constraint)
     how = Decoding(TINY, T, (END,), PAD, **static)
-    rollout = generate(_params(), query, jax.random.key(seed), jnp.float32(1), how)
+    rollout = generate(params_of(), query, jax.random.key(seed), jnp.float32(1), how)
     return jax.tree.map(np.asarray, rollout)
 
 
@@ -106,10 +91,10 @@ def test_passes_are_few():
     state = engine.begin(copies, how)
     block = engine.block_of(how.room, copies.constraint)
     run = jax.jit(functools.partial(engine.advance, how=how))
-    end = run(api.unstack(_params(), TINY), state, copies, jax.random.key(7), jnp.float32(1))
+    end = run(api.unstack(params_of(), TINY), state, copies, jax.random.key(7), jnp.float32(1))
     chunks = int((np.asarray(end.tokens) == NEW).sum()) + P
     assert chunks > 2 * P
     assert int(end.passes) <= 1.3 * (chunks + P * Y / block)
-    end = run(api.unstack(_params(), TINY), state, forced, jax.random.key(7), jnp.float32(1))
+    end = run(api.unstack(params_of(), TINY), state, forced, jax.random.key(7), jnp.float32(1))
     assert (np.asarray(end.length) == Y + 1).all()
     assert int(end.passes) == P * -(-(Y + 1) // block)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason.config import ModelConfig
 from jaxreason.ops import logprob
 from jaxreason.policy import api
 from jaxreason.sampling import methods
@@ -17,17 +16,8 @@ from jaxreason.sampling.engine import generate
 from jaxreason.sampling.query import Decoding, Query
 from jaxreason.types import Constraint, Lift, PromptBatch
 from tests.helpers import TOLERANCE
+from tests.sampling.tiny import TINY, params_of
 
-TINY = ModelConfig(
-    vocab_size=150,  # more than one block of `methods.draw`
-    hidden_size=16,
-    intermediate_size=24,
-    num_hidden_layers=1,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    head_dim=8,
-    initializer_range=0.4,
-)
 P, G, L, T = 2, 3, 5, 8
 PAD, EOS = 148, (3, 40)
 PROMPTS = PromptBatch(
@@ -36,15 +26,10 @@ PROMPTS = PromptBatch(
 FULL = np.full((P, G), T, np.int32)
 
 
-@functools.cache
-def _params():
-    return jax.jit(api.init, static_argnames="config")(jax.random.key(0), config=TINY)
-
-
 def _generate(seed=0, temperature=1.0, limit=FULL, constraint=None, eos=(-1,), params=None, prompts=PROMPTS, **static):
     query = Query(prompts=prompts, limit=np.asarray(limit, np.int32), constraint=constraint)
     how = Decoding(**{"config": TINY, "max_completion_length": T, "pad_id": PAD, "eos_ids": eos} | static)
-    rollout = generate(params or _params(), query, jax.random.key(seed), jnp.float32(temperature), how)
+    rollout = generate(params or params_of(), query, jax.random.key(seed), jnp.float32(temperature), how)
     return jax.tree.map(np.asarray, rollout)
 
 
@@ -71,7 +56,7 @@ def _trainer_logp(rollout, temperature=1.0, transform=logprob.unchanged, lift=No
         for n in range(P * G):
             candidates[n, start[n] : start[n] + T] = rollout.candidates.reshape(P * G, T, A)[n]
     score = jax.jit(functools.partial(api.token_logp, config=TINY, temperature=temperature, transform=transform))
-    logp, _ = score(_params(), rows, positions, segments, candidates, lift)
+    logp, _ = score(params_of(), rows, positions, segments, candidates, lift)
     logp = np.stack([np.asarray(logp)[n, start[n] : start[n] + T] for n in range(P * G)]).reshape(P, G, T)
     return np.where(np.arange(T) < rollout.length[..., None], logp, 0.0)
 
@@ -164,7 +149,7 @@ def test_greedy_is_the_argmax_of_full_forward_passes():
         for n in range(P * G):  # nothing but what was chosen here stands behind the prompt
             rows[n, start[n] :] = 0
             rows[n, start[n] : start[n] + t] = completion[n, :t]
-        logits = np.asarray(_full_logits(_params(), rows, positions, segments, config=TINY))
+        logits = np.asarray(_full_logits(params_of(), rows, positions, segments, config=TINY))
         completion[:, t] = logits[np.arange(P * G), start + t - 1].argmax(-1)
     np.testing.assert_array_equal(rollout.tokens.reshape(P * G, T), completion)
     np.testing.assert_allclose(rollout.logp, _trainer_logp(rollout), atol=TOLERANCE["sum"])
@@ -181,7 +166,7 @@ def test_first_tokens_follow_the_softmax():
     for p in range(P):
         tokens[p, : PROMPTS.length[p]] = PROMPTS.tokens[p, L - PROMPTS.length[p] :]
     positions = np.broadcast_to(np.arange(L + T, dtype=np.int32), tokens.shape)
-    logits = np.asarray(_full_logits(_params(), tokens, positions, np.ones_like(tokens), config=TINY), np.float64)
+    logits = np.asarray(_full_logits(params_of(), tokens, positions, np.ones_like(tokens), config=TINY), np.float64)
     for p in range(P):
         weight = np.exp(logits[p, PROMPTS.length[p] - 1] / 0.7)
         probability = weight / weight.sum()
@@ -250,7 +235,7 @@ def test_each_step_draws_anew():
 
     Catches one key used for every step: a row would then repeat its first token for ever.
     """
-    rollout = _generate(params=jax.tree.map(jnp.zeros_like, _params()))
+    rollout = _generate(params=jax.tree.map(jnp.zeros_like, params_of()))
     assert (rollout.tokens != rollout.tokens[:, :, :1]).any(-1).all()
     np.testing.assert_allclose(rollout.logp, -np.log(150), atol=TOLERANCE["sum"])
 

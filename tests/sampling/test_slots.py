@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason.config import ModelConfig
 from jaxreason.policy import api
 from jaxreason.sampling import engine, methods, room
 from jaxreason.sampling.engine import generate
@@ -17,17 +16,8 @@ from jaxreason.sampling.query import Decoding, Query
 from jaxreason.sampling.room import Room
 from jaxreason.types import PromptBatch
 from tests.helpers import TOLERANCE
+from tests.sampling.tiny import TINY, params_of
 
-TINY = ModelConfig(
-    vocab_size=150,
-    hidden_size=16,
-    intermediate_size=24,
-    num_hidden_layers=1,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    head_dim=8,
-    initializer_range=0.4,
-)
 SLIDING = dataclasses.replace(TINY, num_hidden_layers=2, sliding_window=5, sliding_layers=(1,))
 P, G, L, T, PAD, EOS = 5, 3, 6, 20, 148, tuple(range(0, 150, 12))
 RNG = np.random.default_rng(0)
@@ -37,15 +27,10 @@ LIMIT[0], LIMIT[3, 1] = T, 0
 LIMIT[2] = 0  # a group of which nothing is wanted
 
 
-@functools.cache
-def _params(config=TINY):
-    return jax.jit(api.init, static_argnames="config")(jax.random.key(0), config=config)
-
-
 def _sample(config=TINY, prompts=PROMPTS, limit=LIMIT, number=None, expected=None, **static):
     query = Query(prompts=prompts, limit=limit, number=number, expected=expected)
     how = Decoding(**{"config": config, "max_completion_length": T, "eos_ids": EOS, "pad_id": PAD} | static)
-    rollout = generate(_params(config), query, jax.random.key(7), jnp.float32(1), how)
+    rollout = generate(params_of(config), query, jax.random.key(7), jnp.float32(1), how)
     return jax.tree.map(np.asarray, rollout)
 
 
@@ -71,7 +56,7 @@ def _plain(config, limit):
                 wide = np.zeros((1, L + T), np.int32)
                 wide[0, : len(row)] = row
                 places = np.arange(L + T, dtype=np.int32)[None]
-                logits = forward(_params(config), wide, places, np.ones_like(wide))[:, len(row) - 1]
+                logits = forward(params_of(config), wide, places, np.ones_like(wide))[:, len(row) - 1]
                 uniform = methods.uniforms(jax.random.fold_in(key, t))
                 token, value = methods.draw(uniform[None], logits, jnp.float32(1))
                 row.append(int(token[0]))
@@ -139,7 +124,7 @@ def _state(limit, room):
     requests, order = engine.arrange(Query(prompts=PROMPTS, limit=jnp.asarray(limit)), jax.random.key(7), how)
     state = engine.begin(requests, how)
     run = jax.jit(functools.partial(engine.advance, how=how))
-    end = run(api.unstack(_params(), TINY), state, requests, jax.random.key(7), jnp.float32(1))
+    end = run(api.unstack(params_of(), TINY), state, requests, jax.random.key(7), jnp.float32(1))
     return end, jax.tree.map(np.asarray, engine.collect(end, order, G))
 
 
