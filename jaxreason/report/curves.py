@@ -39,8 +39,8 @@ CHARTS = (
     ),
     Chart(
         "Tokens of an answer",
-        "Means in training, of all answers and of the right and wrong ones; the target where it follows the policy; rings "
-        "are held-out problems, sampled.",
+        "Means in training, of all answers and of the right and wrong ones; the target where it follows the policy; "
+        "rings are held-out problems, sampled.",
         (
             ("all", "reason/completions/mean_length", "accent"),
             ("right", "reason/completions/mean_length_right", "ink"),
