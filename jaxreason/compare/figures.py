@@ -84,6 +84,7 @@ def one_cell(cell: Cell, final: Path | None) -> dict[str, Any]:
         "tuning": after,
         "final": _parts(on_final),
         "aes": _score(before, after),
+        "max_steps": cell.config.run.max_steps,
         "steps": max((row["step"] for row in metrics), default=0),
         "step_seconds": statistics.median(times) if times else None,
         "step_tokens": statistics.mean(tokens) if tokens else None,
@@ -148,13 +149,15 @@ def _row(cells: Sequence[dict]) -> dict[str, Any]:
 def budget(cells: Sequence[dict]) -> dict[str, Any]:
     """What a method was given: settings tried, seeds and steps, and what that cost in tokens and seconds.
 
-    Of runs that are not finished, the part that is done.
+    Steps, tokens and seconds are those that were done: a run that an alarm ended has fewer steps than were set.
     """
     return {
         "settings": len({cell["alpha"] for cell in cells}),
         "seeds": len({cell["seed"] for cell in cells}),
         "runs": len(cells),
+        "unfinished": sum(cell["status"] == "unfinished" for cell in cells),
         "steps": sum(cell["steps"] for cell in cells),
+        "steps_set": sum(cell["max_steps"] for cell in cells),
         "tokens": sum(cell["sampled_tokens"] for cell in cells),
         "seconds": sum(cell["seconds"] or 0.0 for cell in cells),
     }

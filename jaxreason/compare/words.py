@@ -107,7 +107,9 @@ def fairness(found: dict[str, Any]) -> str:
     given = {name: found["methods"][name]["budget"] for name in found["methods"] if name in alphas}
     if not given:
         return "No method had an alpha to choose."
-    same = {tuple(budget[key] for key in ("settings", "seeds", "steps")) for budget in given.values()}
+    if any(budget["unfinished"] for budget in given.values()):
+        return "Tuning is not finished: the last table says what each method was given so far."
+    same = {tuple(budget[key] for key in ("settings", "seeds", "steps_set")) for budget in given.values()}
     if len(same) == 1:
         settings, seeds, _ = same.pop()
         return (

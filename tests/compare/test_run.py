@@ -12,7 +12,7 @@ import yaml
 
 from jaxreason import config
 from jaxreason import train as train_module
-from jaxreason.compare import compare, page, run, words
+from jaxreason.compare import compare, page, run, words, write
 from jaxreason.compare.grid import load_grid
 from jaxreason.run import folder as run_folder
 from jaxreason.run import programs
@@ -252,7 +252,8 @@ def test_the_budget_of_tuning_is_stated(grid, monkeypatch):
     monkeypatch.setattr(run, "train", StandIn())
     found = compare(grid, display=QUIET)
     assert found["methods"]["lp"]["budget"] == {
-        "settings": 2, "seeds": 2, "runs": 4, "steps": 12, "tokens": 6000.0, "seconds": 240.0,
+        "settings": 2, "seeds": 2, "runs": 4, "unfinished": 0, "steps": 12, "steps_set": 12, "tokens": 6000.0,
+        "seconds": 240.0,
     }  # fmt: skip
     text = words.markdown(found)
     assert "an equal budget: 2 alphas with 2 seeds" in text
@@ -261,6 +262,8 @@ def test_the_budget_of_tuning_is_stated(grid, monkeypatch):
     row = next(row for row in found["rows"] if row["method"] == "lp") | {"method": "scma"}
     uneven = found | {"rows": [*found["rows"], row], "methods": found["methods"] | {"scma": other}}
     assert "no equal budget" in words.fairness(uneven)
+    (grid.cells[1].folder / "results.json").unlink()
+    assert "Tuning is not finished" in words.markdown(write(grid))
 
 
 def test_a_method_that_always_collapses_is_in_the_tables_without_figures(grid, monkeypatch):
