@@ -11,7 +11,7 @@ import pytest
 
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.outcome import outcome
-from jaxreason.config import GRPOConfig, load
+from jaxreason.config import Config, GRPOConfig, load
 from jaxreason.data.problems import Problem
 from jaxreason.grading.pool import Grades
 from jaxreason.grpo.signal import signal
@@ -169,7 +169,8 @@ def test_the_curriculum_follows_how_much_was_needed():
 def test_a_checkpoint_holds_the_memory_beside_the_arrays(memory):
     """Catches a dictionary among the arrays, which a checkpoint of another method could not be read with."""
     held = state.RunState(train=None, ratio=initial_ratio(), memory=memory)
-    exp = SimpleNamespace(stream=SimpleNamespace(fingerprint="x"), test=[], tokenizer=SimpleNamespace(fingerprint="y"))
+    named = {name: SimpleNamespace(fingerprint=name) for name in ("stream", "tokenizer")}
+    exp = SimpleNamespace(test=[], config=Config(), **named)
     arrays, beside = state._parts(held, {"first": 1}, exp)
     assert arrays.memory is None
     assert remember.held(beside) == memory
