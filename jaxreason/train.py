@@ -237,7 +237,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
                     number += 1
                     folder.write_samples(number, samples)
                     run_state.refuse_broken(row, number, state, batches, checkpoints, memory, folder, exp)
-                    memory = record_step(number, row, memory, config, folder, display, advance)
+                    memory = record_step(number, row, memory, programs.exp.config, folder, display, advance)
                     trackers.step(number, row)
                     trackers.completions(number, samples)
                     back = on_alarm.goes_back(memory, config)
