@@ -18,11 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.config import ModelConfig
+from jaxreason.ops.attention_mesh import platform
 from jaxreason.policy import api
 from jaxreason.sampling import engine
 from jaxreason.sampling.engine import generate
 from jaxreason.sampling.query import Decoding, Query
-from jaxreason.sampling.room import Room
+from jaxreason.sampling.room import SHRINKS, Room
 from jaxreason.types import Constraint, PromptBatch
 
 MODEL = ModelConfig(
@@ -54,7 +55,7 @@ def side_by_side(sides: dict[str, Callable[[], None]], repeats: int) -> dict[str
 
 
 def passes(params, prompts: PromptBatch, limit_PG: np.ndarray, room: Room, constraint=None, eos: int = -1):
-    """(passes, slots that took part in them, added up) of a call."""
+    """(passes, slots that they were computed for, slots that took part, both added up) of a call."""
     key, T = jax.random.key(0), int(limit_PG.max())
 
     @jax.jit
@@ -64,10 +65,10 @@ def passes(params, prompts: PromptBatch, limit_PG: np.ndarray, room: Room, const
         requests, _ = engine.arrange(query, key, how)
         begun = engine.begin(requests, how)
         end = engine.advance(api.unstack(params, MODEL), begun, requests, key, jnp.float32(1), how=how)
-        return end.passes, end.fed
+        return end.passes, end.computed, end.fed
 
-    made, fed = run(params, prompts, limit_PG, constraint)
-    return int(made), int(fed.sum())
+    made, computed, fed = run(params, prompts, limit_PG, constraint)
+    return int(made), int(computed), int(fed.sum())
 
 
 def sampled(params, prompts: PromptBatch, limit_PG: np.ndarray, T: int, room: Room, constraint=None, eos: int = -1):
@@ -98,15 +99,15 @@ def against_batches(params, name: str, limit_PG: np.ndarray, T: int, slots: int,
             some = jax.tree.map(lambda x, first=first: x[first : first + groups], prompts)
             sampled(params, some, limit_PG[first : first + groups], T, Room())
 
-    room = Room(slots=slots)
+    room = Room(slots=slots, shrinks=platform() in SHRINKS)
     found = side_by_side(
         {"fixed batches": fixed, "slots": lambda: sampled(params, prompts, limit_PG, T, room)}, repeats
     )
-    made, fed = passes(params, prompts, limit_PG, room)
+    _, computed, fed = passes(params, prompts, limit_PG, room)
     tokens = int(limit_PG.sum())
     rates = ", ".join(f"{side} {tokens / seconds:7.0f} tokens/s" for side, seconds in found.items())
     ratio = found["fixed batches"] / found["slots"]
-    print(f"{name:34s} {rates}: {ratio:.2f} x; {fed / made / slots:.0%} of slot-steps useful", flush=True)
+    print(f"{name:34s} {rates}: {ratio:.2f} x; {fed / computed:.0%} of slot-steps useful", flush=True)
 
 
 def copier(rows: int, length: int) -> Constraint:
@@ -133,7 +134,7 @@ def copying(params, rows: int, length: int, slots: int, repeats: int) -> None:
         name: functools.partial(sampled, params, prompts, limit_PG, T, room, machine, 3) for name, room in rooms.items()
     }
     for name, seconds in side_by_side(sides, repeats).items():
-        made, _ = passes(params, prompts, limit_PG, rooms[name], machine, 3)
+        made, *_ = passes(params, prompts, limit_PG, rooms[name], machine, 3)
         print(f"{rows} copies of {length} tokens, {name:12s} {seconds:7.2f} s, {made} passes", flush=True)
 
 

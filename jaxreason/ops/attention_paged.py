@@ -3,8 +3,8 @@
 Pages lie in one pool, in any order. What is read is the pool itself, front to back: every page meets the queries of the
 slot that owns it, and the parts of a slot are joined afterwards, in the order of its pages. So keys and values are read
 where they lie, once, and a slot costs as many pages as it has filled; gathering pages slot by slot would copy them all
-first. The pool comes in a few arrays, and one in which no page is taken is not read: pages are handed out from the
-front, so what is read follows what is alive. A part depends on one page and its owner's queries only, and a join on one
+first. The pool comes in a few arrays, and so do the prompts; one in which no page is taken, or no prompt has a reader,
+is not read: both are handed out from the front, so what is read follows what is alive. A part depends on one page and its owner's queries only, and a join on one
 slot: neither neighbours nor the size of the pool change a bit of it.
 
 Axes besides those of `types`:
@@ -39,8 +39,8 @@ class Places:
 
 def attend(
     q_XBWHC: jax.Array,
-    prompt_k_XQJCL: jax.Array,
-    prompt_v_XQJLC: jax.Array,
+    prompt_k_XQJCL: Sequence[jax.Array],
+    prompt_v_XQJLC: Sequence[jax.Array],
     k_XEJCZ: Sequence[jax.Array],
     v_XEJZC: Sequence[jax.Array],
     places: Places,
@@ -53,7 +53,7 @@ def attend(
 
     Args:
       q_XBWHC: queries, of consecutive places from `places.start` on. Scaled here by C**-0.5.
-      prompt_k_XQJCL, prompt_v_XQJLC: prompts, the last `places.held` places of each real.
+      prompt_k_XQJCL, prompt_v_XQJLC: prompts in arrays of equal size, the last `places.held` places of each real.
       k_XEJCZ, v_XEJZC: the pool in arrays of equal size, with the keys of this pass already in it.
       window: tokens; a key is seen at a distance of 0..window-1 from the query, own places following directly on the
         prompt's last. 0: at any distance.
@@ -64,16 +64,15 @@ def attend(
     Raises:
       ValueError: a negative window.
     """
-    chex.assert_rank([q_XBWHC, prompt_k_XQJCL, k_XEJCZ[0], places.start, places.reader], [5, 5, 5, 2, 3])
+    chex.assert_rank([q_XBWHC, prompt_k_XQJCL[0], k_XEJCZ[0], places.start, places.reader], [5, 5, 5, 2, 3])
     if window < 0:
         raise ValueError(f"attention: window must be at least 0 tokens (0: no limit), got {window}")
 
     (X, B, W, H, C), J = q_XBWHC.shape, k_XEJCZ[0].shape[2]
     # F = W H / J queries of a slot meet each key head.
     q = (q_XBWHC * C**-0.5).reshape(X, B, W, J, H // J, C).transpose(0, 1, 3, 2, 4, 5).reshape(X, B, J, -1, C)
-    shared = jax.vmap(functools.partial(_of_prompts, W=W, window=window))(q, prompt_k_XQJCL, prompt_v_XQJLC, places)
-    taken = [(owner_XE < B).any() for owner_XE in jnp.split(places.owner, len(k_XEJCZ), axis=1)]
-    own = _of_pages(q, k_XEJCZ, v_XEJZC, places, taken, W, window)
+    shared = _of_prompts(q, prompt_k_XQJCL, prompt_v_XQJLC, places, W, window)
+    own = _of_pages(q, k_XEJCZ, v_XEJZC, places, W, window)
     out = jax.vmap(functools.partial(_joined, E=places.owner.shape[1]))(shared, own, places.table)
     out = out.astype(q_XBWHC.dtype).reshape(X, B, J, W, H // J, C).transpose(0, 1, 3, 2, 4, 5)
     return out.reshape(X, B, W, H, C)
@@ -91,9 +90,27 @@ def _part(q_NJFC, k_NJCS, v_NJSC, seen_NFS):
     return out_NJFC, weight_NJFS.sum(-1, keepdims=True), top_NJF1
 
 
-def _of_pages(q_XBJFC, ks, vs, places: Places, taken, W: int, window: int):
+def _of_arrays(part, given, is_read):
+    """What `part` gives of each array, one behind the other along axis 1; zeros of one that nobody reads.
+
+    Args:
+      given: the arguments for each array.
+      is_read: bool [] for each.
+    """
+    if len(given) == 1:
+        return jax.vmap(part)(*given[0])
+    shapes = jax.eval_shape(jax.vmap(part), *given[0])
+    nothing = functools.partial(jax.tree.map, lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    parts = [
+        jax.lax.cond(read, lambda some=some: jax.vmap(part)(*some), nothing)
+        for some, read in zip(given, is_read, strict=True)
+    ]
+    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts)
+
+
+def _of_pages(q_XBJFC, ks, vs, places: Places, W: int, window: int):
     """Parts [X E J F ...] of all pages."""
-    F, size = q_XBJFC.shape[3], places.owner.shape[1] // len(ks)
+    B, F = q_XBJFC.shape[1], q_XBJFC.shape[3]
 
     def of_array(q_BJFC, start_B, k_EJCZ, v_EJZC, owner_E, number_E):
         Z = k_EJCZ.shape[3]
@@ -105,42 +122,46 @@ def _of_pages(q_XBJFC, ks, vs, places: Places, taken, W: int, window: int):
         q_EJFC = q_BJFC.at[owner_E].get(mode="fill", fill_value=0)
         return _part(q_EJFC, k_EJCZ, v_EJZC, jnp.repeat(seen_EWZ, F // W, axis=1))
 
-    parts = []
-    for i, (k, v, is_taken) in enumerate(zip(ks, vs, taken, strict=True)):
-        mine = slice(i * size, (i + 1) * size)
-        given = q_XBJFC, places.start, k, v, places.owner[:, mine], places.number[:, mine]
-        if len(ks) == 1:
-            return jax.vmap(of_array)(*given)
-        shapes = jax.eval_shape(jax.vmap(of_array), *given)
-        nothing = functools.partial(jax.tree.map, lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        parts.append(jax.lax.cond(is_taken, lambda given=given: jax.vmap(of_array)(*given), nothing))
-    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts)
+    owners, numbers = (jnp.split(x_XE, len(ks), axis=1) for x_XE in (places.owner, places.number))
+    given = [(q_XBJFC, places.start, *array) for array in zip(ks, vs, owners, numbers, strict=True)]
+    return _of_arrays(of_array, given, [(owner_XE < B).any() for owner_XE in owners])
 
 
-def _of_prompts(q_BJFC, k_QJCL, v_QJLC, places: Places, W: int, window: int):
-    """Parts [B J F ...] of each slot's prompt, which is read once for all its readers."""
-    (Q, _, _, L), G = k_QJCL.shape, places.reader.shape[1]
-    _, J, F, C = q_BJFC.shape
-    q_QGJFC = q_BJFC.at[places.reader].get(mode="fill", fill_value=0)
-    seen_QL = jnp.arange(L)[None] >= L - places.held[:, None]
-    seen_QGFL = jnp.broadcast_to(seen_QL[:, None, None], (Q, G, F, L))
-    if window:
-        start_QG = places.start.at[places.reader].get(mode="fill", fill_value=0)
-        # Own place 0 follows on place L-1.
-        oldest_QGW = L + start_QG[:, :, None] + jnp.arange(W)[None, None] - window
-        near_QGWL = jnp.arange(L)[None, None, None] > oldest_QGW[..., None]
-        seen_QGFL &= jnp.repeat(near_QGWL, F // W, axis=2)
-    q_QJMC = q_QGJFC.transpose(0, 2, 1, 3, 4).reshape(Q, J, G * F, C)
-    parts = _part(q_QJMC, k_QJCL, v_QJLC, seen_QGFL.reshape(Q, G * F, L))
+def _of_prompts(q_XBJFC, ks, vs, places: Places, W: int, window: int):
+    """Parts [X B J F ...] of each slot's prompt, which is read once for all its readers."""
+    _, B, J, F, C = q_XBJFC.shape
+    L, G = ks[0].shape[4], places.reader.shape[2]
 
-    def of_slots(x_QJMC):
-        x_QGJFC = x_QJMC.reshape(Q, J, G, F, -1).transpose(0, 2, 1, 3, 4)
-        x_SJFC = x_QGJFC.reshape(Q * G, J, F, -1)  # S seats
-        return x_SJFC.at[places.seat].get(mode="fill", fill_value=0)
+    def of_array(q_BJFC, start_B, k_QJCL, v_QJLC, reader_QG, held_Q):
+        Q = len(k_QJCL)
+        q_QGJFC = q_BJFC.at[reader_QG].get(mode="fill", fill_value=0)
+        seen_QL = jnp.arange(L)[None] >= L - held_Q[:, None]
+        seen_QGFL = jnp.broadcast_to(seen_QL[:, None, None], (Q, G, F, L))
+        if window:
+            start_QG = start_B.at[reader_QG].get(mode="fill", fill_value=0)
+            # Own place 0 follows on place L-1.
+            oldest_QGW = L + start_QG[:, :, None] + jnp.arange(W)[None, None] - window
+            near_QGWL = jnp.arange(L)[None, None, None] > oldest_QGW[..., None]
+            seen_QGFL &= jnp.repeat(near_QGWL, F // W, axis=2)
+        q_QJMC = q_QGJFC.transpose(0, 2, 1, 3, 4).reshape(Q, J, G * F, C)
+        parts = _part(q_QJMC, k_QJCL, v_QJLC, seen_QGFL.reshape(Q, G * F, L))
 
-    out, total, top = map(of_slots, parts)
-    held_B = places.held.at[places.seat // G].get(mode="fill", fill_value=0)
-    return out, total, jnp.where(held_B[:, None, None, None] > 0, top, NEGATIVE)
+        def of_seats(x_QJMC):
+            x_QGJFC = x_QJMC.reshape(Q, J, G, F, -1).transpose(0, 2, 1, 3, 4)
+            return x_QGJFC.reshape(Q * G, J, F, -1)
+
+        return jax.tree.map(of_seats, parts)
+
+    readers, helds = (jnp.split(x_XQ, len(ks), axis=1) for x_XQ in (places.reader, places.held))
+    given = [(q_XBJFC, places.start, *array) for array in zip(ks, vs, readers, helds, strict=True)]
+    seats = _of_arrays(of_array, given, [(reader_XQG < B).any() for reader_XQG in readers])
+
+    def of_slots(seats, held_Q, seat_B):
+        out, total, top = (x_SJFC.at[seat_B].get(mode="fill", fill_value=0) for x_SJFC in seats)
+        held_B = held_Q.at[seat_B // G].get(mode="fill", fill_value=0)
+        return out, total, jnp.where(held_B[:, None, None, None] > 0, top, NEGATIVE)
+
+    return jax.vmap(of_slots)(seats, places.held, places.seat)
 
 
 def _joined(shared, own, table_BO, E: int):

@@ -9,6 +9,8 @@ and in what order requests come decide nothing. Knows nothing of text, roles or 
 
 import dataclasses
 import functools
+import itertools
+from collections.abc import Callable
 
 import chex
 import jax
@@ -20,7 +22,7 @@ from jaxreason.policy import api, cache
 from jaxreason.policy.cache import Cache
 from jaxreason.sampling import draft, methods, slots
 from jaxreason.sampling.query import Decoding, Query
-from jaxreason.sampling.room import BLOCK, PAGE, Room, holds
+from jaxreason.sampling.room import BLOCK, PAGE, Room, holds, widths
 from jaxreason.sampling.slots import Queue, Slots
 from jaxreason.types import Constraint, Params, Rollout, pytree
 
@@ -52,6 +54,7 @@ class State:
     finished: jax.Array  # bool [X N], done by an end-of-sequence token
     candidates: jax.Array | None  # int32 [X N T A]
     passes: jax.Array  # int32 [], rounds of the loop
+    computed: jax.Array  # int32 [], slots of a part that they were computed for, added up
     fed: jax.Array  # int32 [X], slots that took part in them, added up
 
 
@@ -129,7 +132,7 @@ def begin(requests: Requests, how: Decoding) -> State:
     A = 0 if requests.constraint is None else requests.constraint.token.shape[-1]
     B, most = min(N, -(-room.slots // X) or N), -(-T // Z)
     E = cache.pool_size(min(room.pages // X, B * most) if room.pages else B * most)
-    Q = min(P, prompts_held(B, N // P))
+    Q = cache.prompts_size(min(P, prompts_held(B, N // P)))
     one = functools.partial(slots.at_start, slots=B, prompts=Q, pages=E, most_pages=most)
     begun, queue = jax.tree.map(_by_parts, jax.vmap(one)(requests.limit))
     return State(
@@ -142,6 +145,7 @@ def begin(requests: Requests, how: Decoding) -> State:
         finished=_by_parts(jnp.zeros((X, N), bool)),
         candidates=_by_parts(jnp.full((X, N, T, A), -1, jnp.int32)) if A else None,
         passes=jnp.int32(0),
+        computed=jnp.int32(0),
         fed=_by_parts(jnp.zeros(X, jnp.int32)),
     )
 
@@ -221,11 +225,31 @@ def advance(
             index_N, logp_N = methods.draw(uniform_N2, logits_NA, temperature)
         return index_N.reshape(shape), logp_N.reshape(shape)
 
-    def goes_on(state: State) -> jax.Array:
-        more = (state.queue.left > 0).any()
-        return more if until is None else more & (state.passes < until)
+    def until_left(state: State, above: int, may: jax.Array | bool = True) -> State:
+        """Go on until no more than `above` requests of each part are left."""
 
-    return jax.lax.while_loop(goes_on, body, state)
+        def goes_on(state: State) -> jax.Array:
+            more = (state.queue.left.sum(1) > above).any() & may
+            return more if until is None else more & (state.passes < until)
+
+        return jax.lax.while_loop(goes_on, body, state)
+
+    _, *fewer = (*widths(state.slots.row.shape[1], how.room), 0)
+    state = until_left(state, fewer[0])
+    for few, above in itertools.pairwise(fewer):
+        state = _in_few(state, few, functools.partial(until_left, above=above))
+    return state
+
+
+def _in_few(state: State, few: int, go_on: Callable[..., State]) -> State:
+    """Go on in so many slots of each part, where no more requests are left; otherwise, as when `until` came first, no
+    pass is made and nothing changes."""
+    fits = (state.queue.left.sum(1) <= few).all()
+    slots_XF, queue = _mapped(slots.narrow, few=few)(state.slots, state.queue)
+    state_few = go_on(dataclasses.replace(state, slots=slots_XF, queue=queue), may=fits)
+    slots_XB, queue = _mapped(slots.widen, many=state.slots.row.shape[1])(state_few.slots, state_few.queue)
+    taken, queue = jax.tree.map(functools.partial(jnp.where, fits), (slots_XB, queue), (state.slots, state.queue))
+    return dataclasses.replace(state_few, slots=taken, queue=queue)
 
 
 def _record(
@@ -277,6 +301,7 @@ def _record(
         finished=put(state.finished, done_row_XB, finished_XB),
         candidates=None if state.candidates is None else put(state.candidates, (row_XBW, place_XBW), ahead.allowed),
         passes=state.passes + 1,
+        computed=state.computed + taken.row.shape[1],
         fed=state.fed + able_XB.sum(1, dtype=jnp.int32),
     )
 

@@ -17,6 +17,12 @@ SLOTS = {"cpu": 32}
 MANY_SLOTS = 256
 """Slots of a device that pay: on a CPU more rows cost more time each, elsewhere a pass waits for the weights."""
 
+SHRINKS = ("cpu",)
+"""Where idle slots cost time; elsewhere a pass over all of them takes hardly longer than one over a few."""
+
+SHRUNK = 4
+"""Slots are left in steps of this factor as fewer requests remain, each of which is compiled."""
+
 FILLED = 4
 """Where memory is short, each slot is given this part of the pages of its limit: completions are shorter on average."""
 
@@ -31,6 +37,8 @@ class Room:
     """pages of PAGE tokens that rows share; 0: enough for every slot to reach the limit"""
     block: int = 0
     """tokens of a row fed at a time; 0: one, or BLOCK under a constraint"""
+    shrinks: bool = False
+    """whether the last requests are decoded in fewer slots"""
 
 
 def most_slots(parts: int) -> int:
@@ -44,10 +52,12 @@ def room_for(sampling: SamplingConfig, rows: int, limit: int) -> Room:
     `sampling.slots: auto` takes as many as pay on the devices, and no more than there are rows or than the pages of
     `sampling.pages` hold when each is filled to a quarter.
 
-    >>> room_for(SamplingConfig(slots=8), rows=100, limit=640)
-    Room(slots=8, pages=0, block=0)
-    >>> room_for(SamplingConfig(slots=8, pages=40), rows=100, limit=640)
-    Room(slots=8, pages=40, block=0)
+    >>> room = room_for(SamplingConfig(slots=8), rows=100, limit=640)
+    >>> room.slots, room.pages
+    (8, 0)
+    >>> room = room_for(SamplingConfig(slots=8, pages=40), rows=100, limit=640)
+    >>> room.slots, room.pages
+    (8, 40)
     """
     most = -(-limit // PAGE)
     pages = 0 if sampling.pages == "auto" else sampling.pages
@@ -57,7 +67,19 @@ def room_for(sampling: SamplingConfig, rows: int, limit: int) -> Room:
     else:
         slots = sampling.slots
     slots = min(slots, rows)
-    return Room(slots=slots, pages=pages if pages < slots * most else 0)
+    return Room(slots=slots, pages=pages if pages < slots * most else 0, shrinks=platform() in SHRINKS)
+
+
+def widths(slots: int, room: Room) -> tuple[int, ...]:
+    """Slots of a part at first, and what they shrink to when no more requests than that are left.
+
+    >>> widths(64, Room(shrinks=True)), widths(64, Room()), widths(8, Room(shrinks=True))
+    ((64, 16, 4), (64,), (8,))
+    """
+    found = [slots]
+    while room.shrinks and found[-1] >= SHRUNK**2:
+        found.append(found[-1] // SHRUNK)
+    return tuple(found)
 
 
 def holds(room: Room, limit: Any, rows: int) -> Any:

@@ -218,6 +218,29 @@ def _empty(slots: Slots, queue: Queue, emptied_B: jax.Array) -> tuple[Slots, Que
     )
 
 
+def narrow(slots: Slots, queue: Queue, few: int) -> tuple[Slots, Queue]:
+    """The slots at work as the first of `few`, who keep their pages. No more than that may be at work."""
+    B, N = slots.row.shape[0], queue.waiting.shape[0]
+    (kept_F,) = jnp.nonzero(slots.row < N, size=few, fill_value=B)
+    idle = Slots(row=N, token=0, place=0, machine=0, pages=0, table=queue.owner.shape[0])
+    few_slots = jax.tree.map(lambda x, fill: x.at[kept_F].get(mode="fill", fill_value=fill), slots, idle)
+    seat_B = jnp.full(B, few, jnp.int32).at[kept_F].set(jnp.arange(few, dtype=jnp.int32), mode="drop")
+    owner = seat_B.at[queue.owner].get(mode="fill", fill_value=few)
+    return few_slots, dataclasses.replace(queue, owner=owner)
+
+
+def widen(slots: Slots, queue: Queue, many: int) -> tuple[Slots, Queue]:
+    """The same slots as the first of `many`, of which the others are idle."""
+    few = slots.row.shape[0]
+    idle = Slots(row=queue.waiting.shape[0], token=0, place=0, machine=0, pages=0, table=queue.owner.shape[0])
+
+    def padded(x, fill):
+        return jnp.pad(x, [(0, many - few), *[(0, 0)] * (x.ndim - 1)], constant_values=fill)
+
+    owner = jnp.where(queue.owner < few, queue.owner, many)
+    return jax.tree.map(padded, slots, idle), dataclasses.replace(queue, owner=owner)
+
+
 def places(slots: Slots, queue: Queue, able_B: jax.Array, held_P: jax.Array) -> Places:
     """Who reads what in a pass; a slot that takes no part writes nothing.
 

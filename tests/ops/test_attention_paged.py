@@ -18,7 +18,7 @@ HELD = np.array([5, 2])
 ROWS = 14  # own places of a row
 
 
-def _scattered(start, arrays=1, front=False):
+def _scattered(start, arrays=1, front=False, prompt_arrays=1):
     """Rows of two groups in 8 slots of which two are idle, their pages shuffled in a pool with room to spare, or at its
     front.
 
@@ -29,7 +29,7 @@ def _scattered(start, arrays=1, front=False):
     k[:, 1:, :L], v[:, 1:, :L] = k[:, :1, :L], v[:, :1, :L]  # a group's prompt is one
     B, E, Q, most = 8, 40, 4, 4
     slot_of = RNG.permutation(B)[: P * G]
-    held_at = RNG.permutation(Q)[:P]
+    held_at = np.arange(P) if front else RNG.permutation(Q)[:P]
     pool_k = RNG.standard_normal((E, J, C, Z)).astype(np.float32)  # what nobody owns is no zero
     pool_v = RNG.standard_normal((E, J, Z, C)).astype(np.float32)
     prompt_k = RNG.standard_normal((Q, J, C, L)).astype(np.float32)
@@ -55,7 +55,8 @@ def _scattered(start, arrays=1, front=False):
                 pool_k[e, :, :, :n], pool_v[e, :, :n] = k[p, g, own].transpose(1, 2, 0), v[p, g, own].transpose(1, 0, 2)
     places = Places(start=starts, seat=seat, reader=reader, held=held, table=table, owner=owner, number=number)
     pool = [tuple(np.split(x, arrays)) for x in (pool_k, pool_v)]
-    given = jax.tree.map(lambda x: jnp.asarray(x)[None], (queries, prompt_k, prompt_v, *pool, places))
+    prompts = [tuple(np.split(x, prompt_arrays)) for x in (prompt_k, prompt_v)]
+    given = jax.tree.map(lambda x: jnp.asarray(x)[None], (queries, *prompts, *pool, places))
     return given, slot_of, (q, k, v)
 
 
@@ -66,7 +67,7 @@ def test_it_is_causal_attention_over_prompt_and_completion(arrays, front, window
     that read each other's prompt, and a sliding window that counts the prompt's padding or forgets it too early."""
     start = RNG.integers(0, ROWS - W + 1, (P, G))
     start[0] = 0, 3, 4
-    given, slot_of, rows = _scattered(start, arrays, front)
+    given, slot_of, rows = _scattered(start, arrays, front, prompt_arrays=min(arrays, 2))
     got = jax.jit(functools.partial(attention_paged.attend, window=window))(*given)[0]
     for p in range(P):
         for g in range(G):
@@ -95,11 +96,12 @@ def test_a_slot_depends_on_no_other():
 
 
 def test_what_nobody_has_taken_is_not_read():
-    """0 times NaN is NaN: catches an empty array of the pool that is only masked."""
-    given, slot_of, _ = _scattered(np.full((P, G), 3), arrays=4, front=True)
+    """0 times NaN is NaN: catches an empty array of the pool, or of prompts, that is only masked."""
+    given, slot_of, _ = _scattered(np.full((P, G), 3), arrays=4, front=True, prompt_arrays=2)
     queries, prompt_k, prompt_v, k, v, places = given
     spoilt = (*v[:2], v[2] * np.nan, v[3] * np.nan)
-    got = jax.jit(attention_paged.attend)(queries, prompt_k, prompt_v, k, spoilt, places)
+    spoilt_prompt = (prompt_v[0], prompt_v[1] * np.nan)
+    got = jax.jit(attention_paged.attend)(queries, prompt_k, spoilt_prompt, k, spoilt, places)
     assert np.isfinite(got[0, slot_of]).all()
 
 

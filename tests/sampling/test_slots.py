@@ -139,6 +139,31 @@ def test_a_slot_is_refilled_at_once():
     _same(same, found)
 
 
+def test_the_last_requests_are_decoded_in_fewer_slots(monkeypatch):
+    """Eight slots shrink to four and two, pages are short, and one run is looked at after every pass. Catches a row
+    that is lost, one that reads another's pages or keeps its own for ever, slots that stay many, and rows that are
+    dropped when a call ends while more are at work than the few slots hold."""
+    monkeypatch.setattr(engine, "PAGE", 4)
+    monkeypatch.setattr(room, "SHRUNK", 2)
+    how = Decoding(TINY, T, (-1,), PAD, room=Room(slots=8, pages=7, shrinks=True))
+    requests, order = engine.arrange(Query(prompts=PROMPTS, limit=jnp.asarray(LIMIT)), jax.random.key(7), how)
+    begun, params = engine.begin(requests, how), api.unstack(params_of(), TINY)
+    run = jax.jit(functools.partial(engine.advance, how=how))
+
+    def advance(state, until):
+        return run(params, state, requests, jax.random.key(7), jnp.float32(1), jnp.int32(until))
+
+    at_once, state = advance(begun, 1000), begun
+    while int(state.queue.left.sum()):
+        state = advance(state, int(state.passes) + 1)
+    whole = _sample(eos_ids=(-1,))
+    for end in (at_once, state):
+        _same(jax.tree.map(np.asarray, engine.collect(end, order, G)), whole)
+        assert 4 * int(end.passes) < int(end.computed) < 8 * int(end.passes)
+        assert (np.asarray(end.queue.owner) == 8).all()
+        assert (np.asarray(end.slots.row) == P * G).all()
+
+
 def test_a_request_beyond_all_pages_is_refused_and_others_go_on(monkeypatch):
     """Three pages of 4 hold limits up to 12. Catches a request that waits for ever, one that is cut, and neighbours
     that draw otherwise beside it."""
