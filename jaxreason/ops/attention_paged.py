@@ -4,8 +4,8 @@ Pages lie in one pool, in any order. What is read is the pool itself, front to b
 slot that owns it, and the parts of a slot are joined afterwards, in the order of its pages. So keys and values are read
 where they lie, once, and a slot costs as many pages as it has filled; gathering pages slot by slot would copy them all
 first. The pool comes in a few arrays, and so do the prompts; one in which no page is taken, or no prompt has a reader,
-is not read: both are handed out from the front, so what is read follows what is alive. A part depends on one page and its owner's queries only, and a join on one
-slot: neither neighbours nor the size of the pool change a bit of it.
+is not read: both are handed out from the front, so what is read follows what is alive. A part depends on one page and
+its owner's queries only, and a join on one slot: neither neighbours nor the size of the pool change a bit of it.
 
 Axes besides those of `types`:
 

@@ -26,8 +26,8 @@ class LayerCache:
 Cache = tuple[LayerCache, ...]
 
 ARRAYS, LEAST, LEAST_PROMPTS = 4, 16, 4
-"""Arrays that the pool and the prompts come in, and the fewest pages and prompts of one: those without a page in use, or
-a prompt that is read, are not read."""
+"""Arrays that the pool and the prompts come in, and the fewest pages and prompts of one. An array is read only where
+one of its pages is in use, or one of its prompts has a reader."""
 
 
 def page_size(cache: Cache) -> int:
