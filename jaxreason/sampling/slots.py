@@ -52,16 +52,8 @@ def at_start(limit_PG: jax.Array, *, slots: int, prompts: int, pages: int, most_
     """Every slot idle, every request with a limit above 0 waiting. Groups without one must stand last."""
     P, G = limit_PG.shape
     N, left_P = P * G, (limit_PG > 0).sum(1, dtype=jnp.int32)
-    zero_B, zero = jnp.zeros(slots, jnp.int32), jnp.int32(0)
-    idle = Slots(
-        row=jnp.full(slots, N, jnp.int32),
-        token=zero_B,
-        place=zero_B,
-        machine=zero_B,
-        pages=zero_B,
-        table=jnp.full((slots, most_pages), pages, jnp.int32),
-    )
-    return idle, Queue(
+    zero = jnp.int32(0)
+    return _idle(slots, most_pages, N, pages), Queue(
         waiting=limit_PG.reshape(-1) > 0,
         left=left_P,
         groups=(left_P > 0).sum(dtype=jnp.int32),
@@ -71,6 +63,18 @@ def at_start(limit_PG: jax.Array, *, slots: int, prompts: int, pages: int, most_
         owner=jnp.full(pages, slots, jnp.int32),
         number=jnp.zeros(pages, jnp.int32),
         sent_back=zero,
+    )
+
+
+def _idle(slots: int, most_pages: int, N: int, E: int) -> Slots:
+    zero_B = jnp.zeros(slots, jnp.int32)
+    return Slots(
+        row=jnp.full(slots, N, jnp.int32),
+        token=zero_B,
+        place=zero_B,
+        machine=zero_B,
+        pages=zero_B,
+        table=jnp.full((slots, most_pages), E, jnp.int32),
     )
 
 
@@ -222,23 +226,23 @@ def narrow(slots: Slots, queue: Queue, few: int) -> tuple[Slots, Queue]:
     """The slots at work as the first of `few`, who keep their pages. No more than that may be at work."""
     B, N = slots.row.shape[0], queue.waiting.shape[0]
     (kept_F,) = jnp.nonzero(slots.row < N, size=few, fill_value=B)
-    idle = Slots(row=N, token=0, place=0, machine=0, pages=0, table=queue.owner.shape[0])
-    few_slots = jax.tree.map(lambda x, fill: x.at[kept_F].get(mode="fill", fill_value=fill), slots, idle)
     seat_B = jnp.full(B, few, jnp.int32).at[kept_F].set(jnp.arange(few, dtype=jnp.int32), mode="drop")
     owner = seat_B.at[queue.owner].get(mode="fill", fill_value=few)
-    return few_slots, dataclasses.replace(queue, owner=owner)
+    with_an_idle_one = _behind(slots, queue, 1)
+    return jax.tree.map(lambda x: x[kept_F], with_an_idle_one), dataclasses.replace(queue, owner=owner)
 
 
 def widen(slots: Slots, queue: Queue, many: int) -> tuple[Slots, Queue]:
     """The same slots as the first of `many`, of which the others are idle."""
     few = slots.row.shape[0]
-    idle = Slots(row=queue.waiting.shape[0], token=0, place=0, machine=0, pages=0, table=queue.owner.shape[0])
-
-    def padded(x, fill):
-        return jnp.pad(x, [(0, many - few), *[(0, 0)] * (x.ndim - 1)], constant_values=fill)
-
     owner = jnp.where(queue.owner < few, queue.owner, many)
-    return jax.tree.map(padded, slots, idle), dataclasses.replace(queue, owner=owner)
+    return _behind(slots, queue, many - few), dataclasses.replace(queue, owner=owner)
+
+
+def _behind(slots: Slots, queue: Queue, more: int) -> Slots:
+    """So many idle slots behind these."""
+    idle = _idle(more, slots.table.shape[1], queue.waiting.shape[0], queue.owner.shape[0])
+    return jax.tree.map(lambda x, y: jnp.concatenate([x, y]), slots, idle)
 
 
 def places(slots: Slots, queue: Queue, able_B: jax.Array, held_P: jax.Array) -> Places:
