@@ -29,10 +29,12 @@ from jaxreason.run.checkpoint import Checkpoints, size
 from jaxreason.run.folder import START, RunFolder
 from jaxreason.run.progress import Display
 from jaxreason.run.setup import Experiment
-from jaxreason.types import Params, TrainState, pytree
+from jaxreason.types import Params, Rollout, TrainState, on_host, pytree
 
 EVALUATION, STEP = 1, 2
 """What a key is for; folded in first, so that no two uses share randomness."""
+SAMPLING, REWARD = 0, 1
+"""What a key of a step is for; folded in last."""
 
 
 @pytree
@@ -46,6 +48,7 @@ class RunState:
     memory: Any = None  # see `run.remember`, plain JSON; it stands beside the arrays in a checkpoint
     position: int | None = None  # rows of the data seen, where dynamic sampling may take more than a batch a step
     lift: jax.Array | None = None  # float32 [], of a new chunk, where calibrated; nan before the first step
+    ahead: Rollout | None = None  # with run.staleness: the next step's first completions; all empty where none is begun
 
 
 def new_state(params: Params, config: Config, helper_params: Params | None = None) -> RunState:
@@ -68,7 +71,33 @@ def new_state(params: Params, config: Config, helper_params: Params | None = Non
         budget=budget.initial(1.0, 1.0) if config.budget.wanted else None,
         helper=None if helper_params is None else train_state(helper_params),
         lift=jnp.float32(jnp.nan) if calibrates(config) else None,
+        ahead=jax.tree.map(jnp.asarray, _nothing_begun(config)),
     )
+
+
+def _nothing_begun(config: Config) -> Rollout | None:
+    """Of the size of a step's first completions, without a token; NumPy. None where run.staleness is 0."""
+    if not config.run.staleness:
+        return None
+    P, G, T = config.data.prompts_per_step, config.sampling.num_generations, config.sampling.max_completion_length
+    return on_host(
+        Rollout,
+        tokens=np.zeros((P, G, T), np.int32),
+        length=np.zeros((P, G), np.int32),
+        logp=np.zeros((P, G, T), np.float32),
+        finished=np.zeros((P, G), bool),
+    )
+
+
+def without_ahead(state: RunState, config: Config) -> RunState:
+    """The state with nothing begun of the next step: whoever was to draw it is gone, or there is no such step."""
+    return dataclasses.replace(state, ahead=place(_nothing_begun(config)))
+
+
+def step_key(number: int, use: int, config: Config) -> jax.Array:
+    """What the draws of step `number` come from, for one use of them."""
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.run.seed), STEP), number)
+    return jax.random.fold_in(key, use)
 
 
 def after_step(
@@ -100,10 +129,11 @@ def after_step(
         return after
     tokens = row["reason/completions/mean_length"]
     moved = budget.after_step(state.budget, tokens, config, number)
-    position = None
-    if played.sampled is not None:
-        position = position_of(state, number, config) + len(played.problems) + played.sampled.replaced
-    return dataclasses.replace(after, ratio=ratio, budget=moved, memory=memory, position=position)
+    position = None if played.sampled is None else position_of(state, number, config) + played.rows_taken
+    after = dataclasses.replace(after, ratio=ratio, budget=moved, memory=memory, position=position)
+    if played.following is None:
+        return without_ahead(after, config)
+    return dataclasses.replace(after, ahead=played.following)
 
 
 def position_of(state: RunState, number: int, config: Config) -> int:

@@ -1,0 +1,50 @@
+"""A step's first completions, begun by the step before it (`run.staleness`): the device samples while the host grades.
+
+They are drawn by the parameters before that step's update, with the key they would have been drawn with after it, and
+so are one step old when they are learnt from. Their log-probabilities are of the parameters that drew them, which is
+what the loss's ratio and its correction ask for. Only the reasoner's first batch is begun: whatever is sampled behind
+grades (dynamic sampling's further batches, the helpers) is drawn by the newest parameters.
+
+Begun completions are part of the state after the step, and of its checkpoint: they are small, while the parameters that
+drew them are gone.
+"""
+
+import numpy as np
+
+from jaxreason.agents import episode
+from jaxreason.config import Config
+from jaxreason.run import state as run_state
+from jaxreason.run.programs import Programs
+from jaxreason.run.state import RunState
+from jaxreason.types import Params, Rollout
+
+
+def begin(params: Params, number: int, place: int, programs: Programs, rows: int) -> Rollout | None:
+    """Have the completions that step `number` begins with sampled; returns before the device has.
+
+    Args:
+      params: the policy before the update of the step before.
+      place: the row of the data at which the step before begins.
+      rows: that it takes.
+
+    Returns:
+      None where run.staleness is 0, or there is no such step.
+    """
+    exp, config = programs.exp, programs.exp.config
+    if not config.run.staleness or number >= config.run.max_steps:
+        return None
+    problems = exp.stream.rows(place + rows, exp.stream.batch_size)
+    expected = programs.lengths.expected([one.id for one in problems])
+    key = run_state.step_key(number, run_state.SAMPLING, config)
+    return episode.begin(params, problems, key, config, exp.tokenizer, expected)[1]
+
+
+def begun(state: RunState) -> Rollout | None:
+    """What the step before began; None where there is nothing, as at the first step and after a rollback."""
+    ahead = state.ahead
+    return None if ahead is None or not np.asarray(ahead.length).any() else ahead
+
+
+def metrics(drawn: Rollout | None, config: Config) -> dict[str, float]:
+    """How many steps old the policy was that drew a step's first completions; empty where run.staleness is 0."""
+    return {"reason/staleness": float(drawn is not None)} if config.run.staleness else {}
