@@ -2,6 +2,7 @@
 
  1. problems      the step's problems, the same on every host                              data/dataset.py
  2. reason        each is answered num_generations times                                   agents/episode.py, sampling/
+                  begun while those of the step before are graded, if asked for            run/ahead.py
  3. grade         the answers are found, and graded in worker processes                    tasks/, grading/
                   groups that are all right or all wrong replaced, if asked for            agents/dynamic_sampling.py
  4. help          the same policy splits each chain into chunks, and scores them           agents/episode.py
@@ -61,6 +62,7 @@ from jaxreason.run import (
     base_model,
     doors,
     helper_lessons,
+    keys,
     on_alarm,
     provenance,
     remember,
@@ -78,7 +80,7 @@ from jaxreason.run.programs import Programs, prepare
 from jaxreason.run.progress import Display
 from jaxreason.run.recording import record_step
 from jaxreason.run.start import starting_helpers, starting_policy
-from jaxreason.run.state import EVALUATION, REWARD, SAMPLING, RunState
+from jaxreason.run.state import RunState
 from jaxreason.run.trackers import Trackers, refuse_missing
 from jaxreason.types import Params
 
@@ -105,7 +107,7 @@ def step(
     """
     exp, config = programs.exp, programs.exp.config
     method, clock = chosen(config), episode.Clock()
-    key, drawn = functools.partial(run_state.step_key, number, config=config), ahead.begun(state)
+    key, drawn = functools.partial(keys.of_step, number, config=config), ahead.begun(state.ahead)
     helper_start = start if helper_start is None else helper_start
     before = [state.train] if state.helper is None else [state.train, state.helper]
     starts = (start, helper_start)[: len(before)]
@@ -115,10 +117,10 @@ def step(
     place = run_state.position_of(state, number, config)
     problems = exp.stream.rows(place, exp.stream.batch_size)  # 1
     played = episode.run(  # 2, 3, 4
-        now[0], helpers, problems, key(SAMPLING), config, exp.tokenizer, programs.pool, wait,
+        now[0], helpers, problems, key(keys.SAMPLING), config, exp.tokenizer, programs.pool, wait,
         known=Known(programs.lengths.expected([one.id for one in problems]), run_state.known_lift(state), drawn),
         fill=dynamic_sampling.filler(exp.stream, place, config, remember.easy_share(state.memory)),
-        then=functools.partial(ahead.begin, now[0], number + 1, place, programs),
+        then=functools.partial(ahead.begin, now[0], number + 1, place, exp, programs.lengths),
     )  # fmt: skip
     programs.lengths.note([one.id for one in played.problems], played.rollouts[REASON.name].length)
     clock.lap("episode")
@@ -127,7 +129,7 @@ def step(
     seen = remember.added_to(given.added_to(seen), played, state.memory, number, exp)
     alpha = budget.alpha_of(state.budget, config.reward, number)
     rewards, advantages, ratio = signal(  # 6, 7
-        seen, jnp.float32(alpha), state.ratio, key(REWARD),
+        seen, jnp.float32(alpha), state.ratio, key(keys.REWARD),
         reward=config.reward, grpo=config.grpo, method=method, max_length=config.sampling.max_completion_length,
     )  # fmt: skip
     answers = {role: Answers(played.prompts[role], rollout) for role, rollout in played.rollouts.items()} | lessons
@@ -190,8 +192,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         begun = run_folder.begun(folder.path)
         doors.refuse_changed(folder, own_code, config, display.warn)
         programs = prepare(config, folder, pool, display, released, helper_released)
-        exp = programs.exp
-        evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
+        exp, evaluation_key = programs.exp, keys.of_evaluation(config)
         run_state.require_space(exp, checkpoints)
         helper_start = starting_helpers(exp, folder.path, display, interrupt)
         begin = functools.partial(

@@ -22,19 +22,14 @@ from jaxreason.rewards import budget
 from jaxreason.rewards.budget import BudgetState
 from jaxreason.rewards.importance import RatioState, initial_ratio
 from jaxreason.rewards.methods import named
-from jaxreason.run import files, remember
+from jaxreason.run import ahead, files, remember
 from jaxreason.run import folder as run_folder
 from jaxreason.run.best import best_step
 from jaxreason.run.checkpoint import Checkpoints, size
 from jaxreason.run.folder import START, RunFolder
 from jaxreason.run.progress import Display
 from jaxreason.run.setup import Experiment
-from jaxreason.types import Params, Rollout, TrainState, on_host, pytree
-
-EVALUATION, STEP = 1, 2
-"""What a key is for; folded in first, so that no two uses share randomness."""
-SAMPLING, REWARD = 0, 1
-"""What a key of a step is for; folded in last."""
+from jaxreason.types import Params, Rollout, TrainState, pytree
 
 
 @pytree
@@ -71,33 +66,13 @@ def new_state(params: Params, config: Config, helper_params: Params | None = Non
         budget=budget.initial(1.0, 1.0) if config.budget.wanted else None,
         helper=None if helper_params is None else train_state(helper_params),
         lift=jnp.float32(jnp.nan) if calibrates(config) else None,
-        ahead=jax.tree.map(jnp.asarray, _nothing_begun(config)),
-    )
-
-
-def _nothing_begun(config: Config) -> Rollout | None:
-    """Of the size of a step's first completions, without a token; NumPy. None where run.staleness is 0."""
-    if not config.run.staleness:
-        return None
-    P, G, T = config.data.prompts_per_step, config.sampling.num_generations, config.sampling.max_completion_length
-    return on_host(
-        Rollout,
-        tokens=np.zeros((P, G, T), np.int32),
-        length=np.zeros((P, G), np.int32),
-        logp=np.zeros((P, G, T), np.float32),
-        finished=np.zeros((P, G), bool),
+        ahead=jax.tree.map(jnp.asarray, ahead.nothing(config)),
     )
 
 
 def without_ahead(state: RunState, config: Config) -> RunState:
     """The state with nothing begun of the next step: whoever was to draw it is gone, or there is no such step."""
-    return dataclasses.replace(state, ahead=place(_nothing_begun(config)))
-
-
-def step_key(number: int, use: int, config: Config) -> jax.Array:
-    """What the draws of step `number` come from, for one use of them."""
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.run.seed), STEP), number)
-    return jax.random.fold_in(key, use)
+    return dataclasses.replace(state, ahead=place(ahead.nothing(config)))
 
 
 def after_step(
