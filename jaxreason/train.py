@@ -2,6 +2,7 @@
 
  1. problems      the step's problems, the same on every host                              data/dataset.py
  2. reason        each is answered num_generations times                                   agents/episode.py, sampling/
+                  begun while those of the step before are graded, if asked for            run/ahead.py
  3. grade         the answers are found, and graded in worker processes                    tasks/, grading/
                   groups that are all right or all wrong replaced, if asked for            agents/dynamic_sampling.py
  4. help          the same policy splits each chain into chunks, and scores them           agents/episode.py
@@ -57,9 +58,11 @@ from jaxreason.policy import lora
 from jaxreason.rewards import budget
 from jaxreason.rewards.methods import chosen
 from jaxreason.run import (
+    ahead,
     base_model,
     doors,
     helper_lessons,
+    keys,
     on_alarm,
     provenance,
     remember,
@@ -77,7 +80,7 @@ from jaxreason.run.programs import Programs, prepare
 from jaxreason.run.progress import Display
 from jaxreason.run.recording import record_step
 from jaxreason.run.start import starting_helpers, starting_policy
-from jaxreason.run.state import EVALUATION, STEP, RunState
+from jaxreason.run.state import RunState
 from jaxreason.run.trackers import Trackers, refuse_missing
 from jaxreason.types import Params
 
@@ -104,7 +107,7 @@ def step(
     """
     exp, config = programs.exp, programs.exp.config
     method, clock = chosen(config), episode.Clock()
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.run.seed), STEP), number)
+    key, drawn = functools.partial(keys.of_step, number, config=config), ahead.begun(state.ahead)
     helper_start = start if helper_start is None else helper_start
     before = [state.train] if state.helper is None else [state.train, state.helper]
     starts = (start, helper_start)[: len(before)]
@@ -114,9 +117,10 @@ def step(
     place = run_state.position_of(state, number, config)
     problems = exp.stream.rows(place, exp.stream.batch_size)  # 1
     played = episode.run(  # 2, 3, 4
-        now[0], helpers, problems, jax.random.fold_in(key, 0), config, exp.tokenizer, programs.pool, wait,
-        known=Known(programs.lengths.expected([one.id for one in problems]), run_state.known_lift(state)),
+        now[0], helpers, problems, key(keys.SAMPLING), config, exp.tokenizer, programs.pool, wait,
+        known=Known(programs.lengths.expected([one.id for one in problems]), run_state.known_lift(state), drawn),
         fill=dynamic_sampling.filler(exp.stream, place, config, remember.easy_share(state.memory)),
+        then=functools.partial(ahead.begin, now[0], number + 1, place, exp, programs.lengths),
     )  # fmt: skip
     programs.lengths.note([one.id for one in played.problems], played.rollouts[REASON.name].length)
     clock.lap("episode")
@@ -125,7 +129,7 @@ def step(
     seen = remember.added_to(given.added_to(seen), played, state.memory, number, exp)
     alpha = budget.alpha_of(state.budget, config.reward, number)
     rewards, advantages, ratio = signal(  # 6, 7
-        seen, jnp.float32(alpha), state.ratio, jax.random.fold_in(key, 1),
+        seen, jnp.float32(alpha), state.ratio, key(keys.REWARD),
         reward=config.reward, grpo=config.grpo, method=method, max_length=config.sampling.max_completion_length,
     )  # fmt: skip
     answers = {role: Answers(played.prompts[role], rollout) for role, rollout in played.rollouts.items()} | lessons
@@ -133,6 +137,9 @@ def step(
     batches = [wait(pack(*of_one)) for of_one in zip(programs.learners, now, starts, strict=True)]
     packed = [one for some in batches for one in some]
     clock.lap("reward")
+    if played.following is not None:
+        wait(played.following)  # it reads what the update is donated, and an update cannot be given up
+        clock.lap("ahead")
     learning_rate = np.asarray(programs.schedule(optimizer.updates_made(state.train.opt_state))).item()
     (train, *helper), total = learner.learn(programs.learners, before, batches, starts)  # 8
     clock.lap("update")
@@ -141,6 +148,7 @@ def step(
     memory = remember.after_step(state.memory, method, played, rewards, config)
     after = run_state.after_step(state, train, helper, ratio, memory, played, row, number, config)
     row |= {"alpha": alpha, "learning_rate": learning_rate} | budget.metrics(after.budget, alpha, config, number)
+    row |= ahead.metrics(drawn, config)
     return after, row | given.metrics, given.noted(step_metrics.samples(played, rewards, exp)), packed
 
 
@@ -184,8 +192,7 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         begun = run_folder.begun(folder.path)
         doors.refuse_changed(folder, own_code, config, display.warn)
         programs = prepare(config, folder, pool, display, released, helper_released)
-        exp = programs.exp
-        evaluation_key = jax.random.fold_in(jax.random.key(config.run.seed), EVALUATION)
+        exp, evaluation_key = programs.exp, keys.of_evaluation(config)
         run_state.require_space(exp, checkpoints)
         helper_start = starting_helpers(exp, folder.path, display, interrupt)
         begin = functools.partial(

@@ -78,6 +78,7 @@ class Episode:
     scoring: Scoring | None = None
     lift: Lift | None = None  # of a new chunk; None where helpers split at their own odds
     sampled: Sampled | None = None  # what dynamic sampling did; None where it is off
+    following: Rollout | None = None  # the next step's first completions, which the device may still be drawing
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # phase -> wall time
 
     @property
@@ -85,6 +86,11 @@ class Episode:
         """P and G."""
         P, G = self.rollouts[REASON.name].length.shape
         return P, G
+
+    @property
+    def rows_taken(self) -> int:
+        """Rows of the data that are used up: those of its problems and of the replaced ones."""
+        return len(self.problems) + (self.sampled.replaced if self.sampled else 0)
 
 
 class Clock:
@@ -131,8 +137,7 @@ def reason(
     """
     P, G, T = len(problems), drawing.num_generations, config.sampling.max_completion_length
     number = np.arange(P) if drawing.number is None else drawing.number
-    rows = tokenizer.encode_batch(prompts.render_reason(problems, task_of(config.data), config.agents, tokenizer))
-    asked = helper_sampling.left_pad(rows, config.data.max_prompt_length, tokenizer.pad_id)
+    asked = prompts_of(problems, config, tokenizer)
     expected = np.zeros(P) if drawing.expected is None else drawing.expected
     query = on_host(
         Query,
@@ -145,6 +150,33 @@ def reason(
     how = Decoding(config.model, T, tokenizer.eos_ids, tokenizer.pad_id, drawing.method, room)
     sample = generate if watch is None else functools.partial(watched, watch=watch, wait=wait)
     return asked, sample(params, place(query, "batch"), key, drawing.temperature, how)
+
+
+def prompts_of(problems: Sequence[Problem], config: Config, tokenizer: Tokenizer) -> PromptBatch:
+    """What the reasoner is asked."""
+    rows = tokenizer.encode_batch(prompts.render_reason(problems, task_of(config.data), config.agents, tokenizer))
+    return helper_sampling.left_pad(rows, config.data.max_prompt_length, tokenizer.pad_id)
+
+
+def begin(
+    params: Params,
+    problems: Sequence[Problem],
+    key: jax.Array,
+    config: Config,
+    tokenizer: Tokenizer,
+    expected: np.ndarray | None = None,
+    number: np.ndarray | None = None,
+) -> tuple[PromptBatch, Rollout]:
+    """What `run` has the reasoner sample for a batch; returns before the device has.
+
+    Args:
+      key: as in `run`.
+      expected, number: as in `Drawing`.
+    """
+    sampling = config.sampling
+    method = Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p)
+    drawing = Drawing(sampling.num_generations, sampling.temperature, method, expected, number)
+    return reason(params, problems, jax.random.fold_in(key, REASON.id), config, tokenizer, drawing)
 
 
 class Read(NamedTuple):
@@ -178,6 +210,7 @@ class Known(NamedTuple):
 
     expected: np.ndarray | None = None  # as in `Drawing`
     lift: float | None = None  # of a new chunk, where agents.calibrated; None: solved on this batch, see `calibration`
+    drawn: Rollout | None = None  # the batch's completions, begun by the step before
 
 
 Answer = Callable[[Sequence[Problem], int], Episode]
@@ -185,6 +218,9 @@ Answer = Callable[[Sequence[Problem], int], Episode]
 
 Fill = Callable[[Episode, Answer], Episode]
 """An episode before helpers are asked -> another, for which more may have been sampled."""
+
+Then = Callable[[int], Rollout | None]
+"""Rows of the data that a batch takes -> the completions of the batch behind them, begun and not waited for."""
 
 
 def run(
@@ -198,6 +234,7 @@ def run(
     wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
     known: Known = Known(),
     fill: Fill | None = None,
+    then: Then = lambda rows: None,
 ) -> Episode:
     """Play one batch.
 
@@ -209,25 +246,24 @@ def run(
       wait: returns a rollout when the device has made it, or raises to give the batch up.
       known: what earlier steps tell of this one.
       fill: may have more sampled, see `dynamic_sampling`.
+      then: begins what comes after this batch as soon as it is known how far in the data that is: before the answers
+        are graded, or where they decide it, behind the last that was sampled.
     """
     clock, P = Clock(), len(problems)
-    sampling = config.sampling
-    method = Method(top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p)
-    usual = Drawing(sampling.num_generations, sampling.temperature, method)
 
-    def answer(some: Sequence[Problem], first: int, expected: np.ndarray | None = None) -> Episode:
+    def answer(some: Sequence[Problem], first: int) -> Episode:
         # Fewer than P leave rows empty, evenly over the devices, so that one program does for all.
         at = np.arange(len(some)) * P // len(some)
         number, padded = np.full(P, -1), [some[0]] * P
         number[at] = first + np.arange(len(some))
         for row, problem in zip(at, some, strict=True):
             padded[row] = problem
-        drawing = usual._replace(number=number, expected=expected)
-        asked, drawn = reason(params, padded, jax.random.fold_in(key, REASON.id), config, tokenizer, drawing)
+        asked, drawn = begin(params, padded, key, config, tokenizer, number=number)
         rollout = HostRollout.of(wait(drawn))
-        if len(some) < P:
-            asked, rollout = jax.tree.map(lambda x: x[at], (asked, rollout))
         clock.lap("reason")
+        return graded(some, *jax.tree.map(lambda x: x[at], (asked, rollout)))
+
+    def graded(some: Sequence[Problem], asked: PromptBatch, rollout: HostRollout) -> Episode:
         read = read_answers(rollout, some, task_of(config.data), tokenizer, pool)
         clock.lap("grade")
         return Episode(
@@ -240,9 +276,18 @@ def run(
             seconds=clock.seconds,
         )
 
-    episode = answer(problems, 0, known.expected)
+    if known.drawn is None:
+        asked, drawn = begin(params, problems, key, config, tokenizer, known.expected)
+    else:
+        asked, drawn = prompts_of(problems, config, tokenizer), known.drawn
+    rollout = HostRollout.of(wait(drawn))
+    clock.lap("reason")
+    following = then(P) if fill is None else None
+    episode = graded(problems, asked, rollout)
     if fill is not None:
         episode = fill(episode, answer)
+        following = then(episode.rows_taken)
+    episode = dataclasses.replace(episode, following=following)
     if helper_params is None:
         return episode
     # A cut y could not be re-emitted within the segmenter's limit; one that can't be graded is not learnt from.

@@ -16,6 +16,10 @@ class RunConfig:
     """every random number of the run comes from this"""
     max_steps: int = 100
     """GRPO steps"""
+    staleness: int = 0
+    """steps by which the policy that samples the reasoner may be behind the one that learns. 1: a step's completions
+    are begun while the step before is graded, so that the device does not wait for the host; the loss and
+    grpo.importance_sampling_correction see the log-probabilities of the policy that sampled"""
     eval_steps: int = 0
     """evaluate every so many steps; 0: only before and after"""
     save_steps: int = 20
@@ -45,6 +49,7 @@ class RunConfig:
 
     def __post_init__(self):
         require(self.max_steps >= 0, "run.max_steps", "at least 0", self.max_steps)
+        require(self.staleness in (0, 1), "run.staleness", "0 or 1", self.staleness)
         require(self.save_total_limit >= 1, "run.save_total_limit", "at least 1", self.save_total_limit)
         require(self.max_rollbacks >= 1, "run.max_rollbacks", "at least 1", self.max_rollbacks)
         require(

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem, fingerprint
 from jaxreason.data.tokenizer import Tokenizer
@@ -20,8 +18,7 @@ from jaxreason.evaluation.stored import RECIPE, Place, open_policy
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh, refuse_vocabulary
-from jaxreason.run import room, setup
-from jaxreason.run import state as run_state
+from jaxreason.run import keys, room, setup
 from jaxreason.run.files import write_json_atomic
 from jaxreason.run.progress import Display
 from jaxreason.run.provenance import launch_identity
@@ -163,7 +160,7 @@ def measure(
         answers = loop.evaluate(
             params,
             problems,
-            jax.random.fold_in(jax.random.key(config.run.seed), run_state.EVALUATION),
+            keys.of_evaluation(config),
             config,
             asking.tokenizer,
             compared=True,

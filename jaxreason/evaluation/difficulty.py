@@ -19,8 +19,7 @@ from jaxreason.evaluation.ask import Asking
 from jaxreason.evaluation.stored import Place
 from jaxreason.grading.pool import Pool
 from jaxreason.parallel import hosts
-from jaxreason.run import room, setup
-from jaxreason.run import state as run_state
+from jaxreason.run import keys, room, setup
 from jaxreason.run.files import append_line, write_json_atomic
 from jaxreason.run.interrupt import Abandoned, Interrupt
 from jaxreason.run.progress import Display
@@ -144,7 +143,7 @@ def _answer(
     found = loop.answer_all(
         params,
         problems,
-        jax.random.fold_in(jax.random.key(config.run.seed), run_state.EVALUATION),
+        keys.of_evaluation(config),
         config,
         asking.tokenizer,
         Drawing(asked.num_samples, asked.temperature, Method(top_p=asked.top_p), number=number),

@@ -167,6 +167,8 @@ def _trained(run: Path, config: Config, step: int | str | None) -> tuple[Params 
                     "--step, or wait until what is written there is done"
                 )
             if step is not None or seen[0] is not None:
+                # Completions may stand in it, of the run's lengths and not of an evaluation's.
+                config = dataclasses.replace(config, sampling=load_config(run).sampling)
                 found, _, number = checkpoints.restore(step, run_state.shape_of_state(config))
                 return found.train.params, number
     return None, 0

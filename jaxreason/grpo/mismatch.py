@@ -1,4 +1,4 @@
-"""What makes up for a sampler that is not quite the trainer: another number type, another kernel, a filter.
+"""What makes up for a sampler that is not quite the trainer: another number type, kernel or filter, an older step.
 
 Tokens are drawn by the sampler's distribution q and learnt under the trainer's p. The ratio p / q, from before the
 update, weighs a token's loss; it is bounded, or left out where it is beyond a bound. Named as in TRL.

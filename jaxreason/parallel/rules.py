@@ -45,6 +45,10 @@ PARAMETERS: dict[str, tuple[str | None, ...]] = {
     "experts/up_proj": (None, "experts", "expert_embed", "expert_mlp"),
     "experts/down_proj": (None, "experts", "expert_mlp", "expert_embed"),
     "ns_coeffs": (None,),  # Muon's constants
+    "ahead/tokens": (None, None, None),  # completions in a checkpoint, which every host reads
+    "ahead/logp": (None, None, None),
+    "ahead/length": (None, None),
+    "ahead/finished": (None, None),
 }
 """The end of a parameter's path -> the names of its axes; a layer's parameters have the layers in front."""
 for _kernel in [name for name in PARAMETERS if name.endswith("_proj/kernel")]:

@@ -20,7 +20,7 @@ from jaxreason.run.progress import Display
 from jaxreason.types import Params
 
 KEY = 3
-"""Beside `state.EVALUATION` and `state.STEP`: no two uses share randomness."""
+"""Beside `keys.EVALUATION` and `keys.STEP`: no two uses share randomness."""
 
 
 def teacher(programs: Programs, display: Display, interrupt: Interrupt) -> Callable[[Params], Params] | None:

@@ -85,6 +85,7 @@ ABOUT_ALARMS = (
 )
 
 _NO_HELPERS = "no helpers are sampled"
+_NOT_AHEAD = "`run.staleness` is 0"
 _NOT_UPDATED = "the role is not updated, or no token of it had an advantage"
 _NOT_CORRECTED = "`grpo.importance_sampling_correction` is `none`, or no token of the role had an advantage"
 _NO_FUNCTIONS = "`reward.reward_funcs` is empty"
@@ -159,6 +160,14 @@ GROUPS: tuple[Group, ...] = (
                 "share",
                 "Groups in which every answer is right.",
                 alarm="cancels",
+            ),
+            Row(
+                "reason/staleness",
+                "steps",
+                "Steps by which the policy that sampled was behind the one that learns: 1, or 0 at the first step,"
+                " after a rollback, and where a finished run is given more steps. Of the first batch under dynamic"
+                " sampling; further ones are sampled by the newest policy.",
+                _NOT_AHEAD,
             ),
             Row(
                 "reason/num_gen_batches",
@@ -472,7 +481,7 @@ GROUPS: tuple[Group, ...] = (
             Row(
                 "{role}/ratio/mean",
                 "–",
-                "Mean of exp(logp - old_logp): 1 while sampler and trainer agree.",
+                "Mean of exp(logp - old_logp): 1 while sampler and trainer agree and no update lies between them.",
                 _NOT_UPDATED,
             ),
             Row("{role}/ratio/log_abs_mean", "nats", "Mean of |logp - old_logp|: 0 then.", _NOT_UPDATED),
@@ -591,6 +600,12 @@ GROUPS: tuple[Group, ...] = (
         (
             Row("time/reason", "s", "Sampling the reasoner."),
             Row("time/grade", "s", "Reading and grading its answers."),
+            Row(
+                "time/ahead",
+                "s",
+                "Waiting for the next step's answers, which the device began to sample before this step's were graded.",
+                f"{_NOT_AHEAD}, or the step is the last",
+            ),
             Row("time/segment", "s", "Sampling the segmenter.", _NO_HELPERS),
             Row("time/score", "s", "Sampling the scorer.", _NO_HELPERS),
             Row("time/annotate", "s", "Sampling the single helper.", "`agents.helpers` is `two`"),

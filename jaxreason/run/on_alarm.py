@@ -88,7 +88,8 @@ def roll_back(
     """Take the best policy that was evaluated, and forget what led away from it.
 
     The step's number, the position in the data, the helpers' own policy and the optimiser's second moments stay; its
-    momentum, which points where the run was going, is zeroed, and the monitor begins anew.
+    momentum, which points where the run was going, is zeroed, the monitor begins anew, and so does what the dropped
+    policy had begun of the next step.
 
     Args:
       state: after the step; its parameters are let go of.
@@ -115,7 +116,8 @@ def roll_back(
         f"step {number}: alarm {alarm[0]}: back to the policy of step {to}, the best so far, and on with half of "
         f"{halved} ({then})"
     )
-    return dataclasses.replace(state, train=train), {"rollbacks": [*before, done]}, line
+    state = run_state.without_ahead(dataclasses.replace(state, train=train), config)
+    return state, {"rollbacks": [*before, done]}, line
 
 
 def _forgotten(opt_state, config: Config):

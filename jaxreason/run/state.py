@@ -22,17 +22,14 @@ from jaxreason.rewards import budget
 from jaxreason.rewards.budget import BudgetState
 from jaxreason.rewards.importance import RatioState, initial_ratio
 from jaxreason.rewards.methods import named
-from jaxreason.run import files, remember
+from jaxreason.run import ahead, files, remember
 from jaxreason.run import folder as run_folder
 from jaxreason.run.best import best_step
 from jaxreason.run.checkpoint import Checkpoints, size
 from jaxreason.run.folder import START, RunFolder
 from jaxreason.run.progress import Display
 from jaxreason.run.setup import Experiment
-from jaxreason.types import Params, TrainState, pytree
-
-EVALUATION, STEP = 1, 2
-"""What a key is for; folded in first, so that no two uses share randomness."""
+from jaxreason.types import Params, Rollout, TrainState, pytree
 
 
 @pytree
@@ -46,6 +43,7 @@ class RunState:
     memory: Any = None  # see `run.remember`, plain JSON; it stands beside the arrays in a checkpoint
     position: int | None = None  # rows of the data seen, where dynamic sampling may take more than a batch a step
     lift: jax.Array | None = None  # float32 [], of a new chunk, where calibrated; nan before the first step
+    ahead: Rollout | None = None  # with run.staleness: the next step's first completions; all empty where none is begun
 
 
 def new_state(params: Params, config: Config, helper_params: Params | None = None) -> RunState:
@@ -68,7 +66,13 @@ def new_state(params: Params, config: Config, helper_params: Params | None = Non
         budget=budget.initial(1.0, 1.0) if config.budget.wanted else None,
         helper=None if helper_params is None else train_state(helper_params),
         lift=jnp.float32(jnp.nan) if calibrates(config) else None,
+        ahead=jax.tree.map(jnp.asarray, ahead.nothing(config)),
     )
+
+
+def without_ahead(state: RunState, config: Config) -> RunState:
+    """The state with nothing begun of the next step: whoever was to draw it is gone, or there is no such step."""
+    return dataclasses.replace(state, ahead=place(ahead.nothing(config)))
 
 
 def after_step(
@@ -100,10 +104,11 @@ def after_step(
         return after
     tokens = row["reason/completions/mean_length"]
     moved = budget.after_step(state.budget, tokens, config, number)
-    position = None
-    if played.sampled is not None:
-        position = position_of(state, number, config) + len(played.problems) + played.sampled.replaced
-    return dataclasses.replace(after, ratio=ratio, budget=moved, memory=memory, position=position)
+    position = None if played.sampled is None else position_of(state, number, config) + played.rows_taken
+    after = dataclasses.replace(after, ratio=ratio, budget=moved, memory=memory, position=position)
+    if played.following is None:
+        return without_ahead(after, config)
+    return dataclasses.replace(after, ahead=played.following)
 
 
 def position_of(state: RunState, number: int, config: Config) -> int:

@@ -29,6 +29,7 @@ SETTINGS = [
     "--mesh.tensor=2",
     "--grpo.dynamic_sampling=true",
     "--grpo.max_num_gen_batches=2",
+    "--run.staleness=1",
 ]
 pytestmark = pytest.mark.slow
 

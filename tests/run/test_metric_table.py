@@ -29,6 +29,7 @@ FROM_THE_WARM_START = {
         "--grpo.importance_sampling_correction=token_mask",
         "--grpo.dynamic_sampling=true",
         "--grpo.max_num_gen_batches=2",
+        "--run.staleness=1",
     ],
 }
 FROM_ITS_OWN = [

@@ -91,7 +91,7 @@ ROLLBACK = ["--run.on_alarm=rollback", "--run.eval_steps=1", "--run.save_steps=2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [(), ("--lora.r=4",)], ids=["whole", "adapters"])
+@pytest.mark.parametrize("more", [(), ("--lora.r=4", "--run.staleness=1")], ids=["whole", "adapters ahead"])
 def test_a_run_goes_back_to_its_best_policy_and_a_kill_changes_nothing(warm, tmp_path, alarmed, capsys, more):
     alarmed({3: "A", 4: "D2"})
     whole, parts = (runs.begin(warm, tmp_path / name) for name in ("whole", "parts"))
@@ -109,6 +109,8 @@ def test_a_run_goes_back_to_its_best_policy_and_a_kill_changes_nothing(warm, tmp
     alpha = [row["alpha"] for row in rows]
     assert alpha == pytest.approx([0.2, 0.2, 0.2, 0.1, 0.1])
     assert rows[4]["learning_rate"] == pytest.approx(rows[3]["learning_rate"] / 2)
+    if "--run.staleness=1" in more:  # what the dropped policies had begun is not learnt from
+        assert [row["reason/staleness"] for row in rows] == [0, 1, 1, 0, 0]
 
     for steps in (3, 5):
         assert runs.train(parts, *ROLLBACK, *more, f"--run.max_steps={steps}") == 0
