@@ -90,7 +90,7 @@ def measure(folder: Path, param_dtype: str) -> dict[str, float]:
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
     from jaxreason.config import ModelConfig
-    from jaxreason.policy import hf_names, huggingface
+    from jaxreason.policy import api, huggingface
 
     config = huggingface.model_config(folder, ModelConfig(param_dtype=param_dtype))
     shardings = None
@@ -101,7 +101,7 @@ def measure(folder: Path, param_dtype: str) -> dict[str, float]:
             matrix = x.ndim > 1 and min(x.shape[-2:]) >= WIDTH
             return NamedSharding(mesh, PartitionSpec(*([None] * (x.ndim - 2) + ["a", "b"] if matrix else [])))
 
-        shardings = jax.tree.map(place, hf_names.shapes(config))
+        shardings = jax.tree.map(place, api.shapes(config))
     jax.block_until_ready(jax.numpy.zeros(8) + 1)
     before, began = _status("VmRSS"), time.perf_counter()
     params = jax.block_until_ready(huggingface.load(folder, config, shardings))

@@ -6,10 +6,12 @@ so that a test marked `gpu` or `tpu` can be run on its device.
 
 The tests run tiny programs a few times each, so most of their time would go into compiling: XLA for the CPU leaves out
 its costly optimisations, in the processes that tests start as well. That changes no test: what is compared bit for bit
-is compared between programs made in the same way. The TPU's compiler works as it does for a user, and so
-does XLA for a test marked `optimised`.
+is compared between programs made in the same way. The TPU's compiler works as it does for a user, and for a test
+marked `optimised` XLA optimises. What XLA_FLAGS say holds for the whole process: only a test that starts one with
+`runs.AS_A_USER` gets the CPU programs of a user to the last digit.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -20,6 +22,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path("~/.cache/jaxreason/
 # Small programs too: each of the processes that tests start would compile dozens of them again.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# XLA's older emitter of fused loops compiles in a third of the time, and one LLVM module for each program is quicker to
+# make than several. An XLA that no longer knows a flag ends with its name: take the flag out then.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # No test needs the network; without these a missing file costs seconds of retries before its error.
@@ -36,6 +41,10 @@ hypothesis.settings.load_profile("jaxreason")
 
 MANY_MAPPINGS = 30_000
 """Linux gives a process 65,530; each compiled program takes some, and a worker of the whole suite makes thousands."""
+
+
+# Tracing makes many small objects that live, and Python's thresholds have it look for garbage among them too often.
+gc.set_threshold(50_000, 20, 50)
 
 
 def pytest_collection_modifyitems(items):

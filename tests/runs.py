@@ -18,6 +18,8 @@ TINY = str(ROOT / "configs" / "tiny.yaml")
 TIMEOUT_S = 500
 NO_CACHE = "--run.compilation_cache_dir="
 """Leaves the cache to conftest.py, which sets one for the tests."""
+AS_A_USER = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0", "XLA_FLAGS": ""}
+"""Variables of a process whose programs are compiled as a user's are, not as conftest.py has it for the tests."""
 ONE_DEVICE = "--mesh.fsdp=1"
 """What is not about meshes is quicker on one of the eight devices; a test's own setting comes later and wins."""
 

@@ -155,7 +155,7 @@ def test_two_launches_are_one_run_as_a_user_compiles_it(warm, tmp_path):
     on what was run before either, and a restored array must not be rounded or laid out in another way."""
 
     def launch(folder, steps):
-        process = runs.process(folder, f"--run.max_steps={steps}", JAX_DISABLE_MOST_OPTIMIZATIONS="0")
+        process = runs.process(folder, f"--run.max_steps={steps}", **runs.AS_A_USER)
         _, said = process.communicate(timeout=400)
         assert process.returncode == 0, said
 

@@ -47,7 +47,6 @@ def search(config: Config, topology: Topology, say: Say = lambda line: None) -> 
       ValueError: libtpu is not installed; no arrangement divides model and batch, or all need far too much memory.
     """
     _need_libtpu()
-    import jax
 
     from jaxreason.plan import choose
     from jaxreason.plan.estimate import estimate
@@ -55,7 +54,7 @@ def search(config: Config, topology: Topology, say: Say = lambda line: None) -> 
     from jaxreason.policy import api
 
     exp = prepare(config, say)
-    shapes = jax.eval_shape(lambda: api.init(jax.random.key(0), exp.config.model))
+    shapes = api.shapes(exp.config.model)
     guess = functools.partial(estimate, tokenizer=exp.tokenizer, num_params=api.num_params(shapes), topology=topology)
     ordered, reason = choose.candidates(exp.config, topology, guess)
     if not ordered:

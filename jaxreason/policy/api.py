@@ -30,6 +30,14 @@ def init(key: jax.Array, config: ModelConfig) -> Params:
     return Transformer(config).init(key, token, token, token)["params"]
 
 
+def shapes(config: ModelConfig) -> Params:
+    """The parameter tree of `init` as shapes and types, nothing allocated; a model is traced once for all calls."""
+    return _INIT.eval_shape(config)
+
+
+_INIT = jax.jit(lambda config: init(jax.random.key(0), config), static_argnums=0)
+
+
 def num_params(params: Params) -> int:
     """Number of parameters."""
     return sum(x.size for x in jax.tree.leaves(params))

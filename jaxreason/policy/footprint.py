@@ -10,7 +10,7 @@ import jax
 from jaxreason.config import LoraConfig, ModelConfig
 from jaxreason.ops.attention import BLOCK
 from jaxreason.ops.attention_mesh import platform
-from jaxreason.policy import hf_names, lora
+from jaxreason.policy import api, lora
 
 FLOAT32 = 4
 LOGIT_COPIES = 6
@@ -43,7 +43,7 @@ def num_params(config: ModelConfig) -> int:
     >>> num_params(ModelConfig(vocab_size=64, num_hidden_layers=1))
     205248
     """
-    return sum(math.prod(x.shape) for x in jax.tree.leaves(hf_names.shapes(config)))
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(api.shapes(config)))
 
 
 def num_trained(config: ModelConfig, adapters: LoraConfig) -> int:

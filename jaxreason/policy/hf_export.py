@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from jaxreason.config import ModelConfig
-from jaxreason.policy import hf_config, hf_names
+from jaxreason.policy import api, hf_config, hf_names
 from jaxreason.policy.hf_files import INDEX, WEIGHTS, Tensors
 from jaxreason.policy.hf_names import Slab
 from jaxreason.types import Params
@@ -137,7 +137,7 @@ def refuse_target(to: Path) -> None:
 def _write_tensors(params: Params, config: ModelConfig, folder: Path | None, dtype, part_bytes, advance) -> None:
     # Made first, so that a tree that does not fit the config is told before anything is written.
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
-    expected = hf_names.shapes(config)
+    expected = api.shapes(config)
     if structure != jax.tree.structure(expected) or any(
         x.shape != y.shape for (_, x), y in zip(leaves, jax.tree.leaves(expected), strict=True)
     ):

@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from jaxreason.config import ModelConfig
-from jaxreason.policy import hf_names
+from jaxreason.policy import api, hf_names
 from jaxreason.policy.hf_files import Tensors
 from jaxreason.policy.hf_names import Slab
 from jaxreason.types import Params
@@ -50,7 +50,7 @@ def load(
         type than bfloat16 and float32, named; a stored head that is not the embedding it should be.
     """
     folder = Path(folder)
-    tree = hf_names.shapes(config)
+    tree = api.shapes(config)
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
     one = SingleDeviceSharding(jax.devices()[0])
     placed = jax.tree.leaves(shardings or jax.tree.map(lambda _: one, tree))

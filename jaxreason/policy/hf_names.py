@@ -10,7 +10,6 @@ import jax
 
 from jaxreason.config import ModelConfig
 from jaxreason.policy import api
-from jaxreason.types import Params
 
 _OUTSIDE = {"embed_tokens": "model.embed_tokens.weight", "norm/scale": "model.norm.weight", "lm_head": "lm_head.weight"}
 LINEAR = {f"{name}_proj": f"self_attn.{name}_proj" for name in "qkvo"}
@@ -35,11 +34,6 @@ class Slab(NamedTuple):
     """whether the last two axes are stored the other way round"""
     experts: bool
     """whether the tensors are one an expert"""
-
-
-def shapes(config: ModelConfig) -> Params:
-    """The parameter tree of `api.init` as shapes and types, nothing allocated."""
-    return jax.eval_shape(lambda: api.init(jax.random.key(0), config))
 
 
 def slabs(path: tuple[str, ...], shape: tuple[int, ...], config: ModelConfig) -> list[Slab]:
@@ -77,7 +71,7 @@ def keys(path) -> tuple[str, ...]:
 def tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor that a checkpoint of this model has; not the head where it is the embedding."""
     found = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(shapes(config))[0]:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(api.shapes(config))[0]:
         for slab in slabs(keys(path), leaf.shape, config):
             found |= dict.fromkeys(slab.names, slab.stored)
     return found

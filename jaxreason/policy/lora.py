@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxreason.config import LoraConfig, ModelConfig
 from jaxreason.config.lora import ALL_LINEAR
-from jaxreason.policy import adapted, hf_names
+from jaxreason.policy import adapted, api, hf_names
 from jaxreason.policy.adapted import Adapted
 from jaxreason.types import Params
 
@@ -70,7 +70,7 @@ def initial(params: Params, config: LoraConfig, seed: int) -> Params:
 
 def shapes(model: ModelConfig, config: LoraConfig) -> Params:
     """Shapes and types of what is trained of a model; nothing is allocated."""
-    return jax.eval_shape(lambda: initial(hf_names.shapes(model), config, 0))
+    return jax.eval_shape(lambda: initial(api.shapes(model), config, 0))
 
 
 def refuse(model: ModelConfig, config: LoraConfig) -> None:
@@ -80,7 +80,7 @@ def refuse(model: ModelConfig, config: LoraConfig) -> None:
       ValueError: as `targets`.
     """
     if config.wanted:
-        targets(hf_names.shapes(model), config)
+        targets(api.shapes(model), config)
 
 
 def targets(params: Params, config: LoraConfig) -> list[tuple[str, str, tuple[int, ...]]]:

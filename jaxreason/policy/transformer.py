@@ -158,6 +158,8 @@ class Layers(nn.Module):
                 in_axes=(nn.broadcast, nn.broadcast, 0),  # pyright: ignore[reportArgumentType]
                 length=run.count,
                 unroll=run.count if run.count <= UNROLL else 1,
+                # It traces a layer twice. Nothing here needs it, but initial parameters draw their keys after it.
+                check_constancy_invariants=self.is_initializing(),
             )(c, run.sparse, run.window, name=str(r))
             # Data, not another kind of layer: a stack in which every fourth is not rotated stays one stack.
             rotated_Y = jnp.array([y not in c.no_rope_layers for y in range(run.first, run.first + run.count)])

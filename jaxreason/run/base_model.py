@@ -157,7 +157,7 @@ def fingerprint(folder: Path) -> str:
 
 def load(base: BaseModel, config: ModelConfig, display: Display) -> Params:
     """Its weights, as config.param_dtype, where parameters stand on the mesh in force."""
-    shapes = abstract(jax.eval_shape(lambda: api.init(jax.random.key(0), config)))
+    shapes = abstract(api.shapes(config))
     shardings = jax.tree.map(lambda x: x.sharding, shapes)
     with display.bar(f"load {base.name}", huggingface.num_tensors(config), every=0) as advance:
         return huggingface.load(base.folder, config, shardings, advance=advance)

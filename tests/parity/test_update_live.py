@@ -13,7 +13,7 @@ from jaxreason.grpo.optimizer import make_optimizer
 from jaxreason.grpo.update import make_update
 from jaxreason.parallel.mesh import on_mesh
 from jaxreason.parallel.rules import place, shardings
-from jaxreason.policy import api, hf_names, huggingface
+from jaxreason.policy import api, huggingface
 from jaxreason.types import TrainState
 from tests.helpers import TOLERANCE
 from tests.policy import checkpoints
@@ -51,7 +51,7 @@ def test_what_was_trained_is_what_transformers_runs(tmp_path, kind, mesh):
     whole = Config(model=config, mesh=mesh, data=dataclasses.replace(Config().data, prompts_per_step=8))
     packed = batch.pack(_sequences(raw["vocab_size"]), batch.Shape(2, 4, 24))
     with on_mesh(whole):
-        before = huggingface.load(source, config, shardings(hf_names.shapes(config)))
+        before = huggingface.load(source, config, shardings(api.shapes(config)))
         optimizer, _ = make_optimizer(OptimizerConfig(learning_rate=0.01, warmup_steps=0), 1)
         state = TrainState(step=jnp.int32(0), params=before, opt_state=optimizer.init(before))
         update = make_update(api.logp_fn(config), optimizer, GRPOConfig())

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxreason.config import ModelConfig
-from jaxreason.policy import hf_config, hf_export, hf_load, hf_names
+from jaxreason.policy import api, hf_config, hf_export, hf_load, hf_names
 from tests.policy import checkpoints
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def _sharded(config, names=("a", "b")):
             axes[axis] = name if leaf.shape[axis] % 2 == 0 else None
         return NamedSharding(mesh, PartitionSpec(*axes))
 
-    return jax.tree.map(sharding, hf_names.shapes(config))
+    return jax.tree.map(sharding, api.shapes(config))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -171,7 +171,7 @@ def test_a_replicated_slice_is_read_once(tmp_path, monkeypatch):
     spec = PartitionSpec(None, "b")
     shardings = jax.tree.map(
         lambda x: NamedSharding(mesh, spec if x.ndim > 1 and x.shape[1] % 2 == 0 else PartitionSpec()),
-        hf_names.shapes(config),
+        api.shapes(config),
     )
     read, elements = hf_load.Tensors.read, []
 

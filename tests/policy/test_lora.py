@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from jaxreason.config import Config, LoraConfig, ModelConfig
-from jaxreason.policy import adapted, api, footprint, hf_names, lora, lora_export
+from jaxreason.policy import adapted, api, footprint, lora, lora_export
 from tests.helpers import TOLERANCE
 from tests.reference import transformer as reference
 
@@ -135,7 +135,7 @@ def test_the_gradient_is_the_slope_of_the_reference():
 
 def test_the_update_makes_nothing_of_a_matrix_size():
     """Neither A B nor a gradient of W: else LoRA would cost what training everything costs."""
-    base = hf_names.shapes(MODEL)
+    base = api.shapes(MODEL)
     adapters = jax.eval_shape(lambda b: lora.initial(b, LORA, 0), base)
 
     def products(jaxpr) -> set:
@@ -200,7 +200,7 @@ def test_a_bfloat16_policy_has_float32_adapters():
     ],
 )
 def test_targets_by_pattern(patterns, expected):
-    found = lora.targets(hf_names.shapes(MODEL), LoraConfig(r=2, target_modules=patterns))
+    found = lora.targets(api.shapes(MODEL), LoraConfig(r=2, target_modules=patterns))
     assert {module for _, module, _ in found} == expected
     assert len(found) == 2 * len(expected), "a run of layers was left out"
     count = sum(2 * layers * (rows + columns) for _, _, (layers, rows, columns) in found)
@@ -239,9 +239,9 @@ def test_adapters_that_a_model_cannot_have(model, fields, message):
 
 def test_a_dense_layer_beside_experts_may_have_adapters():
     config = LoraConfig(r=2, target_modules=("mlp[.]gate_proj", "q_proj"))
-    found = lora.targets(hf_names.shapes(SPARSE), config)
+    found = lora.targets(api.shapes(SPARSE), config)
     assert [(run, module) for run, module, _ in found if module == "gate_proj"] == [("0", "gate_proj")]
-    adapters = jax.eval_shape(lambda: lora.initial(hf_names.shapes(SPARSE), config, 0))
+    adapters = jax.eval_shape(lambda: lora.initial(api.shapes(SPARSE), config, 0))
     described = lora_export.description(adapters, SPARSE, config, "", "")
     assert described["target_modules"] == ["mlp.gate_proj", "self_attn.q_proj"]
 

@@ -258,6 +258,11 @@ _SAVER = """
         checkpoints.close()
         sys.exit(0)
     if mode == "full":
+        # Orbax's patience with the thread of a save that failed, in seconds, for five minutes.
+        from orbax.checkpoint._src.multihost import multihost as v0
+        from orbax.checkpoint.experimental.v1._src.synchronization import multihost as v1
+        assert v0.coordination_timeout() == v1.coordination_timeout() == 300
+        v0._DEFAULT_BARRIER_TIMEOUT = v1._DEFAULT_BARRIER_TIMEOUT = 10
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         for step in range(1, 20):
             checkpoints.try_save(step, {"w": noise / 2 + step}, {"step": step})
@@ -297,7 +302,8 @@ def test_saves_that_fail_for_a_while_leave_what_was_saved_and_are_tried_again(tm
 
 @pytest.mark.slow
 def test_after_five_failed_saves_in_a_row_the_run_ends(tmp_path):
-    """Now and then Orbax waits five minutes for the thread of a save that failed; the run ends all the same."""
+    """Now and then Orbax waits to the end of its patience for the thread of a save that failed; the run ends all the
+    same."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(_SAVER), str(tmp_path), "full"], capture_output=True, text=True
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jaxreason.config import Config, GRPOConfig, LoraConfig, ModelConfig, OptimizerConfig, load
 from jaxreason.grpo import optimizer, update
-from jaxreason.policy import api, footprint, hf_names, lora
+from jaxreason.policy import api, footprint, lora
 from jaxreason.run import memory, room
 from jaxreason.run.memory import Memory
 from jaxreason.run.room import Asked
@@ -53,7 +53,7 @@ def _shape(*shape, dtype=jnp.int32) -> Any:
 def test_what_sampling_takes_is_what_the_compiler_reserves(dtype, slots, L, T):
     """Catches an estimate that forgets the cache, a copy of it, the layers cut apart, or the logits."""
     model, N = dataclasses.replace(SMALL, dtype=dtype, param_dtype=dtype), 2 * slots
-    params = hf_names.shapes(model)
+    params = api.shapes(model)
     layers = jax.eval_shape(functools.partial(api.unstack, config=model), params)
     key, some = jax.eval_shape(lambda: jax.random.key(0)), PromptBatch(tokens=_shape(N, L), length=_shape(N))
     how = Decoding(model, T, eos_ids=(1,), pad_id=0, room=Room(slots=slots))
@@ -79,7 +79,7 @@ def test_what_an_update_takes_is_what_the_compiler_reserves(dtype, remat, adapte
     transformation, _ = optimizer.make_optimizer(OptimizerConfig(), 10)
     params = lora.shapes(model, adapters)
     state = jax.eval_shape(lambda p: TrainState(step=jnp.int32(0), params=p, opt_state=transformation.init(p)), params)
-    start = [hf_names.shapes(model)] if adapters.wanted else []
+    start = [api.shapes(model)] if adapters.wanted else []
     ints, floats = _shape(4, rows, length), _shape(4, rows, length, dtype=jnp.float32)
     packed = UpdateBatch(
         tokens=ints, positions=ints, segments=ints, role=ints, weight=floats, advantage=floats, old_logp=floats,

@@ -40,6 +40,10 @@ class Slice:
                 gcloud.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{FAKES / "gcloud"}" "$@"\n')
                 gcloud.chmod(0o755)
         (self.fake / "worker_bin" / "python3").symlink_to(FAKES / "python3")
+        # The naps of the workers' scripts, whole seconds, in which nothing happens here.
+        nap = self.fake / "worker_bin" / "sleep"
+        nap.write_text(f"#!/bin/sh\nexec {shutil.which('sleep')} 0.1\n")
+        nap.chmod(0o755)
         for tool in TOOLS:
             found = shutil.which(tool)
             assert found, tool
