@@ -31,6 +31,7 @@ def explain(
     *,
     rows: int,
     wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
+    advance: Callable[[int], None] = lambda answers: None,
 ) -> list[dict[str, Any]]:
     """Let the helpers split the reasoning of some answers and score its chunks, drawn as in training.
 
@@ -41,6 +42,7 @@ def explain(
       key, wait: as in `episode.run`.
       rows: answers of one batch, filled up with empty ones; it decides no draw. With those of a training step no
         program is compiled that training does not need.
+      advance: is told how many answers more are done.
 
     Returns:
       `rows.chunk_fields` of each answer.
@@ -72,6 +74,7 @@ def explain(
         assert played.segmentation is not None
         assert played.scoring is not None
         found += [chunk_fields(played.segmentation, played.scoring, n) for n in range(rows)]
+        advance(min(rows, len(answers) - start))
     return found[: len(answers)]
 
 

@@ -52,11 +52,13 @@ def evaluate_once(
     modes = 1 + config.evaluation.greedy
     with display.bar(f"evaluate at {number}", modes * len(problems), every=0) as advance:
         answers = loop.evaluate(params, problems, key, config, tokenizer, pool=pool, advance=advance, wait=wait)
-        chunks = {}
-        if helpers is not None:
-            # No batch of answers was drawn with this key: theirs are numbered by their first problem.
-            own_key = jax.random.fold_in(key, len(problems))
-            chunks = chunks_of_shown(helpers, answers, problems, own_key, config, tokenizer, wait)
+    chunks = {}
+    if helpers is not None:
+        # No batch of answers was drawn with this key: theirs are numbered by their first problem.
+        own_key = jax.random.fold_in(key, len(problems))
+        shown = selection.evenly([problem.source for problem in problems], selection.SHOWN)
+        with display.bar(f"split answers at {number}", modes * len(shown), every=0) as advance:
+            chunks = chunks_of_shown(helpers, answers, problems, shown, own_key, config, tokenizer, wait, advance)
     found = {
         "table": loop.table(answers, problems, config),
         "answers": {m: {"correct": a.correct.tolist(), "length": a.length.tolist()} for m, a in answers.items()},
@@ -75,20 +77,25 @@ def chunks_of_shown(
     helpers: Params,
     answers: Mapping[str, loop.Answers],
     problems: Sequence[Problem],
+    shown: Sequence[int],
     key: jax.Array,
     config: Config,
     tokenizer: Tokenizer,
     wait: Callable[[Rollout], Rollout] = jax.block_until_ready,
+    advance: Callable[[int], None] = lambda answers: None,
 ) -> dict[tuple[str, int], dict]:
-    """Ask the helpers about the first answers, in every mode, to a few problems evenly from every source.
+    """Ask the helpers about the first answers, in every mode, to a few of the problems.
 
     As in training, an answer that was cut at the token limit is not asked about.
+
+    Args:
+      shown: which problems.
+      wait, advance: as in `explain`.
 
     Returns:
       (mode, row of `Answers.samples`) -> `rows.chunk_fields`.
     """
-    chosen = selection.evenly([problem.source for problem in problems], selection.SHOWN)
-    places = [(mode, q) for mode in answers for q in chosen]
+    places = [(mode, q) for mode in answers for q in shown]
     ids = []
     for mode, q in places:
         some = answers[mode]
@@ -102,6 +109,7 @@ def chunks_of_shown(
         tokenizer,
         rows=config.data.prompts_per_step * config.sampling.num_generations,
         wait=wait,
+        advance=advance,
     )
     return {(mode, q * answers[mode].length.shape[1]): fields for (mode, q), fields in zip(places, found, strict=True)}
 

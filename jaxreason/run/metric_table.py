@@ -698,8 +698,8 @@ ALARMS: tuple[Alarm, ...] = (
         "idle",
         "From the first step on: nearly every completion is one chunk, or all chunks of a completion have one score, so"
         " that no length is charged by importance; or, at the first step, half of a helper's answers cannot be read.",
-        "Set `agents.boundaries=natural` and a smaller `agents.chunk_length`, or teach the helpers first"
-        " (`warmup.chains`); or take `reward.preset=lp`.",
+        "Set a smaller `agents.chunk_length`, `agents.boundaries=natural` where it is `any`, or teach the helpers"
+        " first (`warmup.chains`); or take `reward.preset=lp`.",
     ),
     Alarm(
         "place",

@@ -283,8 +283,8 @@ def _idle(mean, *, first: bool) -> dict[str, str]:
     if mean.get(ONE_CHUNK, 0.0) >= UNSPLIT:
         signs["unsplit"] = (
             f"idle helpers: {mean[ONE_CHUNK]:.2f} of the completions are a single chunk, so nothing is charged by "
-            "importance; set agents.boundaries=natural and a smaller agents.chunk_length, or teach the helpers first "
-            "(warmup.chains)"
+            "importance; set a smaller agents.chunk_length, agents.boundaries=natural where it is any, or teach the "
+            "helpers first (warmup.chains)"
         )
     if mean.get(SPREAD, 1.0) < CONSTANT:
         signs["constant"] = (

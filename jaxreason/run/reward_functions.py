@@ -64,12 +64,13 @@ class Given:
 
 
 def of_step(
-    played: Episode, number: int, programs: Programs, clock: Clock, wait: Callable = jax.block_until_ready
+    played: Episode, number: int, place: int, programs: Programs, clock: Clock, wait: Callable = jax.block_until_ready
 ) -> Given:
     """Call the run's reward functions on the reasoner's completions.
 
     Args:
       number: of the step, from 0.
+      place: the row of the data at which it begins.
       wait: raises to give the step up.
 
     Raises:
@@ -79,7 +80,7 @@ def of_step(
     if not loaded:
         return Given()
     config = exp.config
-    epoch = number * exp.stream.batch_size / exp.stream.num_problems
+    epoch = place / exp.stream.num_problems
     state = TrainerState(global_step=number, max_steps=config.run.max_steps, epoch=epoch)
     outcome: Any = None
     if hosts.first():

@@ -11,7 +11,7 @@ from jaxreason.agents import helper_sampling
 from jaxreason.agents.explain import explain
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
-from jaxreason.evaluation import heldout, loop, selection, stored
+from jaxreason.evaluation import heldout, loop, stored
 from tests import runs
 
 pytestmark = pytest.mark.slow
@@ -96,14 +96,13 @@ def test_first_answers_of_a_few_problems_are_asked_about(monkeypatch):
     some = loop.Answers(nothing > 0, nothing > 0, length, finished, nothing, first, [])
     greedy = loop.Answers(*(x[:, :1] for x in some[:5]), first + 50, [])
 
-    def stand_in(params, asked, answers, key, config, tokenizer, *, rows, wait):
+    def stand_in(params, asked, answers, key, config, tokenizer, *, rows, wait, advance):
         assert (params, config, rows) == ("helpers", Config(), 128)
         return [{"chunks": [problem.id], "ids": ids} for problem, ids in zip(asked, answers, strict=True)]
 
-    monkeypatch.setattr(selection, "SHOWN", 2)
     monkeypatch.setattr(heldout, "explain", stand_in)
     both = {"sampled": some, "greedy": greedy}
-    found = heldout.chunks_of_shown("helpers", both, problems, jax.random.key(0), Config(), None)  # pyright: ignore
+    found = heldout.chunks_of_shown("helpers", both, problems, [0, 1], jax.random.key(0), Config(), None)  # pyright: ignore
     assert found == {
         ("sampled", 0): {"chunks": ["p0"], "ids": [0, 1, 2]},
         ("sampled", 3): {"chunks": ["p1"], "ids": []},

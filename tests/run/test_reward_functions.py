@@ -112,11 +112,11 @@ def test_a_function_written_for_trl_runs_unchanged_and_its_numbers_go_to_their_r
         task=MATHS,
         tokenizer=tokenizer,
         columns=columns,
-        stream=types.SimpleNamespace(batch_size=2, num_problems=8),
+        stream=types.SimpleNamespace(num_problems=8),
     )
     programs = types.SimpleNamespace(exp=exp, reward_functions=functions.load(reward, columns))
     clock = Clock()
-    given = reward_functions.of_step(played, 1, programs, clock)  # pyright: ignore[reportArgumentType]
+    given = reward_functions.of_step(played, 1, 2, programs, clock)  # pyright: ignore[reportArgumentType]
     assert set(clock.seconds) == {"reward_functions"}
     assert given.metrics["rewards/thinks_of/mean"] == pytest.approx((1.5 + 0.5 + 1.5 + 0.5) / 4)
     seen = given.added_to(outcome(played))
@@ -129,7 +129,7 @@ def test_a_function_written_for_trl_runs_unchanged_and_its_numbers_go_to_their_r
 
 def test_without_functions_nothing_is_added(played):
     programs = types.SimpleNamespace(exp=None, reward_functions=())
-    given = reward_functions.of_step(played, 0, programs, Clock())  # pyright: ignore[reportArgumentType]
+    given = reward_functions.of_step(played, 0, 0, programs, Clock())  # pyright: ignore[reportArgumentType]
     seen = outcome(played)
     assert given.added_to(seen) is seen
     assert seen.functions is None
