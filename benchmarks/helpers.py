@@ -3,8 +3,8 @@
     jaxreason evaluate MODEL --data gsm8k.jsonl --output chains.json      (writes chains.jsonl beside it)
     python benchmarks/helpers.py MODEL chains.jsonl --rows 16 --output found.json
 
-MODEL is a checkpoint or a run's folder; `--section.field=value` overrides its configuration. Chains that were cut are
-left out. Steps are labelled by rule (`step_labels.py`), each chunk by its steps: needed if one of them is, needless if
+MODEL is a checkpoint or a run's folder; `--section.field=value` overrides its configuration. `-` takes the chunks and
+scores that a run's evaluation has written, such as RUN/evaluation/step_000000.jsonl. Chains that were cut are left out. Steps are labelled by rule (`step_labels.py`), each chunk by its steps: needed if one of them is, needless if
 all are. AUC is how often a needed chunk has the larger score than a needless one.
 """
 
@@ -40,11 +40,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for chunks, labels and scores")
     parser.add_argument("--show", type=int, default=0, help="chains to print in colour")
     arguments, overrides = parser.parse_known_args()
-    place = stored.open_place(arguments.model, overrides)
-    chains = read_chains(arguments.chains, arguments.count)
+    chains = read_chains(arguments.chains, arguments.count, split=arguments.model == "-")
     if not chains:
         parser.error(f"{arguments.chains}: expected answers of `jaxreason evaluate`, got none that finished")
-    found = ask(place, chains, arguments.rows, arguments.step)
+    if arguments.model == "-":
+        found = [as_written(chain) for chain in chains]
+    else:
+        found = ask(stored.open_place(arguments.model, overrides), chains, arguments.rows, arguments.step)
     for row in found:
         row["labels"] = chunk_labels(row)
     if arguments.output:
@@ -55,10 +57,17 @@ def main() -> None:
         show(row)
 
 
-def read_chains(file: Path, count: int) -> list[dict]:
-    """The first finished answers of an evaluation, question and text."""
+def read_chains(file: Path, count: int, *, split: bool) -> list[dict]:
+    """The first finished answers of an evaluation, question and text; `split`: of those that helpers have split."""
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    return [row for row in rows if row.get("finish_reason") == "stop"][:count]
+    return [row for row in rows if row.get("finish_reason") == "stop" and (row.get("chunks") or not split)][:count]
+
+
+def as_written(chain: dict) -> dict:
+    """A chain that was split when it was evaluated, as `ask` gives it."""
+    text, y = chain["resps"][0][0], "".join(chain["chunks"])
+    parts = {"question": chain["doc"]["question"], "y": y, "answer": text[text.find(y) + len(y) :]}
+    return chain | parts | {"tokens": chain["n_tokens"]}
 
 
 def ask(place: stored.Place, chains: list[dict], rows: int, step: int | None) -> list[dict]:
