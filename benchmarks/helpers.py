@@ -4,8 +4,9 @@
     python benchmarks/helpers.py MODEL chains.jsonl --rows 16 --output found.json
 
 MODEL is a checkpoint or a run's folder; `--section.field=value` overrides its configuration. `-` takes the chunks and
-scores that a run's evaluation has written, such as RUN/evaluation/step_000000.jsonl. Chains that were cut are left out. Steps are labelled by rule (`step_labels.py`), each chunk by its steps: needed if one of them is, needless if
-all are. AUC is how often a needed chunk has the larger score than a needless one.
+scores that a run's evaluation has written, such as RUN/evaluation/step_000000.jsonl. Chains that were cut are left out.
+Steps are labelled by rule (`step_labels.py`), each chunk by its steps: needed if one of them is, needless if all are.
+AUC is how often a needed chunk has the larger score than a needless one.
 """
 
 import argparse

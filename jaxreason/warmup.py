@@ -20,7 +20,7 @@ from jaxreason.config import ROLES, Config, WarmupConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grpo.batch import PackItem, Shape, pack
 from jaxreason.parallel.rules import place, shardings
-from jaxreason.policy import api
+from jaxreason.policy import api, lora
 from jaxreason.tasks.base import Demonstrated, Drilled
 from jaxreason.tasks.opening import task_of
 from jaxreason.types import Params, UpdateBatch
@@ -218,6 +218,8 @@ def teach(
 ) -> Params:
     """Train gently on lessons of the helpers, warmup.chain_epochs times: AdamW, a short rise and a linear fall.
 
+    With adapters (lora.r) adapters are what is trained, and merged at the end: a start fits where the run does.
+
     Args:
       params: start; donated.
       packed: `batch.pack` of the lessons; each of its micro-batches is a step. Log-probabilities are taken under its
@@ -234,39 +236,45 @@ def teach(
     schedule = optax.join_schedules([optax.linear_schedule(peak / rise, peak, rise), fall], [rise])
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.0))
 
-    def loss_fn(params, batch):
+    def loss_fn(trained, base, batch):
         candidates = batch.get("candidates")
+        policy = lora.policy(trained, base, config.lora)
         logp, _ = api.token_logp(
-            params, batch["tokens"], batch["positions"], batch["segments"], candidates, config=config.model
+            policy, batch["tokens"], batch["positions"], batch["segments"], candidates, config=config.model
         )
         weight = batch["weight"]
         return -(weight * jnp.where(weight > 0, logp, 0.0)).sum() / jnp.maximum(weight.sum(), 1.0)
 
-    places = shardings(jax.eval_shape(lambda p: (p, optimizer.init(p)), params))
+    base, trained = None, params
+    if config.lora.wanted:
+        base, shapes = params, api.shapes(config.model)
+        places = shardings(lora.shapes(config.model, config.lora))
+        trained = jax.jit(lambda: lora.initial(shapes, config.lora, config.run.seed), out_shardings=places)()
+    places = shardings(jax.eval_shape(lambda p: (p, optimizer.init(p)), trained))
 
     @functools.partial(jax.jit, donate_argnums=0, out_shardings=(places, None))
-    def train(state, batch):
-        params, opt_state = state
-        loss, grads = jax.value_and_grad(loss_fn)(params, batch)
-        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
-        updates, opt_state = optimizer.update(grads, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), loss
+    def train(state, base, batch):
+        trained, opt_state = state
+        loss, grads = jax.value_and_grad(loss_fn)(trained, base, batch)
+        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, trained)
+        updates, opt_state = optimizer.update(grads, opt_state, trained)
+        return (optax.apply_updates(trained, updates), opt_state), loss
 
     names = ("tokens", "positions", "segments", "weight", "candidates")
     arrays = {name: x for name in names if (x := getattr(packed, name)) is not None}
-    state = (params, jax.jit(optimizer.init, out_shardings=places[1])(params))
+    state = (trained, jax.jit(optimizer.init, out_shardings=places[1])(trained))
     rng = np.random.default_rng([config.run.seed, 4])
     for m in (m for _ in range(epochs) for m in rng.permutation(count)):
         if stop():
             break
-        state, loss = train(state, place({name: x[m] for name, x in arrays.items()}, "batch"))
+        state, loss = train(state, base, place({name: x[m] for name, x in arrays.items()}, "batch"))
         if not np.isfinite(float(loss)):
             raise FloatingPointError(
                 f"warmup: the loss on own chains is {float(loss)}; "
                 f"lower warmup.chain_learning_rate={config.warmup.chain_learning_rate}"
             )
         advance(1, f"loss {float(loss):.3f}")
-    return state[0]
+    return lora.whole(lora.policy(state[0], base, config.lora))
 
 
 def _shuffled(count: int, rng: np.random.Generator) -> Iterator[int]:

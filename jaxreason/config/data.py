@@ -107,7 +107,7 @@ class WarmupConfig:
     chain_epochs: int = 2
     """times that they are shown, in rows of grpo.row_length"""
     chain_learning_rate: float = 1e-5
-    """peak learning rate of AdamW on them"""
+    """peak learning rate of AdamW on them; adapters (lora.r), which are then what is trained, want ten times that"""
 
     @property
     def wanted(self) -> bool:

@@ -6,7 +6,6 @@ Minutes for a released model, and the same on every host. What is sampled here t
 import dataclasses
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
 from jaxreason import warmup
@@ -14,13 +13,11 @@ from jaxreason.agents import contribution, episode, own_chains
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.roles import REASON
 from jaxreason.grpo import batch
+from jaxreason.run import keys
 from jaxreason.run.interrupt import Abandoned, Interrupt
 from jaxreason.run.programs import Programs
 from jaxreason.run.progress import Display
 from jaxreason.types import Params
-
-KEY = 3
-"""Beside `keys.EVALUATION` and `keys.STEP`: no two uses share randomness."""
 
 
 def teacher(programs: Programs, display: Display, interrupt: Interrupt) -> Callable[[Params], Params] | None:
@@ -70,7 +67,7 @@ def observe(
     with display.bar("own chains", config.warmup.chains, every=0) as advance:
         for number in range(-(-config.warmup.chains // rows)):
             interrupt.check()
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.run.seed), KEY), number)
+            key = keys.of_own_chains(number, config)
             one = episode.run(
                 params, None, exp.stream.batch(number), key, config, exp.tokenizer, programs.pool, interrupt.wait
             )

@@ -4,7 +4,7 @@ import jax
 
 from jaxreason.config import Config
 
-EVALUATION, STEP = 1, 2
+EVALUATION, STEP, OWN_CHAINS = 1, 2, 3
 """What a key is for; folded in first."""
 SAMPLING, REWARD = 0, 1
 """What a step's key is for; folded in last."""
@@ -19,3 +19,8 @@ def of_step(number: int, use: int, config: Config) -> jax.Array:
     """One use, SAMPLING or REWARD, of step `number`."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.run.seed), STEP), number)
     return jax.random.fold_in(key, use)
+
+
+def of_own_chains(number: int, config: Config) -> jax.Array:
+    """Batch `number` of the chains that helpers are taught on."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(config.run.seed), OWN_CHAINS), number)

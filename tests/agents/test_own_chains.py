@@ -11,7 +11,7 @@ from jaxreason.agents import constraints, own_chains
 from jaxreason.agents.boundaries import places
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.parsing import parse_annotation, parse_scores, parse_segments
-from jaxreason.config import AgentsConfig, Config, ModelConfig
+from jaxreason.config import AgentsConfig, Config, LoraConfig, ModelConfig
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import text_of
 from jaxreason.grpo import batch
@@ -141,6 +141,29 @@ def test_lessons_are_learnt():
     assert before.max() < -0.01
     assert before.mean() < -0.8
     assert after.min() > -0.3
+
+
+def test_with_adapters_adapters_are_taught_and_merged():
+    """Catches a start that needs the memory of all weights where the run trains adapters, and adapters that are not in
+    what comes back: every matrix moves by one of rank r, and what no adapter belongs to not at all."""
+    config, tokenizer, episode = setting(chunk_length=4)
+    config = dataclasses.replace(
+        config,
+        lora=LoraConfig(r=4, lora_alpha=16),
+        warmup=dataclasses.replace(config.warmup, chain_epochs=60, chain_learning_rate=1e-2),
+    )
+    items = own_chains.lessons([episode], [np.array(MEASURED)], config, tokenizer)
+    packed = batch.pack(items, batch.Shape(max_micro=3, micro_batch_rows=1, row_length=160), num_candidates=5)
+    params = jax.jit(lambda: api.init(jax.random.key(0), MODEL))()
+    taught = warmup.teach(jax.tree.map(lambda x: x + 0, params), packed, config)
+    moved = jax.tree.map(lambda after, before: np.float64(after) - np.float64(before), taught, params)
+    for names, difference in jax.tree_util.tree_leaves_with_path(moved):
+        if names[-1].key == "kernel":
+            (size,) = np.linalg.svd(difference, compute_uv=False)
+            assert size[0] > 1e-2 > 1e3 * size[4], names
+        else:
+            assert not difference.any(), names
+    assert choices(taught, packed).mean() > choices(params, packed).mean() + 0.2
 
 
 def choices(params, packed):
