@@ -29,7 +29,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not (slow or tpu_aot or torch)'
 
 test-all: $(INSTALLED) $(VENV)/.libtpu
-	PYTHONPATH=$(abspath $(VENV)/libtpu) $(BIN)/python -m pytest $(PARALLEL)
+	PYTHONPATH=$(abspath $(VENV)/libtpu) $(BIN)/python -m pytest $(PARALLEL) --durations=40
 
 test-parity: $(VENV)/.torch
 	$(BIN)/python -m pytest $(PARALLEL) -m torch tests/parity
