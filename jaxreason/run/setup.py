@@ -15,6 +15,7 @@ from jaxreason.data import dataset, problems, tokenizer
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.policy import lora
+from jaxreason.rewards.length_adaptive import HISTORY
 from jaxreason.rewards.methods import chosen, named
 from jaxreason.run import folder as run_folder
 from jaxreason.run.base_model import BaseModel, keep_files
@@ -109,6 +110,8 @@ def prepare(
         say(f"warning: dropped {len(test) - len(test_kept)} of {len(test)} held-out problems: prompts too long")
     if not test_kept:
         raise ValueError("data.test: no held-out problem left; raise data.max_prompt_length")
+    if warning := unmet(len(train), config):
+        say(f"warning: {warning}")
     built = dataset.prepare(train, folder / "data")
     stream = dataset.open_stream(
         built, seed=config.run.seed, batch_size=config.data.prompts_per_step, curriculum=config.data.curriculum
@@ -124,6 +127,21 @@ def refuse_unasked(train: list[Problem], config: Config) -> None:
             f"data.target_tokens: expected two numbers, such as [20, 100], since reward.preset={config.reward.preset} "
             f"compares with the tokens that the prompt asks for, got none for problem {missing[0]!r}"
         )
+
+
+def unmet(count: int, config: Config) -> str:
+    """What to say of a method that compares with a problem's earlier answers, where none is met twice; empty: nothing.
+
+    Args:
+      count: of training problems.
+    """
+    steps, P = config.run.max_steps, config.data.prompts_per_step
+    if chosen(config).memory is not HISTORY or not steps or steps * P > count:
+        return ""
+    return (
+        f"reward.preset: {config.reward.preset} compares with earlier answers to the same problem, but {steps} steps of "
+        f"{P} problems meet none of {count} twice, so no length is ever paid for; take fewer problems, or more steps"
+    )
 
 
 def fits(problem: Problem, config: Config, tok: Tokenizer) -> bool:

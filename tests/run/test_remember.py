@@ -17,7 +17,7 @@ from jaxreason.grading.pool import Grades
 from jaxreason.grpo.signal import signal
 from jaxreason.rewards.importance import initial_ratio
 from jaxreason.rewards.methods import METHODS
-from jaxreason.run import remember, state
+from jaxreason.run import remember, setup, state
 from jaxreason.tasks.boxed_math import read
 from jaxreason.tasks.reading import find_reasoning
 from jaxreason.types import HostRollout
@@ -175,3 +175,13 @@ def test_a_checkpoint_holds_the_memory_beside_the_arrays(memory):
     assert arrays.memory is None
     assert remember.held(beside) == memory
     assert beside["monitor"] == {"first": 1}
+
+
+def test_a_history_that_is_never_read_is_said():
+    """60 steps of 4 go over 200 problems once and into a second time; over 300 never. Catches a run of hapo that pays
+    nothing for length, and a warning to those who remember nothing."""
+    hapo = ["--reward.preset=hapo", "--run.max_steps=60", "--data.prompts_per_step=4"]
+    assert setup.unmet(200, load(None, hapo)) == ""
+    assert "60 steps of 4 problems meet none of 300 twice" in setup.unmet(300, load(None, hapo))
+    assert setup.unmet(300, load(None, [*hapo, "--reward.preset=lp"])) == ""
+    assert setup.unmet(300, load(None, [*hapo, "--run.max_steps=0"])) == ""
