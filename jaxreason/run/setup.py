@@ -139,8 +139,8 @@ def unmet(count: int, config: Config) -> str:
     if chosen(config).memory is not HISTORY or not steps or steps * P > count:
         return ""
     return (
-        f"reward.preset: {config.reward.preset} compares with earlier answers to the same problem, but {steps} steps of "
-        f"{P} problems meet none of {count} twice, so no length is ever paid for; take fewer problems, or more steps"
+        f"reward.preset: {config.reward.preset} compares with earlier answers to the same problem, but {steps} steps "
+        f"of {P} problems meet none of {count} twice, so no length is ever paid for; take fewer problems, or more steps"
     )
 
 
