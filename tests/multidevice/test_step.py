@@ -135,14 +135,22 @@ def test_a_step_of_two_policies_on_a_mesh_is_the_step_on_one_device(tmp_path):
     assert embedding.sharding.shard_shape(embedding.shape) == (V // 2, D // 2)
 
 
-@pytest.mark.parametrize("shape", MESHES, ids=lambda shape: "x".join(map(str, shape)))
-def test_a_step_of_adapters_on_a_mesh_is_the_step_on_one_device(tmp_path, shape):
-    """Catches factors cut otherwise than their matrix, or along the rank, and a merged layer that is part of one."""
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory):
+    """The run with adapters, and its step on one device."""
     # Adam's first step is nearly a sign, which shows the rounding of a gradient near 0; with this epsilon it is none.
-    exp = setup.prepare(config.load(TINY, [*SETTINGS, "--lora.r=4", "--optimizer.adam_epsilon=1e-3"]), tmp_path)
+    settings = [*SETTINGS, "--lora.r=4", "--optimizer.adam_epsilon=1e-3"]
+    exp = setup.prepare(config.load(TINY, settings), tmp_path_factory.mktemp("adapters"))
+    return exp, _play(exp, MeshConfig(fsdp=1))[:2]
+
+
+@pytest.mark.parametrize("shape", MESHES, ids=lambda shape: "x".join(map(str, shape)))
+def test_a_step_of_adapters_on_a_mesh_is_the_step_on_one_device(adapters, shape):
+    """Catches factors cut otherwise than their matrix, or along the rank, and a merged layer that is part of one."""
+    exp, one = adapters
     row, state, placed = _play(exp, _arranged(shape))
     assert row["grad_norm"] > 0
-    _compare(row, state, *_play(exp, MeshConfig(fsdp=1))[:2])
+    _compare(row, state, *one)
     *_, fsdp, tensor = shape
     for module, rows, columns in (("q_proj", fsdp, tensor), ("down_proj", tensor, fsdp)):
         a, b = (placed.train.params["layers"]["0"][module][name] for name in ("lora_A", "lora_B"))
