@@ -12,6 +12,7 @@ from jaxreason.config import Config, MeshConfig, ModelConfig
 from jaxreason.parallel.mesh import on_mesh
 from jaxreason.parallel.rules import place
 from jaxreason.policy import api
+from jaxreason.sampling import room
 from jaxreason.sampling.engine import generate
 from jaxreason.sampling.query import Decoding, Query
 from jaxreason.sampling.room import Room
@@ -37,7 +38,7 @@ ORDER = RNG.permutation(P)
 EOS = tuple(range(0, 160, 12))
 
 
-def _sampled(mesh: MeshConfig, room: Room, order=None):
+def _sampled(mesh: MeshConfig, how_many: Room, order=None):
     """Completions in the order of PROMPTS, asked for in another."""
     order = np.arange(P) if order is None else order
     with on_mesh(dataclasses.replace(Config(), model=MODEL, mesh=mesh)):
@@ -49,7 +50,7 @@ def _sampled(mesh: MeshConfig, room: Room, order=None):
             expected=RNG.random(P).astype(np.float32),
         )
         rollout = generate(
-            params, place(query, "batch"), jax.random.key(7), jnp.float32(1), Decoding(MODEL, T, EOS, 0, room=room)
+            params, place(query, "batch"), jax.random.key(7), jnp.float32(1), Decoding(MODEL, T, EOS, 0, room=how_many)
         )
     return jax.tree.map(lambda x: np.asarray(x)[np.argsort(order)], rollout)
 
@@ -60,12 +61,14 @@ def alone():
 
 
 @pytest.mark.parametrize(
-    ("mesh", "slots"), [(MeshConfig(fsdp=8), 16), (MeshConfig(replica=2, fsdp=2, tensor=2), 8)], ids=["8", "2x2x2"]
+    ("mesh", "slots"), [(MeshConfig(fsdp=8), 16), (MeshConfig(replica=2, fsdp=2, tensor=2), 16)], ids=["8", "2x2x2"]
 )
-def test_a_mesh_draws_what_one_device_draws(alone, mesh, slots):
-    """Prompts in another order, so that each lands on another device. Catches a key that is a device's own, a part that
-    ends before the others, and rows given back in the order they began in."""
-    got = _sampled(mesh, Room(slots=slots), ORDER)
+def test_a_mesh_draws_what_one_device_draws(alone, mesh, slots, monkeypatch):
+    """Prompts in another order, so that each lands on another device; the four slots of a part shrink to two. Catches a
+    key that is a device's own, a part that ends before the others or shrinks before they can, and rows given back in
+    the order they began in."""
+    monkeypatch.setattr(room, "SHRUNK", 2)
+    got = _sampled(mesh, Room(slots=slots, shrinks=True), ORDER)
     np.testing.assert_array_equal(got.tokens, alone.tokens)
     np.testing.assert_array_equal(got.length, alone.length)
     np.testing.assert_allclose(got.logp, alone.logp, atol=TOLERANCE["sum"])
