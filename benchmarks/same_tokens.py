@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxreason.agents import episode
+from jaxreason.agents import reasoner
 from jaxreason.data import problems
 from jaxreason.evaluation import stored
 from jaxreason.parallel.mesh import on_mesh
@@ -63,7 +63,7 @@ def main() -> None:
     arguments, overrides = parser.parse_known_args()
     place = stored.open_place(arguments.model, overrides)
     some = problems.read_jsonl(arguments.problems)[: arguments.count]
-    asked = episode.prompts_of(some, place.config, place.tokenizer)
+    asked = reasoner.prompts_of(some, place.config, place.tokenizer)
     one = ours(place, asked, arguments.tokens)
     other = theirs(arguments.theirs or arguments.model, asked, arguments.tokens)
     same = one == other

@@ -1,7 +1,7 @@
 """Training. One step, with the place of each part:
 
  1. problems      the step's problems, the same on every host                              data/dataset.py
- 2. reason        each is answered num_generations times                                   agents/episode.py, sampling/
+ 2. reason        each is answered num_generations times                                   agents/reasoner.py, sampling/
                   begun while those of the step before are graded, if asked for            run/ahead.py
  3. grade         the answers are found, and graded in worker processes                    tasks/, grading/
                   groups that are all right or all wrong replaced, if asked for            agents/dynamic_sampling.py

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxreason.agents import episode
+from jaxreason.agents import reasoner
 from jaxreason.config import RunConfig
 from jaxreason.evaluation import stored
 from tests import runs
@@ -63,7 +63,7 @@ def test_a_step_learns_from_what_the_policy_before_the_last_update_says(warm, st
     """Against a run without staleness whose first batches are drawn by a copy of the parameters of the step before.
     Catches a sampler that reads donated or new parameters, another key, other problems, helpers or further batches of
     the older policy, and log-probabilities that are not the sampler's own."""
-    begin, held = episode.begin, []
+    begin, held = reasoner.begin, []
 
     def by_the_one_before(params, *arguments, **named):
         if named.get("number") is not None:  # of dynamic sampling
@@ -71,7 +71,7 @@ def test_a_step_learns_from_what_the_policy_before_the_last_update_says(warm, st
         held.append(jax.tree.map(jnp.copy, params))
         return begin(held[max(0, len(held) - 2)], *arguments, **named)
 
-    monkeypatch.setattr(episode, "begin", by_the_one_before)
+    monkeypatch.setattr(reasoner, "begin", by_the_one_before)
     reference = runs.begin(warm, tmp_path / "reference")
     assert runs.train(reference, *SETTINGS, *way) == 0
     monkeypatch.undo()
@@ -93,7 +93,7 @@ def test_a_step_learns_from_what_the_policy_before_the_last_update_says(warm, st
 def test_a_run_that_is_stopped_goes_on_with_the_same_numbers(warm, straight, tmp_path, monkeypatch, capsys, way):
     """SIGTERM while the second step is at work and the third is begun. Catches a step that is drawn anew by the newest
     policy, what is begun only when the host has graded, and a policy that cannot be opened beside it."""
-    begin, calls, read, begun_by_grading = episode.begin, [], episode.read_answers, []
+    begin, calls, read, begun_by_grading = reasoner.begin, [], reasoner.read_answers, []
 
     def signalled(params, *arguments, **named):
         calls.append(named.get("number") is None)
@@ -105,8 +105,8 @@ def test_a_run_that_is_stopped_goes_on_with_the_same_numbers(warm, straight, tmp
         begun_by_grading.append(sum(calls))
         return read(*arguments)
 
-    monkeypatch.setattr(episode, "begin", signalled)
-    monkeypatch.setattr(episode, "read_answers", graded)
+    monkeypatch.setattr(reasoner, "begin", signalled)
+    monkeypatch.setattr(reasoner, "read_answers", graded)
     folder = runs.begin(warm, tmp_path / "run")
     assert runs.train(folder, *SETTINGS, *way, "--run.staleness=1") == 143
     assert "stopped after step 1 and saved" in capsys.readouterr().err

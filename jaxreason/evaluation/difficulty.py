@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxreason.agents.episode import Drawing
+from jaxreason.agents.reasoner import Drawing
 from jaxreason.data import difficulty
 from jaxreason.data.difficulty import RATED, Outcome
 from jaxreason.data.problems import Problem, write_jsonl

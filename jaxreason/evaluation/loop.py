@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxreason.agents import episode
-from jaxreason.agents.episode import Drawing
+from jaxreason.agents import reasoner
+from jaxreason.agents.reasoner import Drawing
 from jaxreason.agents.rows import completion_rows, counted_right
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
@@ -73,9 +73,9 @@ def answer_all(
     expected = None if drawing.expected is None else np.pad(drawing.expected, (0, more))
     number = np.arange(Q) if drawing.number is None else drawing.number
     filled = drawing._replace(expected=expected, number=np.pad(number, (0, more), constant_values=-1))
-    _, drawn = episode.reason(params, asked, key, config, tokenizer, filled, watch, wait)
+    _, drawn = reasoner.sample(params, asked, key, config, tokenizer, filled, watch, wait)
     rollout = jax.tree.map(lambda x: x[:Q], HostRollout.of(wait(drawn)))
-    found, grades, labelled = episode.read_answers(rollout, problems, task, tokenizer, pool)
+    found, grades, labelled = reasoner.read_answers(rollout, problems, task, tokenizer, pool)
     require_eos = config.reward.require_eos
     rows = completion_rows(problems, rollout, found, grades, tokenizer, require_eos=require_eos)
     if compared and not overrides(task, "grade"):

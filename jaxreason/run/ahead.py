@@ -11,7 +11,7 @@ drew them are gone.
 
 import numpy as np
 
-from jaxreason.agents import episode
+from jaxreason.agents import reasoner
 from jaxreason.config import Config
 from jaxreason.run import keys
 from jaxreason.run.setup import Experiment
@@ -37,7 +37,7 @@ def begin(params: Params, number: int, place: int, exp: Experiment, lengths: Len
     problems = exp.stream.rows(place + rows, exp.stream.batch_size)
     expected = lengths.expected([one.id for one in problems])
     key = keys.of_step(number, keys.SAMPLING, config)
-    return episode.begin(params, problems, key, config, exp.tokenizer, expected)[1]
+    return reasoner.begin(params, problems, key, config, exp.tokenizer, expected)[1]
 
 
 def nothing(config: Config) -> Rollout | None:

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxreason.agents import episode, rows
+from jaxreason.agents import reasoner, rows
 from jaxreason.evaluation import graders
 from jaxreason.grading.pool import Grades, Pool
 from jaxreason.types import HostRollout
@@ -22,7 +22,7 @@ def warm(tmp_path_factory):
 
 def test_the_table_can_be_counted_again_from_the_rows(warm, tmp_path, monkeypatch, capsys):
     """A cut answer whose text held the right box was right in the file and wrong in the table."""
-    reason, read = episode.reason, episode.read_answers
+    reason, read = reasoner.sample, reasoner.read_answers
 
     def cut(*arguments, **named):
         asked, rollout = reason(*arguments, **named)
@@ -32,8 +32,8 @@ def test_the_table_can_be_counted_again_from_the_rows(warm, tmp_path, monkeypatc
         found = read(*arguments)
         return found._replace(grades=found.grades._replace(correct=np.ones_like(found.grades.correct)))
 
-    monkeypatch.setattr(episode, "reason", cut)
-    monkeypatch.setattr(episode, "read_answers", all_right)
+    monkeypatch.setattr(reasoner, "sample", cut)
+    monkeypatch.setattr(reasoner, "read_answers", all_right)
     output = tmp_path / "x.json"
     assert runs.main(["evaluate", str(warm), "--output", str(output)]) == 0
     told = capsys.readouterr().out

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxreason.agents import episode
+from jaxreason.agents import reasoner
 from jaxreason.run.interrupt import Abandoned, Interrupt
 from tests import runs
 
@@ -62,7 +62,7 @@ def test_a_signal_while_sampling_leaves_the_step_undone(warm, tmp_path, monkeypa
     """Catches a step that is finished first, one that counts half, and a resumed run that draws it otherwise."""
     straight, folder = (runs.begin(warm, tmp_path / name) for name in ("straight", "run"))
     assert runs.train(straight, *SETTINGS) == 0
-    reason, calls = episode.reason, []
+    reason, calls = reasoner.sample, []
 
     def signalled(*arguments, **keywords):
         calls.append(keywords)
@@ -70,7 +70,7 @@ def test_a_signal_while_sampling_leaves_the_step_undone(warm, tmp_path, monkeypa
             os.kill(os.getpid(), signal.SIGTERM)
         return reason(*arguments, **keywords)
 
-    monkeypatch.setattr(episode, "reason", signalled)
+    monkeypatch.setattr(reasoner, "sample", signalled)
     capsys.readouterr()
     assert runs.train(folder, *SETTINGS) == 143
     assert message in capsys.readouterr().err
@@ -86,13 +86,13 @@ def test_a_signal_during_an_evaluation_leaves_none(warm, tmp_path, monkeypatch, 
     """The table of half of the problems would otherwise be taken for the whole on the next start."""
     folder = runs.begin(warm, tmp_path / "run")
     (folder / "evaluation" / "step_000000.json").unlink()
-    reason = episode.reason
+    reason = reasoner.sample
 
     def signalled(*arguments, **keywords):
         os.kill(os.getpid(), signal.SIGTERM)
         return reason(*arguments, **keywords)
 
-    monkeypatch.setattr(episode, "reason", signalled)
+    monkeypatch.setattr(reasoner, "sample", signalled)
     assert runs.train(folder, *SETTINGS) == 143
     assert "stopped before the first step" in capsys.readouterr().err
     assert not (folder / "evaluation" / "step_000000.json").exists()
