@@ -116,7 +116,7 @@ def _split_by_difficulty(args: argparse.Namespace) -> None:
         raise ValueError(f"--seed: expected at least 0, got {args.seed}")
     conf = config.load(None, args.overrides)
     from jaxreason.cli.runs import cache_compilations
-    from jaxreason.evaluation import difficulty, show, suite
+    from jaxreason.evaluation import difficulty, show, stored
     from jaxreason.evaluation.stored import Place
     from jaxreason.parallel import hosts
     from jaxreason.run.progress import Display
@@ -125,7 +125,7 @@ def _split_by_difficulty(args: argparse.Namespace) -> None:
     display = Display(quiet=not hosts.first())
 
     def opened() -> Place:
-        place = suite.open_for(args.place, args.overrides)
+        place = stored.open_place(args.place, args.overrides)
         cache_compilations(place.config.run.compilation_cache_dir)
         return place
 

@@ -107,7 +107,7 @@ def evaluate(args: argparse.Namespace) -> None:
     display = Display(quiet=not hosts.first())
 
     def opened() -> stored.Place:
-        place = (suite.open_for if args.suite else stored.open_place)(args.place, args.overrides)
+        place = stored.open_place(args.place, args.overrides)
         cache_compilations(place.config.run.compilation_cache_dir)  # JAX reads it once, before the first program
         return place
 

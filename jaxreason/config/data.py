@@ -140,6 +140,9 @@ class EvaluationConfig:
     """of the sampled evaluation"""
     num_samples: int = 1
     """samples a problem, for Mean@k and Pass@k"""
+    max_completion_length: int = 0
+    """token limit of evaluations, where rollouts end earlier: only so it is seen what a short limit in training does to
+    answers that may be long; 0: sampling.max_completion_length"""
     greedy: bool = True
     """whether to decode greedily as well"""
     budgets: tuple[int, ...] = ()
@@ -147,6 +150,8 @@ class EvaluationConfig:
 
     def __post_init__(self):
         require(self.num_samples >= 1, "evaluation.num_samples", "at least 1", self.num_samples)
+        longest = self.max_completion_length
+        require(longest >= 0, "evaluation.max_completion_length", "at least 0", longest)
         require(self.temperature >= 0, "evaluation.temperature", "at least 0", self.temperature)
         require(0 < self.top_p <= 1, "evaluation.top_p", "in (0, 1]", self.top_p)
         require(all(b >= 1 for b in self.budgets), "evaluation.budgets", "numbers of at least 1", self.budgets)

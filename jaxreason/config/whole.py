@@ -82,6 +82,14 @@ class Config:
         return tuple(found)
 
     @property
+    def for_evaluation(self) -> "Config":
+        """The same experiment with the token limit of evaluations as that of sampling; itself where they are one."""
+        longest = self.evaluation.max_completion_length
+        if longest in (0, self.sampling.max_completion_length):
+            return self
+        return dataclasses.replace(self, sampling=dataclasses.replace(self.sampling, max_completion_length=longest))
+
+    @property
     def for_helpers(self) -> "Config":
         """The same experiment with the model that plays the helpers as its model; itself where that is the policy."""
         if not self.agents.separate:

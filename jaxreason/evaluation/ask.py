@@ -103,7 +103,7 @@ def prepare(
     Raises:
       ValueError: none fits, or the task cannot be graded with the workers there are, or here, or on these problems.
     """
-    config, tok = place.config, place.tokenizer
+    config, tok = place.config.for_evaluation, place.tokenizer
     task = task_of(config.data)
     refuse_without_workers(task, config.grading.num_workers)
     refuse_unfit(task, asked)

@@ -46,12 +46,13 @@ def evaluate_once(
       {"table": see `loop.table`, "answers": mode -> {"correct", "length"}, [Q k] lists}.
     """
     problems, config, tokenizer = exp.test, exp.config, exp.tokenizer
+    asked = config.for_evaluation
     file = folder.path / "evaluation" / f"step_{number:06d}.json"
     if done := hosts.agree(json.loads(file.read_text()) if file.is_file() else None):
         return done
     modes = 1 + config.evaluation.greedy
     with display.bar(f"evaluate at {number}", modes * len(problems), every=0) as advance:
-        answers = loop.evaluate(params, problems, key, config, tokenizer, pool=pool, advance=advance, wait=wait)
+        answers = loop.evaluate(params, problems, key, asked, tokenizer, pool=pool, advance=advance, wait=wait)
     chunks = {}
     if helpers is not None:
         # No batch of answers was drawn with this key: theirs are numbered by their first problem.
@@ -60,7 +61,7 @@ def evaluate_once(
         with display.bar(f"split answers at {number}", modes * len(shown), every=0) as advance:
             chunks = chunks_of_shown(helpers, answers, problems, shown, own_key, config, tokenizer, wait, advance)
     found = {
-        "table": loop.table(answers, problems, config),
+        "table": loop.table(answers, problems, asked),
         "answers": {m: {"correct": a.correct.tolist(), "length": a.length.tolist()} for m, a in answers.items()},
     }
     rows = [
@@ -86,7 +87,7 @@ def chunks_of_shown(
 ) -> dict[tuple[str, int], dict]:
     """Ask the helpers about the first answers, in every mode, to a few of the problems.
 
-    As in training, an answer that was cut at the token limit is not asked about.
+    As in training, an answer that was cut at the token limit is not asked about, nor one above that of training.
 
     Args:
       shown: which problems.
@@ -96,10 +97,11 @@ def chunks_of_shown(
       (mode, row of `Answers.samples`) -> `rows.chunk_fields`.
     """
     places = [(mode, q) for mode in answers for q in shown]
-    ids = []
+    ids, longest = [], config.sampling.max_completion_length
     for mode, q in places:
         some = answers[mode]
-        ids.append(some.first[q, : some.length[q, 0] - 1].tolist() if some.finished[q, 0] else [])
+        whole = some.finished[q, 0] and some.length[q, 0] <= longest
+        ids.append(some.first[q, : some.length[q, 0] - 1].tolist() if whole else [])
     found = explain(
         helpers,
         [problems[q] for _, q in places],

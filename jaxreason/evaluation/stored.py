@@ -97,8 +97,9 @@ def load_config(run: Path, overrides: Sequence[str] = ()) -> Config:
         name = override.lstrip("-").split("=")[0]
         if not name.startswith(MAY_CHANGE):
             raise ValueError(
-                f"{name}: the run was trained with its own; expected overrides of evaluation.*, grading.*, "
-                "mesh.*, distributed.*, data.max_prompt_length or run.compilation_cache_dir"
+                f"{name}: the run was trained with its own; expected overrides of evaluation.* (its token limit "
+                "is --evaluation.max_completion_length), grading.*, mesh.*, distributed.*, data.max_prompt_length or "
+                "run.compilation_cache_dir"
             )
     return doors.from_copies(load(run / "config.yaml", overrides), run)
 

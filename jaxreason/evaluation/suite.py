@@ -12,7 +12,7 @@ import jax
 from jaxreason.config import Config, given, to_dict
 from jaxreason.evaluation import ask, graders, suites
 from jaxreason.evaluation.ask import Asking
-from jaxreason.evaluation.stored import Place, open_place
+from jaxreason.evaluation.stored import Place
 from jaxreason.evaluation.suites import BENCHMARKS, Protocol
 from jaxreason.parallel import hosts
 from jaxreason.run.files import write_json_atomic, write_text_atomic
@@ -20,23 +20,11 @@ from jaxreason.run.progress import Display
 
 MAX_PROMPT = 4096
 """Tokens; the longest question of a suite has fewer."""
-LENGTH = "sampling.max_completion_length"
 RESULTS, TABLE = "suite.json", "table.md"
 TOLD = (
     "2k to 32k: accuracy if only answers within so many tokens counted. string, math-verify: answers that these "
     "graders judge otherwise."
 )
-
-
-def open_for(place: str, overrides: Sequence[str]) -> Place:
-    """`open_place`, where a run too takes a limit of its own: a suite's is none that the policy was made with."""
-    own = [one for one in overrides if one.lstrip("-").split("=")[0] != LENGTH]
-    found = open_place(place, overrides if (Path(place).expanduser() / "config.json").is_file() else own)
-    limit = [int(one.partition("=")[2]) for one in overrides if one not in own]
-    if not limit:
-        return found
-    sampling = dataclasses.replace(found.config.sampling, max_completion_length=limit[-1])
-    return dataclasses.replace(found, config=dataclasses.replace(found.config, sampling=sampling))
 
 
 def run(
@@ -137,8 +125,9 @@ def under(place: Place, protocol: Protocol, written: frozenset[str]) -> Place:
     config = place.config
     wanted = {"num_samples": protocol.num_samples, "temperature": protocol.temperature, "top_p": protocol.top_p}
     wanted |= {"greedy": False, "budgets": suites.BUDGETS}
+    limited = "sampling.max_completion_length" in written
+    wanted["max_completion_length"] = 0 if limited else protocol.max_completion_length
     own = {field: value for field, value in wanted.items() if f"evaluation.{field}" not in written}
-    length = config.sampling.max_completion_length if LENGTH in written else protocol.max_completion_length
     prompt = config.data.max_prompt_length if "data.max_prompt_length" in written else MAX_PROMPT
     task = config.data.task if "data.task" in written else "boxed_math"
     return dataclasses.replace(
@@ -146,7 +135,6 @@ def under(place: Place, protocol: Protocol, written: frozenset[str]) -> Place:
         config=dataclasses.replace(
             config,
             evaluation=dataclasses.replace(config.evaluation, **own),
-            sampling=dataclasses.replace(config.sampling, max_completion_length=length),
             data=dataclasses.replace(config.data, max_prompt_length=prompt, task=task),
         ),
     )
@@ -179,6 +167,7 @@ def departures(protocol: Protocol, config: Config) -> dict[str, Any]:
 def identity(place: Place, number: int, asking: Asking) -> str:
     """Sixteen letters that change with the policy, with how it is asked, and with the problems."""
     config = to_dict(asking.config)
+    del config["evaluation"]["max_completion_length"]  # it is the limit below
     parts: dict[str, Any] = {name: config[name] for name in ("evaluation", "agents", "model")}
     parts |= {"limit": asking.config.sampling.max_completion_length, "task": asking.config.data.task}
     parts |= {"policy": place.released.fingerprint if place.released else str(place.path.resolve()), "step": number}

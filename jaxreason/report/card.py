@@ -121,7 +121,7 @@ def _measured(run: Run, before: Evaluation) -> str:
     return (
         f"{problems} problems of {source}, {samples} answer{'s' * (samples != 1)} each at temperature "
         f"{run.setting('evaluation', 'temperature')} and top_p {run.setting('evaluation', 'top_p')}, at most "
-        f"{run.setting('sampling', 'max_completion_length')} tokens; in brackets the 95 % interval for such problems. "
+        f"{run.evaluation_limit} tokens; in brackets the 95 % interval for such problems. "
         "One training run: another seed gives other figures."
     )
 
@@ -190,7 +190,7 @@ def _use_adapter(name: str, run: Run) -> str:
 def _limits(run: Run) -> str:
     return (
         "Measured on problems like those it was trained on, and on nothing else: not on other subjects, languages or "
-        f"prompts, not above {run.setting('sampling', 'max_completion_length')} tokens, and not for safety. Training "
+        f"prompts, not above {run.evaluation_limit} tokens, and not for safety. Training "
         "for short answers can remove checks that harder problems need; compare both models on your own problems "
         "before you use it."
     )

@@ -26,7 +26,7 @@ def histograms(run: Run, mode: str) -> list[Markup]:
     rows = [_answers(one, mode) for one in (run.before, run.after)]
     if not any(rows):
         return []
-    limit = number(run.setting("sampling", "max_completion_length"))
+    limit = number(run.evaluation_limit)
     longest = max(limit or 0.0, *(tokens for side in rows for tokens, _ in side))
     target = target_of(run)
     kinds: list[tuple[str, str, Callable[[float, bool], bool], float | None]] = [
@@ -44,12 +44,12 @@ def target_of(run: Run) -> float | None:
     """L_T at the end of a run under which longer answers earn nothing; None where they earn as much, or L_T is L_R."""
     if run.setting("reward", "preset") not in CAPPED:
         return None
-    limit = number(run.setting("sampling", "max_completion_length"))
-    target = number(run.setting("reward", "target_length")) or None
+    limit, drawn = number(run.evaluation_limit), number(run.setting("sampling", "max_completion_length"))
+    target = number(run.setting("reward", "target_length")) or drawn
     if run.setting("reward", "target_quantile"):
         target = number(run.metrics[-1], "reason/target_length") if run.metrics else None
-    elif target is None and run.setting("reward", "preset") == "think_prune" and limit is not None:
-        target = limit / 2
+    elif not run.setting("reward", "target_length") and run.setting("reward", "preset") == "think_prune" and drawn:
+        target = drawn / 2
     return None if target is None or (limit is not None and target >= limit) else target
 
 

@@ -41,6 +41,11 @@ class Run:
         part = self.config.get(section)
         return part.get(field, default) if isinstance(part, dict) else default
 
+    @property
+    def evaluation_limit(self) -> Any:
+        """Token limit of its evaluations; None where nothing says."""
+        return self.setting("evaluation", "max_completion_length") or self.setting("sampling", "max_completion_length")
+
     @cached_property
     def steps(self) -> int:
         """Steps that left a row of metrics, or that the results speak of."""

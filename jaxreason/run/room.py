@@ -132,7 +132,10 @@ def trained(config: Config, tokenizer: Tokenizer, problems: int) -> list[Asked]:
     """What a training run samples: rollouts, the helpers' answers, and evaluations of so many problems."""
     P, G, T = config.data.prompts_per_step, config.sampling.num_generations, config.sampling.max_completion_length
     limits, lengths = sizes.limits_of_roles(config, tokenizer), sizes.row_limits(config, tokenizer)
-    found = [Asked(config.model, config.data.max_prompt_length, T, G, P * G), evaluated(config, problems)]
+    found = [
+        Asked(config.model, config.data.max_prompt_length, T, G, P * G),
+        evaluated(config.for_evaluation, problems),
+    ]
     for role in setup.asked_helpers(config):
         found.append(Asked(config.for_helpers.model, lengths[role] - limits[role], limits[role], 1, P * G))
     return found
@@ -213,13 +216,14 @@ def _share() -> float:
 def _sampling(
     asked: Sequence[Asked], config: Config, there: Memory | None, held: float, what: str, *, refuse: bool = True
 ) -> Sampling:
-    slots, longest = config.sampling.slots, config.sampling.max_completion_length
+    slots = config.sampling.slots
+    longest = max(config.sampling.max_completion_length, config.evaluation.max_completion_length)
     pages = None if config.sampling.pages == "auto" else config.sampling.pages
     least = whole_batch(1) * -(-longest // PAGE)
     if pages is not None and pages < least:
         raise ValueError(
-            f"sampling.pages: expected at least {least}, since a completion of sampling.max_completion_length="
-            f"{longest} takes {least // whole_batch(1)} pages of {PAGE} tokens on its device, got {pages}; raise it"
+            f"sampling.pages: expected at least {least}, since a completion of {longest} tokens takes "
+            f"{least // whole_batch(1)} pages of {PAGE} tokens on its device, got {pages}; raise it"
         )
     found, free = None, there.free if there else ENOUGH
     for size in (_share() * free - held, free - held):
@@ -236,7 +240,8 @@ def _sampling(
     given = [f"sampling.{name}={n}" for name, n in (("slots", slots), ("pages", pages)) if n not in ("auto", None)]
     wanted = fitting(asked, whole_batch(1) if slots == "auto" else slots, ENOUGH, pages=pages) or smallest
     remedies = [f"leave out {' and '.join(given)}"] if given and held + smallest.bytes <= free else []
-    remedies += [f"lower sampling.max_completion_length={longest}"]
+    section = "sampling" if longest == config.sampling.max_completion_length else "evaluation"
+    remedies += [f"lower {section}.max_completion_length={longest}"]
     remedies += [] if config.model.param_dtype == "bfloat16" else ["set model.dtype and model.param_dtype to bfloat16"]
     raise ValueError(
         f"memory: {what} needs {in_gib(held + wanted.bytes)} ({in_gib(held)} before anything is sampled), got "

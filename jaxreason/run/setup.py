@@ -236,6 +236,12 @@ def refuse_overlong(config: Config, tok: Tokenizer) -> None:
                 f"sampling.max_completion_length: prompt and completion of role {role} can have {longest} tokens, the "
                 f"model is made for {most}; lower it or data.max_prompt_length"
             )
+    most, asked = config.model.max_position_embeddings, config.for_evaluation
+    if most and (longest := config.data.max_prompt_length + asked.sampling.max_completion_length) > most:
+        raise ValueError(
+            f"evaluation.max_completion_length: prompt and completion can have {longest} tokens, the model is made for "
+            f"{most}; lower it or data.max_prompt_length"
+        )
 
 
 def refuse_adapters(config: Config) -> None:

@@ -1,6 +1,7 @@
 """The chunks and scores that a run stores beside the answers its report shows."""
 
 import json
+import shutil
 
 import chex
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from jaxreason.agents import helper_sampling
 from jaxreason.agents.explain import explain
+from jaxreason.cli import main
 from jaxreason.config import Config
 from jaxreason.data.problems import Problem
 from jaxreason.evaluation import heldout, loop, stored
@@ -109,3 +111,36 @@ def test_first_answers_of_a_few_problems_are_asked_about(monkeypatch):
         ("greedy", 0): {"chunks": ["p0"], "ids": [50, 51, 52]},
         ("greedy", 1): {"chunks": ["p1"], "ids": []},
     }
+
+
+def test_an_evaluation_may_run_on_beyond_the_rollouts_limit(warm, tmp_path):
+    """Catches an evaluation cut where rollouts are (it would hide what a short limit in training does), one that draws
+    otherwise under another limit, and an answer too long for the helpers that they are asked about."""
+    short = stored.open_place(str(warm)).config.sampling.max_completion_length
+    long = short + 24
+    cut = [row for row in _answers(warm, 0) if row["finish_reason"] == "length"]
+    assert cut, "else nothing here is seen"
+    folder = runs.begin(warm, tmp_path / "run")
+    shutil.rmtree(folder / "evaluation")
+    limit = f"--evaluation.max_completion_length={long}"
+    assert runs.train(folder, "--run.max_steps=0", limit) == 0
+    before = {(row["mode"], row["doc_id"]): row for row in _answers(warm, 0)}
+    further = 0
+    for row in _answers(folder, 0):
+        other = before[row["mode"], row["doc_id"]]
+        assert row["resps"][0][0].startswith(other["resps"][0][0])
+        if other["finish_reason"] == "stop":
+            assert row["n_tokens"] == other["n_tokens"]
+        else:
+            further += row["n_tokens"] > short
+            assert row["n_tokens"] <= long
+        if row["n_tokens"] > short:
+            assert row["chunks"] == []
+    assert further == len(cut)
+    assert max(map(int, runs.results(folder)["base"]["budgets"])) == long
+
+    again = tmp_path / "again.json"
+    assert main(["evaluate", str(warm), f"--output={again}", runs.NO_CACHE, limit]) == 0
+    assert json.loads(again.read_text())["limit"] == long
+    rows = json.loads((folder / "evaluation" / "step_000000.json").read_text())["answers"]
+    assert json.loads(again.read_text())["answers"] == rows

@@ -36,11 +36,12 @@ def test_an_outline_has_the_height_of_its_shares():
     assert re.search(rf'd="{re.escape(outline)}" class="run accent"', svg)
 
 
-def run_of(make, *, reward, answers):
-    """A run whose answers are (tokens, right), before and after."""
+def run_of(make, *, reward, answers, evaluated=0):
+    """A run with rollouts of 100 tokens whose answers are (tokens, right), before and after."""
     folder = make()
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config |= {"reward": reward, "sampling": {"max_completion_length": 100}}
+    config |= {"evaluation": {"max_completion_length": evaluated}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     for step, side in zip((0, 12), answers, strict=True):
         rows = [
@@ -94,3 +95,8 @@ def test_the_methods_under_which_long_answers_earn_nothing_are_known(name):
     found = METHODS[name].judge(completions(step, memory=memory_of(METHODS[name])), config)
     nothing = has_target(METHODS[name], config) and bool(jnp.all(found.reward <= 0))
     assert nothing == (name in lengths.CAPPED)
+
+
+def test_a_target_at_the_rollouts_limit_counts_where_evaluations_run_on(make):
+    run = run_of(make, reward={"preset": "truncation", "target_length": 0}, answers=ANSWERS, evaluated=200)
+    assert lengths.target_of(run) == 100
