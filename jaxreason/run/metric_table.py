@@ -151,8 +151,9 @@ GROUPS: tuple[Group, ...] = (
                 "reason/reward/positive_share",
                 "share",
                 "Completions that earn something before the price of length, such as right ones; under `truncation`"
-                " right ones within the target. Over the rows that the advantage counts.",
-                "no row counts",
+                " right ones within the target. Of all that could be graded, those left out by `reward.masking` too, as"
+                " in arXiv:2602.20945.",
+                "no answer could be graded",
                 "A, B",
             ),
             Row(
@@ -229,13 +230,13 @@ GROUPS: tuple[Group, ...] = (
             Row(
                 "reason/completions/mean_length_positive",
                 "tokens",
-                "Mean length of counted completions with R > 0, those of `reason/reward/positive_share`.",
+                "Mean length of completions with R > 0, those of `reason/reward/positive_share`.",
                 "there was none",
             ),
             Row(
                 "reason/completions/mean_length_not_positive",
                 "tokens",
-                "Mean length of the other counted ones: under `truncation`, wrong or too long.",
+                "Mean length of the others: under `truncation`, wrong or too long.",
                 "there was none",
             ),
             Row(

@@ -96,9 +96,7 @@ def step_row(
         row[f"{role}/frac_reward_zero_std"] = _mean(zero_spread(total_PG, keep_PG))
     for name, part_PG in rewards.parts.items():
         row[f"reason/rewards/{name}/mean"] = _mean(part_PG)
-    return (
-        row | _reasoner(episode, rewards, advantages) | _helpers(episode, rewards, frozen_PGK, contribution_PGK, config)
-    )
+    return row | _reasoner(episode, rewards) | _helpers(episode, rewards, frozen_PGK, contribution_PGK, config)
 
 
 def _completions(role: str, length_PG: np.ndarray, finished_PG: np.ndarray) -> Row:
@@ -113,21 +111,22 @@ def _completions(role: str, length_PG: np.ndarray, finished_PG: np.ndarray) -> R
     }
 
 
-def _reasoner(episode: Episode, rewards: Rewards, advantages: Advantages) -> Row:
+def _reasoner(episode: Episode, rewards: Rewards) -> Row:
     right_PG = np.asarray(rewards.parts["accuracy"]) > 0
     length_PG = episode.rollouts[REASON.name].length
     gradable_PG = episode.grades.gradable.reshape(episode.shape)
     y_PG = np.array([len(r.ids) for r in episode.reasonings]).reshape(episode.shape)
-    kept_PG, positive_PG = advantages.keep["reason"], np.asarray(rewards.parts["outcome"]) > 0
+    positive_PG = np.asarray(rewards.parts["outcome"]) > 0
     return {
         "reason/accuracy": _mean(right_PG, gradable_PG),
-        # What the outcome rewards; the total of a right answer can be below 0 where the penalty is strong.
-        "reason/reward/positive_share": _mean(positive_PG, kept_PG),
+        # What the outcome rewards; the total of a right answer can be below 0 where the penalty is strong. Of all
+        # completions: without those that a mask leaves out, it would rise to 1 as a policy unlearns to be right.
+        "reason/reward/positive_share": _mean(positive_PG, gradable_PG),
         "reason/frac_all_correct": _mean(right_PG.all(1)),
         "reason/completions/mean_length_right": _mean(length_PG, right_PG),
         "reason/completions/mean_length_wrong": _mean(length_PG, ~right_PG),
-        "reason/completions/mean_length_positive": _mean(length_PG, kept_PG & positive_PG),
-        "reason/completions/mean_length_not_positive": _mean(length_PG, kept_PG & ~positive_PG),
+        "reason/completions/mean_length_positive": _mean(length_PG, gradable_PG & positive_PG),
+        "reason/completions/mean_length_not_positive": _mean(length_PG, gradable_PG & ~positive_PG),
         "reason/completions/mean_length_y": _mean(y_PG),
         "reason/no_answer": _mean(np.array([r.answer is None for r in episode.reasonings])),
         "reason/ungradable": _mean(~gradable_PG),
