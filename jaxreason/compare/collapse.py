@@ -25,23 +25,27 @@ def of_run(
     Returns:
       `collapsed`: it failed, or its last evaluation is below the start by more than `fall`. `collapse_step`: the first
       evaluated step from which on it stayed there, or the step whose loss broke; None where it did not collapse.
-      `first_alarm`: {"alarm", "step"} of the first alarm that says something is being lost (`run.on_alarm.ACTED_ON`),
-      None where there was none. `ended_by`, `rollbacks`: what run.on_alarm made of such alarms.
+      `first_alarm`: {"alarm", "step", "evaluated", "accuracy"} of the first alarm that says something is being lost
+      (`run.on_alarm.ACTED_ON`) and of the evaluation that follows it; None where there was none. `ended_by`,
+      `rollbacks`: what run.on_alarm made of such alarms. `curve`: {"step", "accuracy", "mean_tokens"} of every
+      evaluation, sampled answers.
     """
-    step = fallen_from(_curve(folder, results), fall) if results else None
+    curve = _curve(folder, results) if results else []
+    step = fallen_from([(at["step"], at["accuracy"]) for at in curve], fall) if curve else None
     if failed:
         step = 1 + max((row["step"] for row in rows), default=0)
     return {
         "collapsed": step is not None,
         "collapse_step": step,
-        "first_alarm": first_alarm(rows),
+        "first_alarm": _then_evaluated(first_alarm(rows), curve),
         "ended_by": results.get("ended_by"),
         "rollbacks": results.get("rollbacks") or [],
+        "curve": curve,
     }
 
 
-def _curve(folder: Path, results: Mapping[str, Any]) -> list[tuple[int, float]]:
-    """(step, sampled accuracy) of every evaluation, in order; the first and the last are those of the results."""
+def _curve(folder: Path, results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Sampled accuracy and tokens of every evaluation, in order; the first and the last are those of the results."""
     found = {}
     for file in (folder / EVALUATION).glob("step_*.json"):
         try:
@@ -49,10 +53,21 @@ def _curve(folder: Path, results: Mapping[str, Any]) -> list[tuple[int, float]]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if file.stem.removeprefix("step_").isdigit():
-            found[int(file.stem.removeprefix("step_"))] = number(table, "accuracy")
-    found[0] = number(results, "base", "accuracy")
-    found[int(number(results, "steps") or 0)] = number(results, "trained", "accuracy")
-    return [(step, value) for step, value in sorted(found.items()) if value is not None]
+            found[int(file.stem.removeprefix("step_"))] = table
+    found[0] = results.get("base")
+    found[int(number(results, "steps") or 0)] = results.get("trained")
+    return [
+        {"step": step, "accuracy": accuracy, "mean_tokens": number(table, "mean_tokens")}
+        for step, table in sorted(found.items())
+        if (accuracy := number(table, "accuracy")) is not None
+    ]
+
+
+def _then_evaluated(alarm: dict[str, Any] | None, curve: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    if alarm is None:
+        return None
+    after = next((at for at in curve if at["step"] >= alarm["step"]), {})
+    return alarm | {"evaluated": after.get("step"), "accuracy": after.get("accuracy")}
 
 
 def fallen_from(curve: Sequence[tuple[int, float]], fall: float) -> int | None:

@@ -143,7 +143,17 @@ def _row(cells: Sequence[dict]) -> dict[str, Any]:
         "aes": spread([cell["aes"] for cell in cells]),
         "step_seconds": spread([cell["step_seconds"] for cell in cells]),
         "step_tokens": spread([cell["step_tokens"] for cell in cells]),
+        "curve": _mean_curve([cell["curve"] for cell in cells if cell["curve"]]),
     }
+
+
+def _mean_curve(curves: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Means and spreads over seeds at every step that all of them were evaluated at."""
+    steps = set.intersection(*[{at["step"] for at in curve} for curve in curves]) if curves else set()
+    return [
+        {"step": step} | {f: spread([at[f] for curve in curves for at in curve if at["step"] == step]) for f in FIGURES}
+        for step in sorted(steps)
+    ]
 
 
 def budget(cells: Sequence[dict]) -> dict[str, Any]:

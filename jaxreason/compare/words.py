@@ -5,28 +5,62 @@ from typing import Any
 
 from jaxreason.report.wording import DASH, number
 
-HYPERVOLUME = 8
-"""Behind how many cells of a row, the method's name not counted, that of the chosen ones stands."""
+HYPERVOLUME = 7
+"""Which of `_cells` that is: it belongs to all of a method's alphas together."""
+TUNING = "on the problems held out for tuning"
 Tables = Sequence[tuple[str, list[str], list[list[str]]]]
 """Title and note, head, rows."""
 
 
 def tables(found: dict[str, Any]) -> Tables:
-    """The tables of a comparison: chosen alphas on the final problems, robustness, and every row on both kinds."""
-    where = "final problems" if found["final_problems"] else "problems that alphas were chosen on, too"
-    sources = _sources(found["rows"])
-    few = f"{found['within_points']:g} points"
+    """The tables of a comparison: methods on the final problems, how alphas were chosen where there was a choice, runs
+    that something is to be said of, and what everything cost."""
+    final = bool(found["final_problems"])
+    if chooses(found):
+        first = _chosen_tables(found)
+    else:
+        first = [(f"Each method, on the {'final' if final else 'held-out'} problems", *_every(found, "final"))]
+    if final:
+        first.append((f"{'Every alpha' if chooses(found) else 'The same'}, {TUNING}", *_every(found, "tuning")))
+    return [
+        *first,
+        (
+            "Runs that collapsed, or whose monitor said that something was being lost",
+            ["run", "accuracy, %", "first alarm", "then evaluated, %", "collapsed from step", "ended or taken back"],
+            [_trouble(cell) for cell in found["cells"] if cell["collapsed"] or cell["first_alarm"]],
+        ),
+        (
+            "What each method was given",
+            ["method", "settings tried", "seeds", "runs", "steps", "sampled tokens, millions", "hours"],
+            [[name, *_given(choice["budget"])] for name, choice in found["methods"].items()],
+        ),
+    ]
+
+
+def chooses(found: dict[str, Any]) -> bool:
+    """Whether some method was tried with several alphas, one of which is chosen."""
+    return any(len([row for row in found["rows"] if row["method"] == name]) > 1 for name in found["methods"])
+
+
+def held_out(found: dict[str, Any]) -> str:
+    """What the problems of the runs' own evaluations are called."""
+    return "tuning problems" if chooses(found) or found["final_problems"] else "held-out problems"
+
+
+def _chosen_tables(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Each method at its chosen alpha, how many alphas would have done, and every alpha."""
+    final, sources = bool(found["final_problems"]), _sources(found["rows"])
     chosen = []
     for name, choice in found["methods"].items():
         mine = [row for row in found["rows"] if row["method"] == name]
         if choice["row"] is None:
             counts = {s: sum(r[s] for r in mine) for s in ("failed", "collapsed", "unfinished")}
             states = ", ".join(f"{count} {s}" for s, count in counts.items() if count)
-            chosen.append([name, f"none ({states})" if states else "none", *[DASH] * (8 + 2 * len(sources))])
+            none = f"none ({states})" if states else "none"
+            chosen.append([name, none, *[DASH] * (len(_head(sources)) - 1)])
         else:
-            cells = _cells(mine[choice["row"]], "final", sources)
-            cells.insert(HYPERVOLUME, plus_minus(choice["hypervolume"], 1, 3))
-            chosen.append([name, *cells])
+            row = mine[choice["row"]]
+            chosen.append([name, _alpha(row), *_cells(row, "final", sources, choice["hypervolume"])])
     robust = [
         [
             name,
@@ -37,41 +71,37 @@ def tables(found: dict[str, Any]) -> Tables:
         for name, choice in found["methods"].items()
         if any(row["alpha"] is not None for row in found["rows"] if row["method"] == name)
     ]
+    where = "final problems" if final else "problems that alphas were chosen on, too"
+    few = f"{found['within_points']:g} points"
+    within = f"Alphas within {few} of each method's best sampled accuracy"
+    found_tables = [
+        (f"Each method at its chosen alpha, on the {where}", ["method", "alpha", *_head(sources)[1:]], chosen),
+        (within, ["method", "best %", "alphas", "range"], robust),
+    ]
+    return [*found_tables, (f"Every alpha, {'on the final problems' if final else TUNING}", *_every(found, "final"))]
 
-    def every(problems: str) -> list[list[str]]:
-        return [
-            [row["method"], *_cells(row, problems, sources), _collapsed(row, found["cells"])] for row in found["rows"]
-        ]
 
-    head = ["method", "alpha", "sampled %", "tokens", "greedy %", "tokens", "s a step", "tokens a step", "AES"]
+def _every(found: dict[str, Any], problems: str) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a table of all methods and alphas, with how many of their seeds collapsed."""
+    sources, several, rows = _sources(found["rows"]), chooses(found), []
+    for row in found["rows"]:
+        front = None if several else found["methods"][row["method"]]["hypervolume"]
+        cells = _cells(row, problems, sources, front)
+        cells = [_alpha(row), *cells[:HYPERVOLUME], *cells[HYPERVOLUME + 1 :]] if several else cells
+        rows.append([row["method"], *cells, _collapsed(row, found["cells"])])
+    head = _head(sources)
+    if several:
+        del head[1 + HYPERVOLUME]
+        head.insert(1, "alpha")
+    return [*head, "collapsed"], rows
+
+
+def _head(sources: Sequence[str]) -> list[str]:
+    """Of `_cells`, behind the method's name."""
+    head = ["method", "sampled %", "tokens", "greedy %", "tokens", "s a step", "tokens a step", "AES", "hypervolume"]
     last = [source.rsplit("/", maxsplit=1)[-1] for source in sources]
     shown = last if len(set(last)) == len(last) else sources
-    head += [f"{source}{what}" for source in shown for what in (" %", " tokens")]
-    with_front = [*head[: HYPERVOLUME + 1], "hypervolume", *head[HYPERVOLUME + 1 :]]
-    return [
-        (f"Each method at its chosen alpha, on the {where}", with_front, chosen),
-        (
-            f"Alphas within {few} of each method's best sampled accuracy",
-            ["method", "best %", "alphas", "range"],
-            robust,
-        ),
-        *(
-            [("Every alpha, on the final problems", [*head, "collapsed"], every("final"))]
-            if found["final_problems"]
-            else []
-        ),
-        ("Every alpha, on the problems held out for tuning", [*head, "collapsed"], every("tuning")),
-        (
-            "Runs that collapsed, or whose monitor said that something was being lost",
-            ["run", "accuracy, %", "first alarm", "collapsed from step", "ended or taken back"],
-            [_trouble(cell) for cell in found["cells"] if cell["collapsed"] or cell["first_alarm"]],
-        ),
-        (
-            "What each method was given",
-            ["method", "settings tried", "seeds", "runs", "steps", "sampled tokens, millions", "hours"],
-            [[name, *_given(choice["budget"])] for name, choice in found["methods"].items()],
-        ),
-    ]
+    return head + [f"{source}{what}" for source in shown for what in (" %", " tokens")]
 
 
 def markdown(found: dict[str, Any]) -> str:
@@ -90,23 +120,28 @@ def notes(found: dict[str, Any]) -> str:
     """What the figures are."""
     few, fall = f"{found['within_points']:g}", f"{found['collapse_points']:g}"
     weights = f"({', '.join(f'{weight:g}' for weight in found['aes_weights'])})"
-    return (
-        "Means over seeds ± their standard deviation. Chosen: the fewest tokens among the alphas within "
-        f"{few} points of the method's best sampled accuracy, no seed collapsed. Collapsed: a seed that ended more "
-        f"than {fall} points below the accuracy it began with, or whose loss became no number. AES{weights}: tokens "
-        "saved, accuracy gained and lost, relative to the start, so weighted. Hypervolume: the share of accuracy times "
-        "tokens, up to the start's tokens, that a method's alphas cover together. Both are of sampled answers to the "
-        "tuning problems. Seconds a step: the median, the first left out; tokens a step: those sampled by all roles. "
-        f"{fairness(found)}"
+    chosen = (
+        f"Chosen: the fewest tokens among the alphas within {few} points of the method's best sampled accuracy, no "
+        "seed collapsed. "
     )
+    together = ", that a method's alphas cover together" if chooses(found) else ", that a method covers"
+    return (
+        f"Means over seeds ± their standard deviation. {chosen if chooses(found) else ''}Collapsed: a seed that ended "
+        f"more than {fall} points below the accuracy it began with, or whose loss became no number. AES{weights}: "
+        "tokens saved, accuracy gained and lost, relative to the start, so weighted. Hypervolume: the share of "
+        f"accuracy times tokens, up to the start's tokens{together}. Both are of sampled answers to the "
+        f"{held_out(found)}. Seconds a step: the median, the first left out; tokens a step: those sampled by all "
+        "roles. "
+        f"{fairness(found)}"
+    ).rstrip()
 
 
 def fairness(found: dict[str, Any]) -> str:
-    """Whether the methods that have an alpha were tuned with equal effort."""
+    """Whether the methods that have an alpha were tuned with equal effort; empty where none was tuned."""
     alphas = {row["method"] for row in found["rows"] if row["alpha"] is not None}
     given = {name: found["methods"][name]["budget"] for name in found["methods"] if name in alphas}
-    if not given:
-        return "No method had an alpha to choose."
+    if not chooses(found):
+        return ""
     if any(budget["unfinished"] for budget in given.values()):
         return "Tuning is not finished: the last table says what each method was given so far."
     same = {tuple(budget[key] for key in ("settings", "seeds", "steps_set")) for budget in given.values()}
@@ -150,6 +185,7 @@ def _trouble(cell: dict[str, Any]) -> list[str]:
         cell["name"],
         f"{percent(start)} to {percent(end)}",
         DASH if alarm is None else f"{alarm['alarm']} at {alarm['step']}",
+        DASH if alarm is None or alarm["accuracy"] is None else f"{percent(alarm['accuracy'])} at {alarm['evaluated']}",
         DASH if cell["collapse_step"] is None else f"{cell['collapse_step']:g}",
         "; ".join(done) or DASH,
     ]
@@ -159,15 +195,15 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cells(row: dict, problems: str, sources: Sequence[str]) -> list[str]:
-    cells = [DASH if row["alpha"] is None else f"{row['alpha']:g}"]
-    for mode in ("sampled", "greedy"):
-        cells += _pair(row, problems, mode, "all")
-    seconds = row["step_seconds"]
-    cells += [plus_minus(seconds, 1, 2), plus_minus(row["step_tokens"], 1, 0), plus_minus(row["aes"], 1, 2)]
-    for source in sources:
-        cells += _pair(row, problems, "sampled", source)
-    return cells
+def _cells(row: dict, problems: str, sources: Sequence[str], hypervolume: dict | None) -> list[str]:
+    cells = [cell for mode in ("sampled", "greedy") for cell in _pair(row, problems, mode, "all")]
+    cells += [plus_minus(row["step_seconds"], 1, 2), plus_minus(row["step_tokens"], 1, 0)]
+    cells += [plus_minus(row["aes"], 1, 2), plus_minus(hypervolume, 1, 3)]
+    return cells + [cell for source in sources for cell in _pair(row, problems, "sampled", source)]
+
+
+def _alpha(row: dict) -> str:
+    return DASH if row["alpha"] is None else f"{row['alpha']:g}"
 
 
 def _pair(row: dict, problems: str, mode: str, source: str) -> list[str]:

@@ -15,6 +15,8 @@ from jaxreason.report.wording import brief
 
 WIDTH, HEIGHT = 400, 224
 LEFT, RIGHT, TOP, BOTTOM = 42, 86, 10, 26
+GAP = 13
+"""Between names beside a chart."""
 MAX_POINTS = 300
 """Of a series; a longer one is thinned after smoothing."""
 
@@ -343,7 +345,7 @@ def _end_labels(ends: Sequence[tuple[float, str, str]], frame: Frame) -> list[Ma
 
 def _spread_over(frame: Frame, places: Sequence[float]) -> list[float]:
     """Where the labels beside a chart stand."""
-    return spread(places, 13, TOP, frame.height - BOTTOM)
+    return spread(places, GAP, TOP, frame.height - BOTTOM)
 
 
 def short(name: str, most: int = 14) -> str:

@@ -240,9 +240,13 @@ def test_where_a_run_collapsed_and_what_its_monitor_saw(grid, monkeypatch):
         (cell.folder / f"evaluation/step_{step:06d}.json").write_text(json.dumps({"table": _table(accuracy, 9.0)}))
     found = compare(grid, display=QUIET)
     (seen,) = [one for one in found["cells"] if one["name"] == cell.name]
-    assert (seen["collapse_step"], seen["first_alarm"]) == (2, {"alarm": "E", "step": 2})
+    alarm = {"alarm": "E", "step": 2, "evaluated": 2, "accuracy": 0.5}
+    assert (seen["collapse_step"], seen["first_alarm"]) == (2, alarm)
+    assert [(at["step"], at["accuracy"], at["mean_tokens"]) for at in seen["curve"]] == [
+        (0, 0.6, 100.0), (1, 0.58, 9.0), (2, 0.5, 9.0), (3, 0.54, 5.0)
+    ]  # fmt: skip
     text = words.markdown(found)
-    assert "| lp-alpha2-seed1 | 60.0 to 54.0 | E at 2 | 2 | back to step 1 at 2; ended at 3 by A |" in text
+    assert "| lp-alpha2-seed1 | 60.0 to 54.0 | E at 2 | 50.0 at 2 | 2 | back to step 1 at 2; ended at 3 by A |" in text
     assert "| lp-alpha0.5-seed0 |" not in text, "C alone says nothing of a loss"
     assert "| 1 of 2 (step 2) |" in text
 
@@ -273,6 +277,32 @@ def test_a_method_that_always_collapses_is_in_the_tables_without_figures(grid, m
     assert found["methods"]["lp"]["chosen"] is None
     assert "| lp | none (4 collapsed) | – |" in words.markdown(found)
     assert "<td>none<small>4 collapsed</small></td>" in page.page(found, "mine")
+
+
+def test_without_a_choice_of_alphas_nothing_speaks_of_one(grid, monkeypatch):
+    """Catches a method that collapsed without figures, and tables, a map and notes of alphas that were never several;
+    the curves of seeds are averaged where all of them were evaluated, by hand."""
+    monkeypatch.setattr(run, "train", StandIn({"lp-alpha2-seed0": (0.1, 3.0), "lp-alpha2-seed1": (0.5, 5.0)}))
+    only = ["method=base", "method=lp,alpha=2"]
+    compare(grid, only=only, display=QUIET)
+    for seed, steps in ((0, (1, 2)), (1, (2,))):
+        folder = next(cell.folder for cell in grid.cells if cell.name == f"lp-alpha2-seed{seed}")
+        (folder / "evaluation").mkdir(exist_ok=True)
+        for step in steps:
+            figures = {"table": _table(0.3 + 0.2 * seed, 20.0)}
+            (folder / f"evaluation/step_{step:06d}.json").write_text(json.dumps(figures))
+    found = compare(grid, only=only, display=QUIET)
+    text, shown = words.markdown(found), page.page(found, "mine")
+    assert "lpha" not in text.replace("lp-alpha2", "")
+    assert "**Each method, on the held-out problems**" in text
+    assert text.count("| lp | 30.0 ± 28.3 | 4.0 ± 1.4 |") == 1, "a method that collapsed has figures, and no alpha"
+    row = next(row for row in found["rows"] if row["method"] == "lp")
+    assert [at["step"] for at in row["curve"]] == [0, 2, 3]
+    assert row["curve"][1]["accuracy"]["mean"] == pytest.approx(0.4)
+    assert "Where methods collapse" not in shown
+    assert "A ring: a seed collapsed." in shown
+    assert "Accuracy over the steps" in shown
+    assert "Tokens over the steps" in shown
 
 
 def test_final_problems_are_others(tmp_path):
@@ -336,17 +366,18 @@ def test_a_grid_really_trained_and_stopped_in_between(tmp_path, capsys, monkeypa
     screen = capsys.readouterr().out
     assert "4 cells, 2 done before" in screen
     assert "cell 3 of 4: grpo-seed1" in screen
-    assert "| lp | 0.5 |" in screen
+    assert "**Each method, on the final problems**" in screen
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [cell["status"] for cell in found["cells"]] == ["finished"] * 4
     cell = tmp_path / "out" / "cells" / "grpo-seed1"
     assert json.loads(next((cell / "evaluation").glob("final_*.json")).read_text())["table"]["problems"] == 12
     written = (tmp_path / "out" / "results.md").read_text()
     on_final, on_tuning = (
-        written.split(f"**Every alpha, on the {which}")[1] for which in ("final", "problems held out")
+        written.split(f"**{title}**")[1].split("**")[0]
+        for title in ("Each method, on the final problems", "The same, on the problems held out for tuning")
     )
-    assert on_final.count("| lp | 0.5 |") == 2, "the final figures of every alpha, not of the chosen ones alone"
-    assert on_tuning.count("| lp | 0.5 |") == 1
+    assert on_final.count("| lp |") == on_tuning.count("| lp |") == 1
+    assert on_final != on_tuning
     used = {id(one): one for one in made if one.update._cache_size()}
     assert [one.update._cache_size() for one in used.values()] == [1], "a cell traced its update anew"
     straight = tmp_path / "straight"
