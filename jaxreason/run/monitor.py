@@ -56,6 +56,11 @@ WATCHED = (
 )
 """The metrics that are read; one that a run does not have is not watched."""
 
+NOISE = (
+    5.0  # A and E, standard errors that a change must exceed too, for few problems a step differ by more than a trend;
+)
+# so many, since the best and the worst of many windows are compared
+NOISE_FROM = 8  # pairs of neighbouring steps from which on the noise can be told
 POSITIVE_FALL = 0.08  # A, below its best
 POSITIVE_AT_START = 0.3  # B
 ENTROPY_LOW = 0.65  # C, of its start; healthy published runs bottom out at 0.73 and above
@@ -117,9 +122,12 @@ def observe(
     if SAMPLED_ACCURACY in row:  # dynamic sampling: the groups that were kept would hide a collapse
         row = {**row, POSITIVE_SHARE: row[SAMPLED_ACCURACY]}
     recent = {name: list(points) for name, points in state.get("recent", {}).items()}
+    jumps = {name: tuple(state.get("jumps", {}).get(name, (0, 0.0))) for name in (POSITIVE_SHARE, LENGTH_RIGHT)}
     for name in WATCHED:
         value = row.get(name)
         if value is not None and math.isfinite(value):
+            if name in jumps and recent.get(name) and recent[name][-1][0] == step - 1:
+                jumps[name] = (jumps[name][0] + 1, jumps[name][1] + (value - recent[name][-1][1]) ** 2)
             points = [p for p in recent.get(name, []) if step - config.window < p[0] < step]
             recent[name] = [*points, [step, float(value)]]
     mean = {name: sum(v for _, v in points) / len(points) for name, points in recent.items() if points}
@@ -136,7 +144,8 @@ def observe(
             first.setdefault(name, value)
             least[name] = min(value, least.get(name, value))
             most[name] = max(value, most.get(name, value))
-        signs |= _collapse(mean, first, least, most, limit=limit, target=target or limit)
+        noise = {name: _noise(jumps[name], config.window) for name in jumps}
+        signs |= _collapse(mean, first, least, most, noise, limit=limit, target=target or limit)
         signs |= _helpers(mean, first, most, config)
         if scaled and mean.get(PENALTY, 0.0) > 0 and mean.get(ALL_CORRECT, 0.0) > ALPHA_CANCELS:
             signs["cancels"] = (
@@ -152,6 +161,7 @@ def observe(
     new = {sign: text for sign, text in signs.items() if sign not in shown or step - shown[sign] > config.window}
     shown |= dict.fromkeys(signs, step)
     after = {"start": start, "recent": recent, "first": first, "least": least, "most": most, "shown": shown}
+    after["jumps"] = jumps
     if shortest:
         after["shortest"] = shortest
     if LENGTH in first:
@@ -204,13 +214,27 @@ def _nothing_earned(row: Mapping[str, Any], limit: int) -> dict[str, str]:
     return {"nothing": f"no completion was rewarded, so nothing is learnt: {why}; {remedy}"}
 
 
-def _collapse(mean, first, least, most, *, limit: int, target: int) -> dict[str, str]:
+def _noise(steps: tuple[int, float], window: int) -> float:
+    """Standard error of the difference between the means of two windows.
+
+    Args:
+      steps: how many pairs of neighbouring steps there were, and the sum of the squares of their differences: a trend
+        counts for little in it. Of fewer pairs than NOISE_FROM nothing is told, and the error is 0.
+
+    >>> _noise((8, 8.0), 10)
+    0.31622776601683794
+    """
+    pairs, squares = steps
+    return math.sqrt(squares / pairs / window) if pairs >= NOISE_FROM else 0.0
+
+
+def _collapse(mean, first, least, most, noise, *, limit: int, target: int) -> dict[str, str]:
     """Alarms A to F, on the reasoner alone."""
     signs = {}
     share = mean.get(POSITIVE_SHARE)
     if share is not None:
         best = most[POSITIVE_SHARE]
-        if best - share > POSITIVE_FALL:
+        if best - share > max(POSITIVE_FALL, NOISE * noise[POSITIVE_SHARE]):
             signs["A"] = (
                 f"A: the share of rewarded completions fell to {share:.2f} from {best:.2f}, so the policy is getting "
                 "worse; stop, and go on from an earlier checkpoint with a lower reward.alpha or optimizer.learning_rate"
@@ -239,7 +263,8 @@ def _collapse(mean, first, least, most, *, limit: int, target: int) -> dict[str,
                 f"D: entropy is {ratio:.2f} of its start: the policy is falling apart; take fewer updates a batch "
                 "(grpo.num_mini_batches), or stop"
             )
-    if LENGTH_RIGHT in mean and mean[LENGTH_RIGHT] > RIGHT_LENGTH_RISE * least[LENGTH_RIGHT]:
+    shortest = least.get(LENGTH_RIGHT, math.inf)
+    if mean.get(LENGTH_RIGHT, 0.0) > max(RIGHT_LENGTH_RISE * shortest, shortest + NOISE * noise[LENGTH_RIGHT]):
         signs["E"] = (
             f"E: right answers grew to {mean[LENGTH_RIGHT]:.0f} tokens from {least[LENGTH_RIGHT]:.0f}, their shortest: "
             "what was saved is being lost; an earlier checkpoint is the better policy"

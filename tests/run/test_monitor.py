@@ -5,6 +5,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jaxreason.config import MonitorConfig
@@ -76,6 +77,25 @@ def test_entropy_that_falls_because_answers_become_right_is_no_sign():
     assert not _replay(_steps(90, **learning))
     stuck = learning | {"reason__reward__positive_share": lambda s: min(0.6 + 0.004 * s, 0.7) - 0.0001 * s}
     assert _replay(_steps(90, **stuck)).keys() == {"C"}
+
+
+@pytest.mark.parametrize("problems", [12, 128])
+def test_the_noise_of_few_problems_is_no_sign_and_a_collapse_in_it_is_one(problems):
+    """Catches alarms that a steady run of 12 problems a step sets off, as healthy ones of the quickstart's size did,
+    and a guard against them behind which a collapse stays unseen. The share is of problems that are right with 0.7 or,
+    from step 150 on, ever less often; right answers have 30 tokens or, from then on, ever more."""
+    late = {"A": 0, "E": 0}
+    for seed in range(20):
+        draw = np.random.default_rng(seed)
+        worse = np.clip(np.arange(201) - 150, 0, None) / 50
+        share = draw.binomial(problems, 0.7 * (1 - 0.8 * worse)) / problems
+        length = draw.normal(30 * (1 + 1.5 * worse), 12 / problems**0.5)
+        row = {"reason__reward__positive_share": share, "reason__completions__mean_length_right": length}
+        found = _replay(_steps(200, **{name: each.__getitem__ for name, each in row.items()}), limit=208, window=10)
+        assert found.keys() == {"A", "E"}
+        assert min(found.values()) > 150, f"seed {seed}"
+        late = {sign: max(late[sign], found[sign]) for sign in late}
+    assert max(late.values()) <= (185 if problems == 12 else 165), late
 
 
 def test_memory_survives_a_checkpoint():
