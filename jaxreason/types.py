@@ -147,6 +147,9 @@ class Rewards:
     charged: jax.Array | None = None  # float32 [P G K], phi |s| of each chunk that is charged; None without chunks
     closing: jax.Array | None = None  # float32 [P G], advantage of its own of the token behind y; None: nobody's
     needless: jax.Array | None = None  # float32 [P G], the total of the tokens of y behind its necessary prefix
+    token: jax.Array | None = (
+        None  # float32 [P G T], the reasoner's advantages themselves; None: they follow from total
+    )
 
 
 @pytree

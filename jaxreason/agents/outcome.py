@@ -8,8 +8,9 @@ from jaxreason.agents import constraints
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.roles import ANNOTATE, SCORE
 from jaxreason.parallel.rules import place
+from jaxreason.rewards.length import Moment
 from jaxreason.rewards.outcome import Outcome
-from jaxreason.types import Chunks, Scores
+from jaxreason.types import Chunks, Scores, on_host
 
 
 def outcome(
@@ -19,6 +20,7 @@ def outcome(
     truth: tuple[Chunks, Scores] | None = None,
     contribution_PGK: np.ndarray | None = None,
     digit_ids: np.ndarray | None = None,
+    teacher_PGT: np.ndarray | None = None,
 ) -> Outcome:
     """The arrays of an episode, problems split over the mesh: a group's statistics need no communication.
 
@@ -27,6 +29,7 @@ def outcome(
       truth: stands in for the helpers' answers, see `tasks.oracle`.
       contribution_PGK: nats, negative where not measured; where the scorer decodes under a constraint, the places of
         its scores come along, found by `digit_ids`.
+      teacher_PGT: see `agents.teacher`.
     """
     shape = episode.shape
     chunks = None if episode.segmentation is None else episode.segmentation.chunks
@@ -43,6 +46,7 @@ def outcome(
         "scores": scores,
         "frozen_value": frozen_PGK,
         "contribution": contribution_PGK,
+        "moment": on_host(Moment, teacher=teacher_PGT),
         "widths": tuple((role, rollout.tokens.shape[2]) for role, rollout in episode.rollouts.items()),
     }
     if contribution_PGK is not None:

@@ -32,16 +32,25 @@ def marks(max_chunks: int) -> list[str]:
     return [*roles, OPEN, CLOSE, SCORE_OPEN, SCORE_CLOSE, BOX, *(f"[{i}]" for i in range(1, max_chunks + 1))]
 
 
-def render_reason(problems: Sequence[Problem], task: Task, config: AgentsConfig, tokenizer: Tokenizer) -> list[str]:
+def render_reason(
+    problems: Sequence[Problem], task: Task, config: AgentsConfig, tokenizer: Tokenizer, *, instruction: str = ""
+) -> list[str]:
     """Ask each problem as its task does. The model's own default decides whether it thinks, unless agents.thinking is
     off.
+
+    Args:
+      instruction: what is said behind each question besides.
 
     Raises:
       DoorError: a user's task gave no conversation with the question in it.
     """
     asker = family(config.prompts)
     return [
-        asker.reason(turns_of(task, problem, bare=asker.bare), tokenizer, thinking=config.thinking != "off")
+        asker.reason(
+            turns_of(task, problem, bare=asker.bare, instruction=instruction),
+            tokenizer,
+            thinking=config.thinking != "off",
+        )
         for problem in problems
     ]
 

@@ -74,6 +74,8 @@ def compiled(
             token[role] = _priced(role, seen, rewards, cost_PG, keep[role], reward.gate, grpo.credit, scale)
         elif terms.contribution and seen.score_at is not None:
             token[role] = _taught(role, terms.contribution, seen, rewards, keep[role], scale)
+        elif role == "reason" and rewards.token is not None:
+            token[role] = jnp.where(keep[role][..., None], rewards.token, 0.0)
         elif role == "reason" and rewards.needless is not None:
             token[role] = _by_position(seen, rewards.total[role], rewards.needless, keep[role], scale)
         else:

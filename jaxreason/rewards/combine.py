@@ -108,7 +108,14 @@ def score(
         weight = method.terms["reason"].outcome * config.outcome_weight
         needless_PG = total["reason"] + weight * (judged.needless - judged.reward)
     return (
-        Rewards(total=total, parts=parts, charged=charged_PGK, closing=judged.closing, needless=needless_PG),
+        Rewards(
+            total=total,
+            parts=parts,
+            charged=charged_PGK,
+            closing=judged.closing,
+            needless=needless_PG,
+            token=judged.token,
+        ),
         ratio,
         {role: keep[role] for role in total},
     )

@@ -33,6 +33,7 @@ class Moment:
     closes_at: jax.Array | None = None  # int32 [P G], place of the token behind y; -1 where there is none
     prefix_end: jax.Array | None = None  # int32 [P G], place behind the first chunk of y that holds the answer, or -1
     repeats: jax.Array | None = None  # bool [P G], the completion goes round in circles
+    teacher: jax.Array | None = None  # float32 [P G T], log pi_teacher - log pi of each token, see `agents.teacher`
     target: jax.Array | None = None  # int32 [], L_T of this step where it follows the policy (reward.target_quantile)
     memory: jax.Array | None = None  # what the method remembers of earlier steps, see its `Memory`
 
@@ -60,6 +61,8 @@ class LengthReward(NamedTuple):
     closing: jax.Array | None = None  # float32 [P G], added to the advantage of the token behind y; None: nothing
     needless: jax.Array | None = None  # float32 [P G], earned by the tokens of y behind its necessary prefix in place
     # of reward, and then advantages are by position; None: all tokens earn the reward
+    token: jax.Array | None = None  # float32 [P G T], the advantage of each token, which nothing is compared with; the
+    # reward is then for the log alone. None: advantages come from rewards
 
 
 LengthMethod = Callable[..., LengthReward | jax.Array]

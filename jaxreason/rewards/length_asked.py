@@ -6,6 +6,9 @@ import jax.numpy as jnp
 from jaxreason.ops import masked
 from jaxreason.rewards.length import Completions, LengthReward, known
 
+CONCISE = "Be concise: write only the steps that lead to the answer, and nothing twice."
+"""What a teacher is told; wording is ours."""
+
 
 def l1_exact(seen: Completions, *, weight: float = 3e-4) -> LengthReward:
     """c - weight |n - L| for a prompt that asks for n tokens; c where it asks for none.
@@ -62,6 +65,21 @@ def decs(seen: Completions, *, weight: float = 0.1) -> LengthReward:
     known(seen.moment.prefix_end, "prefix_end")
     brief_PG = 1.0 - _length(seen) / seen.max_length
     return LengthReward(_right(seen) * (1.0 + weight), needless=_right(seen) * (1.0 + weight * brief_PG))
+
+
+def crisp(seen: Completions, *, instruction: str = CONCISE) -> LengthReward:
+    """The advantage of a token is log pi_teacher - log pi: the policy learns to write without being told what the
+    teacher, itself at the start, writes when told to be concise. Right or wrong, a completion is learnt from alike, and
+    no answer is needed; whether it is right is only counted.
+
+    That is the gradient of the reverse KL divergence at every token: the expectation over the token that was sampled
+    of grad log pi times this advantage is minus the gradient of KL(pi || pi_teacher) with the text before it held.
+
+    Source: CRISP, arXiv:2603.05433, and the authors' code. There the divergence is summed over the whole vocabulary,
+    which has less noise, and the teacher becomes the policy every 50 steps; a teacher that stays is a setting of it.
+    """
+    del instruction  # it stands in the teacher's prompt
+    return LengthReward(_right(seen), token=known(seen.moment.teacher, "teacher"))
 
 
 def _right(seen: Completions) -> jax.Array:

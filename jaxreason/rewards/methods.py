@@ -21,8 +21,9 @@ from jaxreason.rewards import length_asked as asked
 from jaxreason.rewards import length_relative as relative
 from jaxreason.rewards.length import Completions, LengthMethod, LengthReward
 from jaxreason.rewards.length_adaptive import COVERAGE, HISTORY, Memory
+from jaxreason.rewards.length_asked import CONCISE
 
-Reads = Literal["progress", "asked", "answer_at", "prefix_end", "repeats"]
+Reads = Literal["progress", "asked", "answer_at", "prefix_end", "repeats", "teacher"]
 """Parts of `Moment` that cost something to find out, or that data must bring; what is behind y comes with answer_at and
 prefix_end."""
 
@@ -209,6 +210,10 @@ METHODS: dict[str, Method] = {
         "arXiv:2509.25827; the chunk found by the answer's text in place of a judge", _ALONE, reads=("prefix_end",),
         curriculum=True,
     ),
+    "crisp": Method(
+        asked.crisp, "writes as it would if told to be concise; no answers needed",
+        "arXiv:2603.05433; by sampled tokens, the teacher stays as at the start", _ALONE, reads=("teacher",),
+    ),
     "dapo_overlong": Method(length.overlong, "a soft penalty near the token limit", "arXiv:2503.14476, eq. 13", _ALONE),
     "grpo": Method(length.outcome, "the outcome alone, no length term", "arXiv:2402.03300", _ALONE),
 }  # fmt: skip
@@ -285,6 +290,11 @@ def fields_of(method: Method, config: RewardConfig) -> dict[str, Any]:
     return {p.name: getattr(config, p.name) for p in parameters if p.name in shared} | dict(config.options)
 
 
+def instruction_of(config: Config) -> str:
+    """What the teacher of a method that reads one is told."""
+    return fields_of(named(config.reward.preset), config.reward).get("instruction", CONCISE)
+
+
 def scale_of(method: Method, grpo: GRPOConfig) -> Literal["group", "batch", "none"]:
     """grpo.scale_rewards; where it says `method`, what the method's source divides advantages by."""
     return method.scale if grpo.scale_rewards == "method" else grpo.scale_rewards
@@ -313,6 +323,17 @@ def _check(method: Method, config: Config) -> None:
         raise ValueError(
             f"reward.target_quantile: expected 0 with reward.preset={reward.preset}, which has no target length, got "
             f"{reward.target_quantile}; take truncation, laser or another with target_length, or set reward.masking"
+        )
+    sampling = config.sampling
+    if "teacher" in method.reads and (sampling.top_p < 1 or sampling.top_k or sampling.min_p):
+        raise ValueError(
+            f"sampling.top_p, top_k, min_p: expected none with reward.preset={reward.preset}, whose teacher may hold "
+            f"impossible what the policy sampled, got {sampling.top_p}, {sampling.top_k}, {sampling.min_p}"
+        )
+    if "teacher" in method.reads and not fields_of(method, reward).get("instruction", CONCISE):
+        raise ValueError(
+            f"reward.options.instruction: expected a sentence for the teacher of reward.preset={reward.preset}, got "
+            "none: without it teacher and policy are the same"
         )
     if config.budget.wanted and not method.priced:
         raise ValueError(

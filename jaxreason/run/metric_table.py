@@ -245,6 +245,12 @@ GROUPS: tuple[Group, ...] = (
                 "L_T of this step: the quantile of the right answers' lengths, within its floor and the token limit.",
                 "`reward.target_quantile` is 0",
             ),
+            Row(
+                "reason/teacher_kl",
+                "nats",
+                "Reverse KL divergence from the policy to its teacher, a token, by the sampled ones (`crisp`).",
+                "the method has no teacher",
+            ),
             Row("reason/completions/mean_length_y", "tokens", "Mean of |y|, the reasoning before the answer line."),
             Row(
                 "reason/penalised_share",

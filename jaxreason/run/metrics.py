@@ -66,6 +66,9 @@ def row_of(
     row |= dynamic_sampling.metrics(episode.sampled)
     if seen.moment.target is not None:
         row["reason/target_length"] = float(jax.device_get(seen.moment.target))
+    if seen.moment.teacher is not None:
+        tokens = episode.rollouts[REASON.name].length.sum()
+        row["reason/teacher_kl"] = -float(jax.device_get(_whole(seen.moment.teacher)).sum() / tokens)
     return row | label_row(episode, exp.task) | time_row(episode, seconds)
 
 

@@ -9,7 +9,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from jaxreason.agents import contribution, frozen_scorer, sizes
+from jaxreason.agents import contribution, frozen_scorer, sizes, teacher
 from jaxreason.agents.roles import REASON
 from jaxreason.config import Config, GRPOConfig
 from jaxreason.data.tokenizer import Tokenizer
@@ -22,7 +22,7 @@ from jaxreason.parallel.rules import place, replicated
 from jaxreason.policy import api, footprint, lora
 from jaxreason.rewards import functions
 from jaxreason.rewards.functions import RewardFunction
-from jaxreason.rewards.methods import chosen
+from jaxreason.rewards.methods import chosen, instruction_of
 from jaxreason.run import room, setup
 from jaxreason.run import state as run_state
 from jaxreason.run.base_model import BaseModel
@@ -46,6 +46,7 @@ class Programs:
     frozen_shapes: tuple[batch.Shape, ...]
     likelihood: Callable[[Params, UpdateBatch], jax.Array]  # log-probabilities of texts, under the starting policy
     contribution_shapes: tuple[batch.Shape, ...]
+    teacher_shapes: tuple[batch.Shape, ...]
     limits: dict[str, int]
     pool: Pool
     reward_functions: tuple[RewardFunction, ...] = ()  # the user's own
@@ -122,6 +123,9 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
             **shape,
         )
         if method.measured or config.warmup.chains
+        else (),
+        teacher_shapes=batch.shapes([(rows, teacher.longest(instruction_of(config), config, exp.tokenizer))], **shape)
+        if "teacher" in method.reads
         else (),
         limits=sizes.limits_of_roles(config, exp.tokenizer),
         pool=pool,

@@ -37,7 +37,7 @@ def added_to(seen: Outcome, played: Episode, memory: dict[str, Any] | None, numb
     if config.reward.target_quantile:
         target, _ = _followed(memory, played, config)
     now = moment(played, chosen(config), memory.get("method", {}), progress, exp.tokenizer, target)
-    return dataclasses.replace(seen, moment=now)
+    return dataclasses.replace(seen, moment=dataclasses.replace(now, teacher=seen.moment.teacher))
 
 
 def after_step(

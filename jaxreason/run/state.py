@@ -136,7 +136,8 @@ def keeps_start(config: Config) -> bool:
     """Whether a run holds the policy as it was at the start beside the one it trains."""
     method = named(config.reward.preset)
     helped = method.helpers != "none" and not config.agents.separate
-    return helped or method.measured or any(config.grpo.beta) or config.lora.wanted
+    read = helped or method.measured or "teacher" in method.reads
+    return read or any(config.grpo.beta) or config.lora.wanted
 
 
 def shape_of_start(config: Config) -> Params:

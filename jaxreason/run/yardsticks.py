@@ -1,10 +1,10 @@
-"""What the helpers' scores are held against in a step: the frozen scorer, what chunks contribute, the task's labels."""
+"""What a step's answers are held against: the frozen scorer, what chunks contribute, a teacher, the task's labels."""
 
-from jaxreason.agents import constraints, contribution, frozen_scorer, lessons
+from jaxreason.agents import constraints, contribution, frozen_scorer, lessons, teacher
 from jaxreason.agents.episode import Clock, Episode
 from jaxreason.agents.outcome import outcome
 from jaxreason.grpo.learner import Answers
-from jaxreason.rewards.methods import Method
+from jaxreason.rewards.methods import Method, instruction_of
 from jaxreason.rewards.outcome import Outcome
 from jaxreason.run.programs import Programs
 from jaxreason.tasks import oracle
@@ -49,6 +49,12 @@ def measure(
                 found["digit_ids"],
             )  # fmt: skip
         clock.lap("contribution")
+    if "teacher" in method.reads:
+        found["teacher_PGT"] = teacher.gap(
+            start, played, instruction_of(config), programs.exp.task, programs.learners[0].reference, config, tokenizer,
+            shapes=programs.teacher_shapes,
+        )  # fmt: skip
+        clock.lap("teacher")
     if method.labelled:
         shape = played.rollouts["reason"].tokens.shape
         found["truth"] = oracle.true_chunks(programs.exp.task, played.labels, played.reasonings, tokenizer, shape)

@@ -9,11 +9,12 @@ from jaxreason.tasks.base import Task, Turns
 ROLES = ("system", "user", "assistant")
 
 
-def turns_of(task: Task, problem: Problem, *, bare: bool = False) -> Turns:
+def turns_of(task: Task, problem: Problem, *, bare: bool = False, instruction: str = "") -> Turns:
     """How a problem is asked, and in how many tokens, where its meta has target_tokens.
 
     Args:
       bare: for a model trained from scratch, see `Task.bare`.
+      instruction: what is said behind that, if anything.
 
     Raises:
       DoorFailed: a user's task raised, gave no conversation that ends with the user, or left the question out.
@@ -27,7 +28,7 @@ def turns_of(task: Task, problem: Problem, *, bare: bool = False) -> Turns:
         raise DoorFailed(line, own_traceback(error), file) from None
     if task.door is not None and (mistake := _mistake(turns, problem)):
         raise DoorFailed(f"{where}: {mistake}", file=_file(task))
-    if not (asked := asked_for(problem)):
+    if not (asked := asked_for(problem) + told(instruction)):
         return turns
     return [*turns[:-1], {**turns[-1], "content": f"{turns[-1]['content']}{asked}"}]
 
@@ -39,6 +40,11 @@ def asked_for(problem: Problem) -> str:
     """
     tokens = problem.meta.get(TARGET_TOKENS)
     return "" if tokens is None else f"\n\nThink for {tokens} tokens."
+
+
+def told(instruction: str) -> str:
+    """An instruction as it stands behind a question; nothing for none."""
+    return f"\n\n{instruction}" if instruction else ""
 
 
 def _mistake(turns: object, problem: Problem) -> str:
