@@ -618,6 +618,7 @@ GROUPS: tuple[Group, ...] = (
             Row("time/annotate", "s", "Sampling the single helper.", "`agents.helpers` is `two`"),
             Row("time/parse", "s", "Reading the helpers' answers onto the reasoner's tokens.", _NO_HELPERS),
             Row("time/frozen_scorer", "s", "The frozen scorer on the same chunks."),
+            Row("time/teacher", "s", "The teacher's reading of the completions.", "the method has no teacher"),
             Row("time/reward_functions", "s", "Your reward functions.", _NO_FUNCTIONS),
             Row("time/contribution", "s", "Measuring contributions.", "the method is not `contribution`"),
             Row("time/reward", "s", "Rewards, advantages, packing, reference log-probabilities."),

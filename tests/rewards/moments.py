@@ -33,6 +33,7 @@ def random_step(seed: int, *, problems: int = 3, rollouts: int = 6) -> dict[str,
         "repeats": rng.random(shape) < 0.3,
         "coverage": covered,
         "history": rng.choice([0, 8, 25], size=problems).astype(np.float32),
+        "teacher": rng.normal(size=(*shape, LIMIT)).astype(np.float32),
     }
 
 
@@ -41,7 +42,7 @@ def completions(step: dict[str, Any], *, memory: str = "") -> Completions:
     a = {name: jnp.asarray(value) for name, value in step.items() if name != "limit"}
     moment = Moment(
         progress=a["progress"], asked=a["asked"], answer_at=a["answer_at"], closes_at=a["closes_at"],
-        prefix_end=a["prefix_end"], repeats=a["repeats"], memory=a[memory] if memory else None,
+        prefix_end=a["prefix_end"], repeats=a["repeats"], teacher=a["teacher"], memory=a[memory] if memory else None,
     )  # fmt: skip
     return Completions(
         right=a["right"], length=a["length"], length_y=a["y"], charged=a["y"], finished=a["finished"], keep=a["keep"],
@@ -58,5 +59,5 @@ def memory_of(method) -> str:
 
 def permuted(step: dict[str, Any], order) -> dict[str, Any]:
     """The same step with the completions of every group in another order."""
-    rows = ("right", "length", "y", "finished", "keep", "answer_at", "closes_at", "prefix_end", "repeats")
+    rows = ("right", "length", "y", "finished", "keep", "answer_at", "closes_at", "prefix_end", "repeats", "teacher")
     return {name: value[:, np.array(order)] if name in rows else value for name, value in step.items()}

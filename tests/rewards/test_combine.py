@@ -56,7 +56,7 @@ def moment_of(case, spec) -> Moment:
     return Moment(
         progress=jnp.float32(0.5), asked=jnp.full(shape[:1], 10, jnp.int32), memory=memory,
         answer_at=jnp.asarray(case["y"] // 2), closes_at=jnp.asarray(case["y"]), repeats=jnp.zeros(shape, bool),
-        prefix_end=jnp.asarray(case["y"] // 2),
+        prefix_end=jnp.asarray(case["y"] // 2), teacher=jnp.zeros((*shape, 4)),
     )  # fmt: skip
 
 

@@ -37,7 +37,8 @@ def test_every_method_is_finite_and_knows_no_order(name, seed, order):
     assert (found.closing is not None) <= ("answer_at" in METHODS[name].reads)
     for field, array, again in zip(found._fields, found, other, strict=True):
         if array is not None:
-            assert array.shape == (3, 6)
+            assert array.shape[:2] == (3, 6)
+            assert array.ndim == 2 + (field == "token")
             assert array.dtype == (bool if field == "keep" else jnp.float32)
             assert np.isfinite(array).all()
             np.testing.assert_allclose(again, array[:, np.array(order)], atol=TOLERANCE["sum"])
@@ -85,6 +86,7 @@ def test_a_group_without_spread_gets_equal_rewards(name, right):
         "keep": np.ones((3, 6), bool),
         "answer_at": np.full((3, 6), 9, np.int32),
         "repeats": np.zeros((3, 6), bool),
+        "teacher": np.full((3, 6, 40), -0.5, np.float32),
     }
     for array in judged(name, step):
         if array is not None:

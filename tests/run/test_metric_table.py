@@ -22,6 +22,7 @@ TINY_HELPERS = [
 NATURAL = ["--agents.boundaries=natural", "--agents.chunk_length=8"]
 FROM_THE_WARM_START = {
     "shared reward with KL": ["--reward.preset=scma", "--grpo.beta=[0.1,0.1,0.1]"],
+    "a teacher": ["--reward.preset=crisp"],
     "contributions under a budget": ["--reward.preset=contribution", "--budget.target_reduction=0.2", *NATURAL],
     "truncation, corrected": [
         "--reward.preset=truncation",
