@@ -137,7 +137,7 @@ def _training(run: Run, step: int) -> str:
         "problems": "its task's own" if data == "builtin" else f"`{Path(str(data)).name}`",
         "steps": f"{step}, of {run.setting('data', 'prompts_per_step')} problems with "
         f"{run.setting('sampling', 'num_generations')} completions each",
-        "price of length (alpha)": run.setting("reward", "alpha"),
+        **({} if run.alpha is None else {"price of length (alpha)": run.alpha}),
         "learning rate": f"{run.setting('optimizer', 'learning_rate')}, AdamW",
         "trained": f"adapters (LoRA) of rank {rank}, alpha {run.setting('lora', 'lora_alpha')}"
         if rank

@@ -118,7 +118,7 @@ def _facts(run: Run) -> Markup:
     facts = {
         "preset": run.results.get("preset", run.setting("reward", "preset")),
         "seed": run.results.get("seed", run.setting("run", "seed")),
-        "alpha": run.setting("reward", "alpha"),
+        "alpha": run.alpha,
         "steps": f"{run.steps} of {run.setting('run', 'max_steps', '?')}",
         "best evaluation": _best(run),
         "hardware": hardware,

@@ -42,6 +42,12 @@ class Run:
         return part.get(field, default) if isinstance(part, dict) else default
 
     @property
+    def alpha(self) -> Any:
+        """Weight of the length penalty; None where its steps had none to weigh."""
+        priced = not self.metrics or "reason/rewards/penalty/mean" in self.metrics[-1]
+        return self.setting("reward", "alpha") if priced else None
+
+    @property
     def evaluation_limit(self) -> Any:
         """Token limit of its evaluations; None where nothing says."""
         return self.setting("evaluation", "max_completion_length") or self.setting("sampling", "max_completion_length")

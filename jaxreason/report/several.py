@@ -29,7 +29,7 @@ def side_by_side(runs: Sequence[Run]) -> Markup:
     for i, run in enumerate(runs):
         cells = [
             run.results.get("preset", run.setting("reward", "preset", DASH)),
-            run.setting("reward", "alpha", DASH),
+            DASH if run.alpha is None else run.alpha,
             run.results.get("seed", run.setting("run", "seed", DASH)),
             run.steps,
         ]

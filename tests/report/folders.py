@@ -93,6 +93,7 @@ def metric_row(step: int) -> dict:
         "score/mean": 3.0,
         "score/live_minus_frozen": -0.1 + 0.02 * step,
         "reason/reward": 0.4,
+        "reason/rewards/penalty/mean": 0.2,
         "grad_norm": None if step == 2 else 0.5,
         "time/reason": 90.0 if step == 1 else 1.0,
         "time/update": 2.0,

@@ -152,6 +152,17 @@ def test_a_run_without_helpers_has_no_charts_of_them(make):
     assert not shown & {"Chunks", "Mean score of a chunk", "Chunks at each score", "Live minus frozen score"}
 
 
+def test_a_method_without_a_price_has_no_alpha(make):
+    """Catches the default of a setting that the run did not read, shown as if it had."""
+    folder = make()
+    assert "<dt>alpha</dt><dd>0.5</dd>" in read(folder)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["reason/rewards/penalty/mean"]
+    (folder / "metrics.jsonl").write_text(lines(rows))
+    assert "<dt>alpha</dt>" not in read(folder)
+
+
 def test_values_of_the_wrong_kind_are_dashes(make):
     """A file written by another version, with text or nothing where a number is expected."""
     folder = make()
