@@ -673,7 +673,8 @@ EVALUATION = Group(
 ALARMS: tuple[Alarm, ...] = (
     Alarm(
         "A",
-        "The share of rewarded completions fell 0.08 below its best: the policy is getting worse.",
+        "The share of rewarded completions fell 0.08 below its best, and by more than few problems a step differ by"
+        " anyway: the policy is getting worse.",
         "Stop; go on from an earlier checkpoint with a lower `reward.alpha` or `optimizer.learning_rate`.",
     ),
     Alarm(
@@ -694,7 +695,8 @@ ALARMS: tuple[Alarm, ...] = (
     ),
     Alarm(
         "E",
-        "Right answers grew 15 % above their shortest: what was saved is being lost.",
+        "Right answers grew 15 % above their shortest, and by more than few problems a step differ by anyway: what was"
+        " saved is being lost.",
         "Take the policy of an earlier checkpoint.",
     ),
     Alarm(
