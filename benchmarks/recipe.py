@@ -4,8 +4,8 @@
 
 A row a method, means over its finished seeds (and standard deviations). Lowest: the worst evaluation on the way,
 sampled, on the problems held out for tuning. Final and level 3: on the final problems. Adapted: the first step from
-which on a window of ten training steps has completions of at most ADAPTED tokens on average, and the tokens sampled until
-then, in millions. Entropy: of the last twenty steps over that of the first ten. R > 0: the share of rewarded
+which on a window of ten training steps has completions of at most ADAPTED tokens on average, and the tokens sampled
+until then, in millions. Entropy: of the last twenty steps over that of the first ten. R > 0: the share of rewarded
 completions at the end.
 """
 
