@@ -240,7 +240,7 @@ def _sampling(
     given = [f"sampling.{name}={n}" for name, n in (("slots", slots), ("pages", pages)) if n not in ("auto", None)]
     wanted = fitting(asked, whole_batch(1) if slots == "auto" else slots, ENOUGH, pages=pages) or smallest
     remedies = [f"leave out {' and '.join(given)}"] if given and held + smallest.bytes <= free else []
-    section = "sampling" if longest == config.sampling.max_completion_length else "evaluation"
+    section = "evaluation" if longest == config.evaluation.max_completion_length else "sampling"
     remedies += [f"lower {section}.max_completion_length={longest}"]
     remedies += [] if config.model.param_dtype == "bfloat16" else ["set model.dtype and model.param_dtype to bfloat16"]
     raise ValueError(

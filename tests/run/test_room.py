@@ -203,3 +203,14 @@ def test_micro_batches_are_as_large_as_memory_holds(monkeypatch):
     config = dataclasses.replace(config, grpo=dataclasses.replace(config.grpo, micro_batch_rows=32))
     with pytest.raises(ValueError, match=r"grpo.micro_batch_rows=32 of .* set grpo.micro_batch_rows to auto, or set"):
         room._micro_batches(config, None, there, held, refuse=True)  # pyright: ignore[reportArgumentType]
+
+
+def test_evaluations_that_run_on_get_their_own_pages_and_remedy(monkeypatch):
+    """Catches pages counted for rollouts, which end earlier, and advice to shorten what is not too long."""
+    long = ["--sampling.max_completion_length=64", "--evaluation.max_completion_length=640"]
+    with pytest.raises(
+        ValueError, match=r"sampling.pages: expected at least 10, since a completion of 640 tokens takes 10"
+    ):
+        _evaluated(8, "--sampling.pages=1", *long, monkeypatch=monkeypatch)
+    with pytest.raises(ValueError, match=r"got 2.0 GiB free; lower evaluation.max_completion_length=16384"):
+        _evaluated(2, "--evaluation.max_completion_length=16384", *long[:1], monkeypatch=monkeypatch)
