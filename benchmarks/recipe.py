@@ -1,6 +1,6 @@
 """What the claims of arXiv:2602.20945 are judged by, from the runs of configs/compare_recipe.yaml.
 
-    python benchmarks/recipe.py runs/recipe/runs
+    python benchmarks/recipe.py runs/recipe/runs --to docs/images/recipe.png
 
 A row a method, means over its finished seeds (and standard deviations). Lowest: the worst evaluation on the way,
 sampled, on the problems held out for tuning. Final and level 3: on the final problems. Adapted: the first step from
@@ -31,11 +31,19 @@ COLUMNS = (
 )
 COLUMNS += ("entropy", "R > 0")
 
+DRAWN = {
+    "truncation": "#1b5faa", "adaptive": "#0f8a6d", "mask_LC": "#6b5ca5", "mask_LC_LI": "#8a8f98", "mask_I": "#c2271a",
+    "mask_LC_SI": "#d9731a", "s4": "#a3822b", "hard": "#3d8fb0",
+}  # fmt: skip
+"""What the picture shows, and in which colours."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    parser.add_argument("--to", type=Path, help="write a picture of DRAWN here (PNG)")
+    arguments = parser.parse_args()
+    folder = arguments.folder
     found: dict[str, list[list[float | None]]] = defaultdict(list)
     cells = json.loads((folder / "results.json").read_text())["cells"] if (folder / "results.json").is_file() else []
     for cell in cells:
@@ -48,6 +56,39 @@ def main() -> None:
     for method, rows in found.items():
         shown = [spread(values, write) for values, write in zip(zip(*rows, strict=True), formats, strict=True)]
         print(f"| `{method}` | {len(rows)} | {' | '.join(shown)} |")
+    if arguments.to:
+        draw(json.loads((folder / "results.json").read_text())["rows"], arguments.to)
+
+
+def draw(rows: list[dict], to: Path) -> None:
+    """Held-out accuracy and tokens over the steps, means over seeds, each line named at its end."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    _, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for axis, name, title, scale in ((axes[0], "accuracy", "right, %", 100), (axes[1], "mean_tokens", "tokens", 1)):
+        ends = []
+        for row in rows:
+            if row["method"] not in DRAWN or not row["curve"]:
+                continue
+            steps = [at["step"] for at in row["curve"]]
+            values = [scale * at[name]["mean"] for at in row["curve"]]
+            (line,) = axis.plot(steps, values, color=DRAWN[row["method"]], linewidth=1.8)
+            ends.append((values[-1], row["method"], line.get_color(), steps[-1]))
+        low, high = axis.get_ylim()
+        place = -math.inf
+        for value, method, colour, step in sorted(ends):
+            place = max(value, place + (high - low) / 22)
+            axis.annotate(method, (step, place), xytext=(6, -3), textcoords="offset points", color=colour, fontsize=9)
+        axis.set_title(title, loc="left", fontsize=11)
+        axis.set_xlabel("step")
+        last = max(end[3] for end in ends)
+        axis.set_xlim(0, 1.25 * last)
+        axis.set_xticks([tick for tick in axis.get_xticks() if 0 <= tick <= last])
+        axis.spines[["top", "right"]].set_visible(False)
+    plt.savefig(to, dpi=150)
 
 
 def figures(cell: dict, folder: Path) -> list[float | None]:
