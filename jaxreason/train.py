@@ -125,7 +125,8 @@ def step(
     programs.lengths.note([one.id for one in played.problems], played.rollouts[REASON.name].length)
     clock.lap("episode")
     given = reward_functions.of_step(played, number, place, programs, clock, wait)
-    seen, lessons = yardsticks.measure(played, method, start, helper_start, helpers, programs, clock)  # 5
+    teaches = start if state.teacher is None else lora.policy(state.teacher, start, config.lora)
+    seen, lessons = yardsticks.measure(played, method, start, helper_start, helpers, teaches, programs, clock)  # 5
     seen = remember.added_to(given.added_to(seen), played, state.memory, number, exp)
     alpha = budget.alpha_of(state.budget, config.reward, number)
     rewards, advantages, ratio = signal(  # 6, 7

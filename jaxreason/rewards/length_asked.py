@@ -67,18 +67,19 @@ def decs(seen: Completions, *, weight: float = 0.1) -> LengthReward:
     return LengthReward(_right(seen) * (1.0 + weight), needless=_right(seen) * (1.0 + weight * brief_PG))
 
 
-def crisp(seen: Completions, *, instruction: str = CONCISE) -> LengthReward:
+def crisp(seen: Completions, *, instruction: str = CONCISE, refresh: int = 50) -> LengthReward:
     """The advantage of a token is log pi_teacher - log pi: the policy learns to write without being told what the
-    teacher, itself at the start, writes when told to be concise. Right or wrong, a completion is learnt from alike, and
-    no answer is needed; whether it is right is only counted.
+    teacher, which is itself of earlier, writes when told to be concise. Right or wrong, a completion is learnt from
+    alike, and no answer is needed; whether it is right is only counted. Every `refresh` steps the teacher becomes the
+    policy; with 0 it stays as at the start.
 
     That is the gradient of the reverse KL divergence at every token: the expectation over the token that was sampled
     of grad log pi times this advantage is minus the gradient of KL(pi || pi_teacher) with the text before it held.
 
     Source: CRISP, arXiv:2603.05433, and the authors' code. There the divergence is summed over the whole vocabulary,
-    which has less noise, and the teacher becomes the policy every 50 steps; a teacher that stays is a setting of it.
+    which has less noise.
     """
-    del instruction  # it stands in the teacher's prompt
+    del instruction, refresh  # who the teacher is, and what it reads: see `Method.reads`
     return LengthReward(_right(seen), token=known(seen.moment.teacher, "teacher"))
 
 

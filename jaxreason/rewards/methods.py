@@ -12,7 +12,7 @@ import dataclasses
 import difflib
 import inspect
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from jaxreason.config import Config, GRPOConfig, RewardConfig
 from jaxreason.rewards import length
@@ -212,7 +212,7 @@ METHODS: dict[str, Method] = {
     ),
     "crisp": Method(
         asked.crisp, "writes as it would if told to be concise; no answers needed",
-        "arXiv:2603.05433; by sampled tokens, the teacher stays as at the start", _ALONE, reads=("teacher",),
+        "arXiv:2603.05433; the divergence by sampled tokens", _ALONE, reads=("teacher",),
     ),
     "dapo_overlong": Method(length.overlong, "a soft penalty near the token limit", "arXiv:2503.14476, eq. 13", _ALONE),
     "grpo": Method(length.outcome, "the outcome alone, no length term", "arXiv:2402.03300", _ALONE),
@@ -290,9 +290,22 @@ def fields_of(method: Method, config: RewardConfig) -> dict[str, Any]:
     return {p.name: getattr(config, p.name) for p in parameters if p.name in shared} | dict(config.options)
 
 
-def instruction_of(config: Config) -> str:
-    """What the teacher of a method that reads one is told."""
-    return fields_of(named(config.reward.preset), config.reward).get("instruction", CONCISE)
+class Teacher(NamedTuple):
+    """The teacher of a method that reads one."""
+
+    instruction: str
+    """what stands behind the question in its prompt"""
+    refresh: int
+    """steps from which on it is the policy anew; 0: it stays as at the start"""
+
+
+def teacher_of(config: Config) -> Teacher | None:
+    """The teacher of the configuration's method; None for one that reads none."""
+    method = named(config.reward.preset)
+    if "teacher" not in method.reads:
+        return None
+    options: dict[str, Any] = own_fields(method) | dict(config.reward.options)
+    return Teacher(options.get("instruction", CONCISE), options.get("refresh", 0))
 
 
 def scale_of(method: Method, grpo: GRPOConfig) -> Literal["group", "batch", "none"]:
@@ -330,11 +343,14 @@ def _check(method: Method, config: Config) -> None:
             f"sampling.top_p, top_k, min_p: expected none with reward.preset={reward.preset}, whose teacher may hold "
             f"impossible what the policy sampled, got {sampling.top_p}, {sampling.top_k}, {sampling.min_p}"
         )
-    if "teacher" in method.reads and not fields_of(method, reward).get("instruction", CONCISE):
+    teacher = teacher_of(config)
+    if teacher and not teacher.instruction:
         raise ValueError(
             f"reward.options.instruction: expected a sentence for the teacher of reward.preset={reward.preset}, got "
             "none: without it teacher and policy are the same"
         )
+    if teacher and not (isinstance(teacher.refresh, int) and teacher.refresh >= 0):
+        raise ValueError(f"reward.options.refresh: expected a number of steps, or 0, got {teacher.refresh!r}")
     if config.budget.wanted and not method.priced:
         raise ValueError(
             "reward.preset: expected one that penalises length by alpha, since a target is set, got "

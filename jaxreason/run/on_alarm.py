@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxreason.config import Config
 from jaxreason.grpo import optimizer
@@ -89,7 +90,7 @@ def roll_back(
 
     The step's number, the position in the data, the helpers' own policy and the optimiser's second moments stay; its
     momentum, which points where the run was going, is zeroed, the monitor begins anew, and so does what the dropped
-    policy had begun of the next step.
+    policy had begun of the next step. A teacher that is renewed becomes the policy taken.
 
     Args:
       state: after the step; its parameters are let go of.
@@ -116,7 +117,8 @@ def roll_back(
         f"step {number}: alarm {alarm[0]}: back to the policy of step {to}, the best so far, and on with half of "
         f"{halved} ({then})"
     )
-    state = run_state.without_ahead(dataclasses.replace(state, train=train), config)
+    teacher = None if state.teacher is None else jax.tree.map(jnp.copy, params)
+    state = run_state.without_ahead(dataclasses.replace(state, train=train, teacher=teacher), config)
     return state, {"rollbacks": [*before, done]}, line
 
 

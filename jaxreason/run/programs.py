@@ -22,7 +22,7 @@ from jaxreason.parallel.rules import place, replicated
 from jaxreason.policy import api, footprint, lora
 from jaxreason.rewards import functions
 from jaxreason.rewards.functions import RewardFunction
-from jaxreason.rewards.methods import chosen, instruction_of
+from jaxreason.rewards.methods import chosen, teacher_of
 from jaxreason.run import room, setup
 from jaxreason.run import state as run_state
 from jaxreason.run.base_model import BaseModel
@@ -86,7 +86,7 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
     lengths = sizes.row_limits(config, exp.tokenizer)
     shape = {"row_length": config.grpo.row_length, "micro_batch_rows": config.grpo.packed_rows}
     constrained = config.agents.decoding == "constrained" and method.helpers == "train"
-    mesh = jax.sharding.get_mesh()
+    mesh, told = jax.sharding.get_mesh(), teacher_of(config)
 
     def learner(config: Config, roles: tuple[str, ...], prefix: str = "") -> Learner:
         compiled = jitted(compiled_for(config), ends, mesh)
@@ -124,8 +124,8 @@ def make_programs(exp: Experiment, pool: Pool, reward_functions: tuple[RewardFun
         )
         if method.measured or config.warmup.chains
         else (),
-        teacher_shapes=batch.shapes([(rows, teacher.longest(instruction_of(config), config, exp.tokenizer))], **shape)
-        if "teacher" in method.reads
+        teacher_shapes=batch.shapes([(rows, teacher.longest(told.instruction, config, exp.tokenizer))], **shape)
+        if told
         else (),
         limits=sizes.limits_of_roles(config, exp.tokenizer),
         pool=pool,

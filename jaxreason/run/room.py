@@ -290,7 +290,7 @@ def _update(config: Config, rows: int) -> float:
 
 def _state(config: Config) -> float:
     """Bytes that a training run holds of a device throughout, see `footprint.state`."""
-    start = run_state.keeps_start(config)
+    start = run_state.keeps_start(config) or run_state.renews_teacher(config)
     held = footprint.state(config.model, config.lora, start=start) / _split(config.model)
     if not config.agents.separate:
         return held

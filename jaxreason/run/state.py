@@ -21,7 +21,7 @@ from jaxreason.policy import api, lora
 from jaxreason.rewards import budget
 from jaxreason.rewards.budget import BudgetState
 from jaxreason.rewards.importance import RatioState, initial_ratio
-from jaxreason.rewards.methods import named
+from jaxreason.rewards.methods import named, teacher_of
 from jaxreason.run import ahead, files, remember
 from jaxreason.run import folder as run_folder
 from jaxreason.run.best import best_step
@@ -44,6 +44,7 @@ class RunState:
     position: int | None = None  # rows of the data seen, where dynamic sampling may take more than a batch a step
     lift: jax.Array | None = None  # float32 [], of a new chunk, where calibrated; nan before the first step
     ahead: Rollout | None = None  # with run.staleness: the next step's first completions; all empty where none is begun
+    teacher: Params | None = None  # what was trained when the teacher was the policy last, where it is renewed
 
 
 def new_state(params: Params, config: Config, helper_params: Params | None = None) -> RunState:
@@ -59,14 +60,16 @@ def new_state(params: Params, config: Config, helper_params: Params | None = Non
         params = lora.initial(params, config.lora, config.run.seed)
         return TrainState(step=jnp.int32(0), params=params, opt_state=transformation.init(params))
 
+    train = train_state(params)
     # The budget's numbers come once the starting policy has been evaluated, see `begin_budget`.
     return RunState(
-        train=train_state(params),
+        train=train,
         ratio=initial_ratio(),
         budget=budget.initial(1.0, 1.0) if config.budget.wanted else None,
         helper=None if helper_params is None else train_state(helper_params),
         lift=jnp.float32(jnp.nan) if calibrates(config) else None,
         ahead=jax.tree.map(jnp.asarray, ahead.nothing(config)),
+        teacher=train.params if renews_teacher(config) else None,
     )
 
 
@@ -102,6 +105,8 @@ def after_step(
     )
     if row["not_finite"]:
         return after
+    if (told := teacher_of(config)) and told.refresh and (number + 1) % told.refresh == 0:
+        after = dataclasses.replace(after, teacher=jax.tree.map(jnp.copy, train.params))  # the next update takes them
     tokens = row["reason/completions/mean_length"]
     moved = budget.after_step(state.budget, tokens, config, number)
     position = None if played.sampled is None else position_of(state, number, config) + played.rows_taken
@@ -136,8 +141,14 @@ def keeps_start(config: Config) -> bool:
     """Whether a run holds the policy as it was at the start beside the one it trains."""
     method = named(config.reward.preset)
     helped = method.helpers != "none" and not config.agents.separate
-    read = helped or method.measured or "teacher" in method.reads
-    return read or any(config.grpo.beta) or config.lora.wanted
+    teaches = teacher_of(config) is not None and not renews_teacher(config)
+    return helped or method.measured or teaches or any(config.grpo.beta) or config.lora.wanted
+
+
+def renews_teacher(config: Config) -> bool:
+    """Whether a policy of an earlier step than the last stands in the state, which the method reads."""
+    told = teacher_of(config)
+    return told is not None and told.refresh > 0
 
 
 def shape_of_start(config: Config) -> Params:

@@ -4,7 +4,7 @@ from jaxreason.agents import constraints, contribution, frozen_scorer, lessons, 
 from jaxreason.agents.episode import Clock, Episode
 from jaxreason.agents.outcome import outcome
 from jaxreason.grpo.learner import Answers
-from jaxreason.rewards.methods import Method, instruction_of
+from jaxreason.rewards.methods import Method, teacher_of
 from jaxreason.rewards.outcome import Outcome
 from jaxreason.run.programs import Programs
 from jaxreason.tasks import oracle
@@ -17,6 +17,7 @@ def measure(
     start: Params | None,
     helper_start: Params | None,
     helpers: Params | None,
+    teaches: Params | None,
     programs: Programs,
     clock: Clock,
 ) -> tuple[Outcome, dict[str, Answers]]:
@@ -26,6 +27,7 @@ def measure(
       start: the policy before step 0, where something reads it.
       helper_start: the policy that played the helpers then.
       helpers: the one that plays them now; None for a method without helpers.
+      teaches: the teacher of a method that reads one.
       clock: gets the seconds of each yardstick.
     """
     config, tokenizer = programs.exp.config, programs.exp.tokenizer
@@ -49,9 +51,10 @@ def measure(
                 found["digit_ids"],
             )  # fmt: skip
         clock.lap("contribution")
-    if "teacher" in method.reads:
+    if told := teacher_of(config):
+        assert teaches is not None  # it stands in the state, or is the start
         found["teacher_PGT"] = teacher.gap(
-            start, played, instruction_of(config), programs.exp.task, programs.learners[0].reference, config, tokenizer,
+            teaches, played, told.instruction, programs.exp.task, programs.learners[0].reference, config, tokenizer,
             shapes=programs.teacher_shapes,
         )  # fmt: skip
         clock.lap("teacher")

@@ -108,6 +108,7 @@ def test_every_token_has_its_own_advantage_and_no_group():
     [
         ("--sampling.top_p=0.9", "sampling.top_p, top_k, min_p: expected none with reward.preset=crisp"),
         ("--reward.options={instruction: ''}", "reward.options.instruction: expected a sentence"),
+        ("--reward.options={refresh: -1}", "reward.options.refresh: expected a number of steps, or 0, got -1"),
     ],
 )
 def test_what_has_no_meaning_is_refused(setting, says):
@@ -116,14 +117,19 @@ def test_what_has_no_meaning_is_refused(setting, says):
 
 
 @pytest.mark.slow
-def test_a_run_nears_its_teacher_and_is_resumed(tmp_path_factory, tmp_path):
-    """Catches a teacher that moves along, a divergence that grows, and a teacher lost by a second launch."""
+def test_a_run_nears_its_teacher_which_is_renewed_and_resumed(tmp_path_factory, tmp_path):
+    """Catches a divergence that grows, a teacher that moves along or never does, and one that a second launch, begun
+    between two renewals, makes anew from the start or from the policy of then."""
     warm = runs.warm(tmp_path_factory)
-    settings = ["--reward.preset=crisp", "--optimizer.learning_rate=0.002", "--run.save_steps=6"]
-    straight, twice = (runs.begin(warm, tmp_path / name) for name in ("straight", "twice"))
-    assert runs.train(straight, *settings, "--run.max_steps=12") == 0
-    kl = [row["reason/teacher_kl"] for row in runs.rows(straight)]
+    settings = ["--reward.preset=crisp", "--optimizer.learning_rate=0.002", "--run.save_steps=1"]
+    renewed = [*settings, "--reward.options={refresh: 4}"]
+    stays, straight, twice = (runs.begin(warm, tmp_path / name) for name in ("stays", "straight", "twice"))
+    assert runs.train(stays, *settings, "--run.max_steps=12", "--reward.options={refresh: 0}") == 0
+    kl = [row["reason/teacher_kl"] for row in runs.rows(stays)]
     assert np.mean(kl[-4:]) < 0.8 * np.mean(kl[:2])
-    assert runs.train(twice, *settings, "--run.max_steps=6") == 0
-    assert runs.train(twice, *settings, "--run.max_steps=12") == 0
+    assert runs.train(straight, *renewed, "--run.max_steps=12") == 0
+    assert runs.rows(straight)[:4] == runs.rows(stays)[:4]
+    assert runs.rows(straight)[4]["reason/teacher_kl"] != kl[4]
+    assert runs.train(twice, *renewed, "--run.max_steps=6") == 0
+    assert runs.train(twice, *renewed, "--run.max_steps=12") == 0
     assert runs.rows(twice) == runs.rows(straight)
