@@ -1,4 +1,4 @@
-"""What the policy of the start makes of a step's completions when its prompt asks for more than theirs did."""
+"""What the policy of an earlier step makes of completions when its prompt asks for more than theirs did."""
 
 from collections.abc import Callable, Sequence
 
@@ -36,7 +36,7 @@ def gap(
     tokens is minus the reverse KL divergence from policy to teacher, by samples. Costs a forward pass.
 
     Args:
-      params: the teacher's, of the policy before step 0.
+      params: the teacher's.
       instruction: stands behind each question.
       reference: `make_reference` of log-probabilities at the sampling temperature.
       shapes: of packed batches, for the rows of `longest` tokens.
