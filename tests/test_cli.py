@@ -104,7 +104,10 @@ def test_a_stored_policy_answers_other_problems(warm, tmp_path, capsys):
         (["--evaluation.grdy=true"], "did you mean evaluation.greedy?"),
         (["--dta", "x.jsonl"], "--dta: no such argument; did you mean --data?"),
         (["--data", "nowhere.jsonl"], "nowhere.jsonl: expected a JSONL file of problems"),
-        (["--reward.alpha=1"], "expected overrides of evaluation.*, grading.*, mesh.*, distributed.*,"),
+        (
+            ["--reward.alpha=1"],
+            "expected overrides of evaluation.* (its token limit is --evaluation.max_completion_length), grading.*,",
+        ),
         (["--output", "x.jsonl"], "--output: expected a .json file (the answers go to the .jsonl beside it)"),
         (["--output", "."], "--output: expected a .json file"),
     ],
