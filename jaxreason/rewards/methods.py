@@ -344,6 +344,11 @@ def _check(method: Method, config: Config) -> None:
             f"impossible what the policy sampled, got {sampling.top_p}, {sampling.top_k}, {sampling.min_p}"
         )
     teacher = teacher_of(config)
+    if teacher and reward.reward_funcs:
+        raise ValueError(
+            f"reward.reward_funcs: expected none with reward.preset={reward.preset}, which learns from its teacher and "
+            f"not from rewards, got {', '.join(reward.reward_funcs)}"
+        )
     if teacher and not teacher.instruction:
         raise ValueError(
             f"reward.options.instruction: expected a sentence for the teacher of reward.preset={reward.preset}, got "

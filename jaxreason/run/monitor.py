@@ -144,7 +144,7 @@ def observe(
             first.setdefault(name, value)
             least[name] = min(value, least.get(name, value))
             most[name] = max(value, most.get(name, value))
-        noise = {name: _noise(jumps[name], config.window) for name in jumps}
+        noise = {name: _noise(jumps[name], max(1, len(recent.get(name, ())))) for name in jumps}
         signs |= _collapse(mean, first, least, most, noise, limit=limit, target=target or limit)
         signs |= _helpers(mean, first, most, config)
         if scaled and mean.get(PENALTY, 0.0) > 0 and mean.get(ALL_CORRECT, 0.0) > ALPHA_CANCELS:
@@ -215,7 +215,7 @@ def _nothing_earned(row: Mapping[str, Any], limit: int) -> dict[str, str]:
 
 
 def _noise(steps: tuple[int, float], window: int) -> float:
-    """Standard error of the difference between the means of two windows.
+    """Standard error of the difference between the means of two windows of so many steps.
 
     Args:
       steps: how many pairs of neighbouring steps there were, and the sum of the squares of their differences: a trend

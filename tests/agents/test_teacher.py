@@ -107,6 +107,7 @@ def test_every_token_has_its_own_advantage_and_no_group():
     ("setting", "says"),
     [
         ("--sampling.top_p=0.9", "sampling.top_p, top_k, min_p: expected none with reward.preset=crisp"),
+        ("--reward.reward_funcs=[own.py:brief]", "reward.reward_funcs: expected none with reward.preset=crisp"),
         ("--reward.options={instruction: ''}", "reward.options.instruction: expected a sentence"),
         ("--reward.options={refresh: -1}", "reward.options.refresh: expected a number of steps, or 0, got -1"),
     ],

@@ -2,15 +2,18 @@
 
 import json
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxreason.config import Config, OptimizerConfig, RunConfig
-from jaxreason.evaluation import loop
+from jaxreason.evaluation import loop, stored
 from jaxreason.grpo import optimizer
 from jaxreason.run import monitor, on_alarm
+from jaxreason.run import state as run_state
+from jaxreason.run.checkpoint import open_checkpoints
 from tests import runs
 
 
@@ -133,3 +136,18 @@ def test_a_run_ends_at_an_alarm_and_goes_on_when_told(warm, tmp_path, alarmed, c
     assert runs.train(folder) == 0
     assert json.loads((folder / "results.json").read_text())["steps"] == 4
     assert len(runs.rows(folder)) == 4
+
+
+@pytest.mark.slow
+def test_a_teacher_goes_back_with_the_policy(warm, tmp_path, alarmed):
+    """Catches a teacher that stays the policy that was dropped, which would lead back to it."""
+    alarmed({3: "A"})
+    folder = runs.begin(warm, tmp_path / "run")
+    crisp = ["--reward.preset=crisp", "--reward.options={refresh: 1}", "--run.max_steps=3"]
+    assert runs.train(folder, *ROLLBACK, *crisp) == 0
+    assert json.loads((folder / "results.json").read_text())["rollbacks"][0]["halved"] == "optimizer.learning_rate"
+    config = stored.open_place(str(folder)).config
+    with open_checkpoints(folder / "checkpoints", None) as checkpoints:
+        state, _, number = checkpoints.restore(None, run_state.shape_of_state(config))
+    assert number == 3
+    chex.assert_trees_all_equal(state.teacher, state.train.params)
