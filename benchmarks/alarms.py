@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jaxreason.config import load
 from jaxreason.rewards.methods import chosen, target_of
-from jaxreason.run import monitor
+from jaxreason.run import held_out_alarm, monitor
 from jaxreason.run.on_alarm import ACTED_ON
 
 FALL = 0.05
@@ -37,7 +37,7 @@ def main() -> None:
 
 def of_run(folder: Path) -> list[str] | None:
     """A row of the table; None where nothing happened, or nothing was evaluated."""
-    curve = evaluations(folder)
+    curve = {step: table["accuracy"] for step, table in evaluations(folder).items()}
     if len(curve) < 2:
         return None
     step, sign = first_alarm(folder)
@@ -53,7 +53,8 @@ def of_run(folder: Path) -> list[str] | None:
 def first_alarm(folder: Path) -> tuple[int, str]:
     """Step and letter; 0 where there was none."""
     config = load(folder / "config.yaml")
-    target, state = target_of(chosen(config), config.reward), {}
+    target, tables = target_of(chosen(config), config.reward), evaluations(folder)
+    state = held_out_alarm.noted({}, 0, tables[0]) if 0 in tables else {}
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
         state, _ = monitor.observe(
@@ -65,13 +66,15 @@ def first_alarm(folder: Path) -> tuple[int, str]:
         )
         if lost := [sign for sign in state["new"] if sign in ACTED_ON]:
             return row["step"], lost[0][0]
+        if row["step"] in tables:
+            state = held_out_alarm.noted(state, row["step"], tables[row["step"]])
     return 0, ""
 
 
-def evaluations(folder: Path) -> dict[int, float]:
-    """Step -> sampled accuracy on the held-out problems."""
+def evaluations(folder: Path) -> dict[int, dict]:
+    """Step -> table of the held-out problems."""
     files = sorted((folder / "evaluation").glob("step_*.json"))
-    return {int(file.stem.removeprefix("step_")): json.loads(file.read_text())["table"]["accuracy"] for file in files}
+    return {int(file.stem.removeprefix("step_")): json.loads(file.read_text())["table"] for file in files}
 
 
 if __name__ == "__main__":

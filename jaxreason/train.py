@@ -56,11 +56,13 @@ from jaxreason.parallel import hosts
 from jaxreason.parallel.mesh import on_mesh
 from jaxreason.policy import lora
 from jaxreason.rewards import budget
+from jaxreason.rewards.length import RISKS
 from jaxreason.rewards.methods import chosen
 from jaxreason.run import (
     ahead,
     base_model,
     doors,
+    held_out_alarm,
     helper_lessons,
     keys,
     on_alarm,
@@ -173,6 +175,8 @@ def train(config: Config, *, display: Display | None = None) -> dict:
     own_code = doors.load(config)
     refuse_missing(config)
     chosen(config)  # a setting that its method cannot work with is refused before anything is fetched
+    if risk := RISKS.get(config.reward.masking):
+        display.warn(f"reward.masking={config.reward.masking}: {risk} (arXiv:2602.20945); watch it by run.eval_steps")
     config, released = base_model.find(config)
     config, helper_released = base_model.find_helpers(config)
     hosts.refuse_difference(provenance.launch_identity(config))
@@ -210,11 +214,13 @@ def train(config: Config, *, display: Display | None = None) -> dict:
         asks = bool(setup.asked_helpers(config))
 
         def evaluation(trained: Params | None, number: int) -> dict:
+            nonlocal memory
             params = start if trained is None else lora.policy(trained, start, config.lora)
             helpers = (start if helper_start is None else helper_start) if asks else None
             found = heldout.evaluate_once(
                 params, number, evaluation_key, exp, pool, folder, display, helpers=helpers, wait=interrupt.wait
             )
+            memory = held_out_alarm.noted(memory, number, found["table"])
             trackers.step(number, heldout.headline(found["table"]))
             if config.run.keep_best and trained is not None:
                 run_state.keep_best(bests, number, trained, folder, display)

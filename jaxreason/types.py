@@ -150,11 +150,12 @@ class Rewards:
     token: jax.Array | None = (
         None  # float32 [P G T], the reasoner's advantages themselves; None: they follow from total
     )
+    masked: jax.Array | None = None  # bool [P G], kept in the reasoner's statistics but not in its loss; None: none is
 
 
 @pytree
 class Advantages:
-    """What the loss is weighted by. A row with keep False is left out of statistics and loss."""
+    """What the loss is weighted by. A row with keep False is left out of the loss."""
 
     token: dict[str, jax.Array]  # role -> float32 [P G T]
     keep: dict[str, jax.Array]  # role -> bool [P G]

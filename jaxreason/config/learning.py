@@ -37,6 +37,8 @@ class RewardConfig:
     counts against those of its group's other right answers, so that no price makes being wrong pay"""
     masking: Masking = "all"
     """completions left out of statistics and loss: S and L at most and above target_length, C and I right and wrong"""
+    mask_in_stats: bool = False
+    """whether completions that `masking` leaves out of the loss still count in their group's mean and deviation"""
     unit: Literal["tokens", "characters"] = "tokens"
     """what |s_i| counts"""
     invalid_helper: Literal["running_mean", "zero", "full"] = "running_mean"
@@ -79,6 +81,12 @@ class RewardConfig:
         require(self.target_window >= 1, "reward.target_window", "at least 1", self.target_window)
         require(self.contribution_scale > 0, "reward.contribution_scale", "above 0", self.contribution_scale)
         require(self.format_penalty >= 0, "reward.format_penalty", "at least 0", self.format_penalty)
+        require(
+            not self.mask_in_stats or self.masking != "all",
+            "reward.mask_in_stats",
+            "false where reward.masking=all leaves nothing out",
+            self.mask_in_stats,
+        )
         self._check_functions()
 
     def _check_functions(self):

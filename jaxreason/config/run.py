@@ -37,9 +37,9 @@ class RunConfig:
     report_to: tuple[Literal["jsonl", "tensorboard", "wandb", "trackio"], ...] = ("jsonl", "tensorboard")
     """where metrics go; metrics.jsonl is always written, and wandb and trackio want their packages"""
     on_alarm: Literal["warn", "stop", "rollback"] = "warn"
-    """what follows when something is being lost (alarms A, E and F, and D at twice the entropy): `warn` alone; `stop`,
-    evaluate and end; `rollback`, back to the policy of the best evaluation, and on with half of reward.alpha, or of the
-    learning rate where length has no price or answers become random"""
+    """what follows when something is being lost (alarms A, E, F and G, and D at twice the entropy): `warn` alone;
+    `stop`, evaluate and end; `rollback`, back to the policy of the best evaluation, and on with half of reward.alpha,
+    or of the learning rate where length has no price or answers become random"""
     max_rollbacks: int = 2
     """times that a run goes back; the alarm after them ends it"""
     accept_changed_doors: bool = False

@@ -83,6 +83,9 @@ def compiled(
     if rewards.closing is not None:
         closing_PG = jnp.where(keep["reason"], rewards.closing, 0.0)
         token["reason"] = token["reason"] + _closing(closing_PG, seen.moment, token["reason"].shape[-1])
+    if rewards.masked is not None:
+        keep["reason"] &= ~rewards.masked
+        token["reason"] = jnp.where(keep["reason"][..., None], token["reason"], 0.0)
     return everywhere((rewards, Advantages(token=token, keep=keep), ratio))
 
 

@@ -46,8 +46,9 @@ def score(
 
     Helpers are asked only about a y that is finished, gradable and not empty, and the scorer only where the split is
     valid. A role's row is kept where the role was asked; the reasoner's where the answer could be graded, and the
-    method and `reward.masking` let it stay; that of whoever is paid by contributions only where they were measured. A
-    cut y pays for all of |y|, whatever the chunks say, and counts as wrong under `config.require_eos`.
+    method and `reward.masking` let it stay (under `config.mask_in_stats` it stays, and is `masked`); that of whoever is
+    paid by contributions only where they were measured. A cut y pays for all of |y|, whatever the chunks say, and
+    counts as wrong under `config.require_eos`.
 
     Args:
       ratio: running state for rows whose helpers failed.
@@ -90,10 +91,14 @@ def score(
     if judged.cost is not None:
         cost_PG = judged.cost if config.gate == "none" else judged.cost * parts["accuracy"]
         parts |= {"weighted_length": charged_PG, "penalty": cost_PG}
-    keep = {"reason": seen.gradable if judged.keep is None else seen.gradable & judged.keep}
+    masked_PG, keep = None, {"reason": seen.gradable if judged.keep is None else seen.gradable & judged.keep}
     if config.masking != "all":
         target = config.target_length if seen.moment.target is None else seen.moment.target
-        keep["reason"] &= length.masking(completions, config.masking, target_length=target)
+        stays_PG = length.masking(completions, config.masking, target_length=target)
+        if config.mask_in_stats:
+            masked_PG = ~stays_PG
+        else:
+            keep["reason"] &= stays_PG
     if seen.functions is not None:
         parts["functions"] = seen.functions
         assert seen.functions_apply is not None  # they come together
@@ -115,6 +120,7 @@ def score(
             closing=judged.closing,
             needless=needless_PG,
             token=judged.token,
+            masked=masked_PG,
         ),
         ratio,
         {role: keep[role] for role in total},

@@ -205,6 +205,14 @@ def masking(seen: Completions, strategy: Masking, *, target_length: int | jax.Ar
     return stays_PG
 
 
+RISKS: dict[Masking, str] = {
+    "-I": "with no wrong answer to learn from, short ones are preferred whether right or not, and accuracy collapsed",
+    "-L&C-S&I": "with no short wrong answer to learn from, being short is always better, and accuracy collapsed",
+    "-L&C-L&I": "with nothing long to learn from, wrong answers ran to the token limit",
+}
+"""What came of a choice of `masking` in arXiv:2602.20945, Figures 5 and 6; those that are not here did no harm."""
+
+
 def _long(seen: Completions, target_length: int | jax.Array) -> jax.Array:
     chex.assert_rank([seen.right, seen.length], 2)
     chex.assert_equal_shape([seen.right, seen.length])

@@ -79,9 +79,9 @@ ABOUT = (
 )
 
 ABOUT_ALARMS = (
-    "Alarms warn, on the terminal and in the row's `warnings`; A, the second D, E and F can also end a run or take the"
-    " policy back (`run.on_alarm`). Each is judged on the mean of the last `monitor.window` steps. A to F are read off"
-    " published collapses (arXiv:2602.20945)."
+    "Alarms warn, on the terminal and in the row's `warnings`; A, the second D, E, F and G can also end a run or take"
+    " the policy back (`run.on_alarm`). Each but G is judged on the mean of the last `monitor.window` steps. A to F are"
+    " read off published collapses (arXiv:2602.20945)."
 )
 
 _NO_HELPERS = "no helpers are sampled"
@@ -636,7 +636,7 @@ EVALUATION = Group(
     (
         Row("problems", "problems", "Held-out problems."),
         Row("samples", "samples", "Answers a problem."),
-        Row("accuracy", "share", "Mean@k: mean over problems of the share of right answers."),
+        Row("accuracy", "share", "Mean@k: mean over problems of the share of right answers.", alarm="G"),
         Row("accuracy_stderr", "share", "Its standard error.", "one problem"),
         Row("accuracy_low", "share", "Lower end of its 95 % interval (Wilson)."),
         Row("accuracy_high", "share", "Upper end."),
@@ -703,6 +703,12 @@ ALARMS: tuple[Alarm, ...] = (
         "F",
         "Wrong answers grew to the token limit: they are not held against the policy.",
         "Let them count (`reward.masking`, `grpo.mask_truncated_completions`).",
+    ),
+    Alarm(
+        "G",
+        "Lengths have settled, and held-out accuracy is below its best in three evaluations in a row, by more than 0.03"
+        " and 2.5 standard errors, without rising: the policy has become short and wrong (`run.eval_steps`).",
+        "Take the policy of the best evaluation (`--step best`), with a lower `reward.alpha` or a longer target.",
     ),
     Alarm(
         "idle",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxreason.config import MonitorConfig
+from jaxreason.run import held_out_alarm
 
 POSITIVE_SHARE = "reason/reward/positive_share"
 SAMPLED_ACCURACY = "reason/sampled_accuracy"
@@ -104,7 +105,8 @@ def observe(
     was counted) leaves its mean as it was.
 
     Args:
-      state: what the last call returned; {} at the start. Plain JSON, not changed.
+      state: what the last call returned, or `held_out_alarm.noted` after an evaluation; {} at the start. Plain JSON,
+        not changed.
       row: metric name -> number, with "step".
       config: inflation_gap in points of score, window in steps.
       limit: L_R, the token limit of the reasoner.
@@ -137,6 +139,7 @@ def observe(
     first, least, most = (dict(state.get(key, {})) for key in ("first", "least", "most"))
     shortest = dict(state.get("shortest", {}))
     signs = _not_finite(row) | (_nothing_earned(row, limit) if step == start else {})
+    signs |= held_out_alarm.sign(state.get("evaluated", ()))
     if step == start or step - start >= config.window // 2:
         signs |= _idle(mean, first=step == start)
     if step - start >= config.window // 2:
@@ -161,7 +164,7 @@ def observe(
     new = {sign: text for sign, text in signs.items() if sign not in shown or step - shown[sign] > config.window}
     shown |= dict.fromkeys(signs, step)
     after = {"start": start, "recent": recent, "first": first, "least": least, "most": most, "shown": shown}
-    after["jumps"] = jumps
+    after |= {"jumps": jumps, "evaluated": state.get("evaluated", ())}
     if shortest:
         after["shortest"] = shortest
     if LENGTH in first:

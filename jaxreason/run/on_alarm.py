@@ -23,7 +23,7 @@ from jaxreason.run.programs import Programs, make_programs
 from jaxreason.run.state import RunState
 from jaxreason.types import Params
 
-ACTED_ON = ("A", "D2", "E", "F")
+ACTED_ON = ("A", "D2", "E", "F", "G")
 """Alarms that say something is being lost. B and C ask to look; D comes in healthy long runs too."""
 
 TOO_RANDOM = "D2"
@@ -46,8 +46,9 @@ def end(memory: Mapping[str, Any], number: int, config: Config, warn: Callable[[
     if not raised or config.run.on_alarm == "warn" or goes_back(memory, config):
         return None
     warn(
-        f"step {number}: alarm {raised[0][0]} ends the run (run.on_alarm={config.run.on_alarm}); with "
-        "run.on_alarm=warn the same command goes on"
+        f"step {number}: alarm {raised[0][0]} ends the run (run.on_alarm={config.run.on_alarm}); "
+        + ("the policy of its best evaluation is kept (--step best), and " if config.run.keep_best else "")
+        + "with run.on_alarm=warn the same command goes on"
     )
     return {"alarm": raised[0][0], "step": number}
 
@@ -89,8 +90,9 @@ def roll_back(
     """Take the best policy that was evaluated, and forget what led away from it.
 
     The step's number, the position in the data, the helpers' own policy and the optimiser's second moments stay; its
-    momentum, which points where the run was going, is zeroed, the monitor begins anew, and so does what the dropped
-    policy had begun of the next step. A teacher that is renewed becomes the policy taken.
+    momentum, which points where the run was going, is zeroed, and so is what the dropped policy had begun of the next
+    step. The monitor begins anew, with the evaluation of the policy taken as its first. A teacher that is renewed
+    becomes the policy taken.
 
     Args:
       state: after the step; its parameters are let go of.
@@ -119,7 +121,8 @@ def roll_back(
     )
     teacher = None if state.teacher is None else jax.tree.map(jnp.copy, params)
     state = run_state.without_ahead(dataclasses.replace(state, train=train, teacher=teacher), config)
-    return state, {"rollbacks": [*before, done]}, line
+    taken = [(number, *point[1:3], False) for point in memory.get("evaluated", ()) if point[0] == to]
+    return state, {"rollbacks": [*before, done], "evaluated": taken}, line
 
 
 def _forgotten(opt_state, config: Config):

@@ -133,7 +133,13 @@ def test_what_an_alarm_reads_is_described_as_read_by_one():
 
 def test_the_alarms_of_a_row_exist():
     known = {alarm.name for alarm in metric_table.ALARMS}
-    named = {name for group in metric_table.GROUPS for row in group.rows for name in row.alarm.split(", ") if name}
+    named = {
+        name
+        for group in (*metric_table.GROUPS, metric_table.EVALUATION)
+        for row in group.rows
+        for name in row.alarm.split(", ")
+        if name
+    }
     assert named == known
 
 
