@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))  # this checkout's, whatever is installed
 
 from jaxreason.config import describe  # noqa: E402
 from jaxreason.rewards.methods import METHODS  # noqa: E402
-from jaxreason.run import metric_table  # noqa: E402
+from jaxreason.run import alarm_table, metric_table  # noqa: E402
 
 
 def on_config(config):
@@ -118,8 +118,8 @@ def metrics() -> str:
             name = f'<code id="{html.escape(row.name)}">{shown}</code>'
             page.append(f"| {name} | {row.unit} | {_cell(row.meaning)}{alarm} | {_cell(row.absent)} |")
         page.append("")
-    page += ["## Alarms", "", metric_table.ABOUT_ALARMS, "", "| alarm | sign | what to do |", "|---|---|---|"]
-    page += [f"| {alarm.name} | {_cell(alarm.sign)} | {_cell(alarm.remedy)} |" for alarm in metric_table.ALARMS]
+    page += ["## Alarms", "", alarm_table.ABOUT_ALARMS, "", "| alarm | sign | what to do |", "|---|---|---|"]
+    page += [f"| {alarm.name} | {_cell(alarm.sign)} | {_cell(alarm.remedy)} |" for alarm in alarm_table.ALARMS]
     return "\n".join([*page, ""])
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jaxreason.report import curves
-from jaxreason.run import metric_table, monitor
+from jaxreason.run import alarm_table, metric_table, monitor
 from tests import runs
 
 TINY_HELPERS = [
@@ -132,7 +132,7 @@ def test_what_an_alarm_reads_is_described_as_read_by_one():
 
 
 def test_the_alarms_of_a_row_exist():
-    known = {alarm.name for alarm in metric_table.ALARMS}
+    known = {alarm.name for alarm in alarm_table.ALARMS}
     named = {
         name
         for group in (*metric_table.GROUPS, metric_table.EVALUATION)
