@@ -40,7 +40,7 @@ MOVES = {
 HARD = 3  # moves of a hard step; every question has one, and one or two easy ones
 NEEDLESS = (8, 10)  # lines of a demonstration, as many as the calculator's of one hard step has
 TEST_SHARE = 8
-COLUMNS = (("accuracy", 100), ("mean_tokens", 1))
+MODES, COLUMNS = ("sampled", "greedy"), (("accuracy", 100), ("mean_tokens", 1))
 
 
 def moved(row: str, moves: str) -> str:
@@ -157,16 +157,20 @@ def main() -> None:
         parser.error(
             f"{file}: expected the results of a comparison; run `jaxreason compare benchmarks/carry_over.yaml`"
         )
-    found: dict[str, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[str, dict[str, list[list[dict]]]] = defaultdict(lambda: defaultdict(list))
     for cell in json.loads(file.read_text())["cells"]:
         if cell["status"] == "finished":
-            for source, table in cell["tuning"]["sampled"].items():  # held out; nothing was tuned
-                if source != "all":
-                    found[cell["method"]][source].append(table)
-    print("| method | problems | seeds | sampled, % | tokens |\n|---|---|---|---|---|")
+            held_out = cell["tuning"]  # nothing was tuned on them
+            for source in held_out["sampled"].keys() - {"all"}:
+                found[cell["method"]][source].append([held_out[mode][source] for mode in MODES])
+    print(f"| method | problems | seeds | {' | '.join(f'{mode}, % | tokens' for mode in MODES)} |\n{'|---' * 7}|")
     for method, sources in found.items():
         for source, tables in sorted(sources.items()):
-            shown = [_spread([scale * t[name] for t in tables]) for name, scale in COLUMNS]
+            shown = [
+                _spread([scale * of_mode[n][name] for of_mode in tables])
+                for n in range(len(MODES))
+                for name, scale in COLUMNS
+            ]
             print(f"| `{method}` | {source} | {len(tables)} | {' | '.join(shown)} |")
 
 
