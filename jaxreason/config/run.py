@@ -39,9 +39,10 @@ class RunConfig:
     on_alarm: Literal["warn", "stop", "rollback"] = "warn"
     """what follows when something is being lost (alarms A, E, F and G, and D at twice the entropy): `warn` alone;
     `stop`, evaluate and end; `rollback`, back to the policy of the best evaluation, and on with half of reward.alpha,
-    or of the learning rate where length has no price or answers become random"""
+    or of the learning rate where length has no price or answers become random, so that what a run ends with is never
+    worse than an evaluation before"""
     max_rollbacks: int = 2
-    """times that a run goes back; the alarm after them ends it"""
+    """times that a run goes back and on; the alarm after them takes it back once more and ends it"""
     accept_changed_doors: bool = False
     """go on with a run although code of your own that it is made with has changed since; recorded in its doors.json"""
     compilation_cache_dir: str = "~/.cache/jaxreason/xla"

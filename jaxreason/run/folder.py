@@ -257,7 +257,8 @@ def finished(path: str | Path, config: Config) -> dict | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     held = _read_config(path / CONFIG)
-    ended = results.get("ended_by") and config.run.on_alarm != "warn"
+    back = config.run.on_alarm == "rollback" and len(results.get("rollbacks") or ()) <= config.run.max_rollbacks
+    ended = results.get("ended_by") and config.run.on_alarm != "warn" and not back
     if held is None or (done < config.run.max_steps and not ended):
         return None
     _refuse_another(held, to_dict(config), path)

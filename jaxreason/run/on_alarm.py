@@ -31,19 +31,26 @@ TOO_RANDOM = "D2"
 
 
 def goes_back(memory: Mapping[str, Any], config: Config) -> bool:
-    """Whether the last step's alarms take the run back to its best policy, as they do `run.max_rollbacks` times.
+    """Whether the last step's alarms take the run back to its best policy: `run.max_rollbacks` times to go on from
+    there, and once more to end there.
 
     >>> goes_back({"new": ["A"]}, Config())  # run.on_alarm=warn
     False
     """
-    left = config.run.max_rollbacks - len(memory.get("rollbacks", ()))
-    return config.run.on_alarm == "rollback" and left > 0 and bool(_raised(memory))
+    return config.run.on_alarm == "rollback" and bool(_raised(memory))
 
 
 def end(memory: Mapping[str, Any], number: int, config: Config, warn: Callable[[str], None]) -> dict[str, Any] | None:
-    """The alarm that ends the run after `number` steps, for its results; None where none does."""
+    """The alarm that ends the run after `number` steps, for its results; None where none does.
+
+    Where runs go back, it is asked after `roll_back`, and its answer is remembered: a run that was killed before it
+    could write its results still ends.
+    """
+    if config.run.on_alarm == "rollback":
+        back = memory.get("rollbacks", ())
+        return {key: back[-1][key] for key in ("alarm", "step")} if len(back) > config.run.max_rollbacks else None
     raised = _raised(memory)
-    if not raised or config.run.on_alarm == "warn" or goes_back(memory, config):
+    if not raised or config.run.on_alarm == "warn":
         return None
     warn(
         f"step {number}: alarm {raised[0][0]} ends the run (run.on_alarm={config.run.on_alarm}); "
@@ -113,12 +120,13 @@ def roll_back(
     halved = "reward.alpha" if chosen(config).priced and alarm != TOO_RANDOM else "optimizer.learning_rate"
     before = list(memory.get("rollbacks", ()))
     done = {"step": number, "alarm": alarm[0], "to": to, "halved": halved}
-    left = config.run.max_rollbacks - len(before) - 1
-    then = f"{left} more times at most" if left else "the next alarm ends the run"
-    line = (
-        f"step {number}: alarm {alarm[0]}: back to the policy of step {to}, the best so far, and on with half of "
-        f"{halved} ({then})"
-    )
+    left = config.run.max_rollbacks - len(before)
+    if left:
+        then = f"{left - 1} more times at most" if left > 1 else "the next alarm ends the run"
+        then = f"and on with half of {halved} ({then})"
+    else:
+        then = "and the run ends with it; run.max_rollbacks or run.on_alarm=warn lets the same command go on"
+    line = f"step {number}: alarm {alarm[0]}: back to the policy of step {to}, the best so far, {then}"
     teacher = None if state.teacher is None else jax.tree.map(jnp.copy, params)
     state = run_state.without_ahead(dataclasses.replace(state, train=train, teacher=teacher), config)
     taken = [(number, *point[1:3], False) for point in memory.get("evaluated", ()) if point[0] == to]

@@ -29,15 +29,25 @@ def _config(what: str, **fields) -> Config:
         ("stop", ["B", "C", "D", "inflation"], 0, False, False),  # nothing is lost yet
         ("rollback", ["D2"], 0, True, False),
         ("rollback", ["E"], 1, True, False),
-        ("rollback", ["F"], 2, False, True),  # it has gone back often enough
+        ("rollback", ["F"], 2, True, False),  # once more, and then it ends
         ("rollback", [], 0, False, False),
     ],
 )
 def test_what_follows_an_alarm(what, signs, rollbacks, back, ends):
-    memory = {"new": signs, "rollbacks": [{}] * rollbacks}
+    memory = {"new": signs, "rollbacks": [{"alarm": "A", "step": 5}] * rollbacks}
     assert on_alarm.goes_back(memory, _config(what)) is back
     found = on_alarm.end(memory, 7, _config(what), lambda line: None)
     assert found == ({"alarm": signs[0][0], "step": 7} if ends else None)
+
+
+@pytest.mark.parametrize(("times", "ends"), [(0, False), (2, False), (3, True)])
+def test_a_run_that_has_gone_back_often_enough_ends_also_if_it_was_killed_there(times, ends):
+    """Catches a launch that goes on from the policy with which the run before it had ended."""
+    memory = {"rollbacks": [{"alarm": "A", "step": 10 * n} for n in range(times)]}
+    found = on_alarm.end(memory, 30, _config("rollback"), lambda line: None)
+    assert found == ({"alarm": "A", "step": 20} if ends else None)
+    assert on_alarm.end(memory, 30, _config("rollback", max_rollbacks=3), lambda line: None) is None
+    assert on_alarm.end(memory, 30, _config("warn"), lambda line: None) is None
 
 
 @pytest.mark.parametrize("fields", [{"eval_steps": 0}, {"eval_steps": 1, "keep_best": False}])
@@ -136,6 +146,27 @@ def test_a_run_ends_at_an_alarm_and_goes_on_when_told(warm, tmp_path, alarmed, c
     assert runs.train(folder) == 0
     assert json.loads((folder / "results.json").read_text())["steps"] == 4
     assert len(runs.rows(folder)) == 4
+
+
+@pytest.mark.slow
+def test_the_alarm_after_the_last_rollback_ends_the_run_with_its_best_policy(warm, tmp_path, alarmed, capsys):
+    """Catches a run that ends with the policy that the last alarm was about, and one that a launch with the same
+    settings does not find finished."""
+    alarmed({2: "A", 3: "G"})
+    folder = runs.begin(warm, tmp_path / "run")
+    once = [*ROLLBACK, "--run.max_rollbacks=1"]
+    assert runs.train(folder, *once) == 0
+    results = json.loads((folder / "results.json").read_text())
+    assert results["ended_by"] == {"alarm": "G", "step": 3}
+    assert [(back["step"], back["alarm"]) for back in results["rollbacks"]] == [(2, "A"), (3, "G")]
+    answers = [json.loads((folder / "evaluation" / f"step_{n:06d}.json").read_text())["answers"] for n in (0, 1, 3)]
+    best = results["rollbacks"][1]["to"]
+    assert answers[2] == answers[min(best, 1)]
+    capsys.readouterr()
+    assert runs.train(folder, *once) == 0
+    assert "finished before" in " ".join(capsys.readouterr().out.split())
+    assert runs.train(folder, *ROLLBACK, "--run.max_rollbacks=2") == 0
+    assert json.loads((folder / "results.json").read_text())["steps"] == 4
 
 
 @pytest.mark.slow
