@@ -129,7 +129,7 @@ def roll_back(
     line = f"step {number}: alarm {alarm[0]}: back to the policy of step {to}, the best so far, {then}"
     teacher = None if state.teacher is None else jax.tree.map(jnp.copy, params)
     state = run_state.without_ahead(dataclasses.replace(state, train=train, teacher=teacher), config)
-    taken = [(number, *point[1:3], False) for point in memory.get("evaluated", ()) if point[0] == to]
+    taken = [(*point[:3], False) for point in memory.get("evaluated", ()) if point[0] == to]
     return state, {"rollbacks": [*before, done], "evaluated": taken}, line
 
 

@@ -103,6 +103,14 @@ def alarmed(monkeypatch):
 ROLLBACK = ["--run.on_alarm=rollback", "--run.eval_steps=1", "--run.save_steps=2", "--optimizer.learning_rate=1e-3"]
 
 
+def _memory(folder) -> dict:
+    """What the monitor remembers in the newest checkpoint."""
+    config = stored.open_place(str(folder)).config
+    with open_checkpoints(folder / "checkpoints", None) as checkpoints:
+        _, meta, _ = checkpoints.restore(None, run_state.shape_of_state(config))
+    return meta["monitor"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--lora.r=4", "--run.staleness=1")], ids=["whole", "adapters ahead"])
 def test_a_run_goes_back_to_its_best_policy_and_a_kill_changes_nothing(warm, tmp_path, alarmed, capsys, more):
@@ -125,10 +133,13 @@ def test_a_run_goes_back_to_its_best_policy_and_a_kill_changes_nothing(warm, tmp
     if "--run.staleness=1" in more:  # what the dropped policies had begun is not learnt from
         assert [row["reason/staleness"] for row in rows] == [0, 1, 1, 0, 0]
 
-    for steps in (3, 5):
+    for steps in (3, 4, 5):
         assert runs.train(parts, *ROLLBACK, *more, f"--run.max_steps={steps}") == 0
     for one, other in zip(rows, runs.rows(parts), strict=True):
         assert one == other
+    memory = _memory(whole)
+    assert _memory(parts) == memory
+    assert memory["evaluated"][0][0] == results["rollbacks"][1]["to"]  # what later evaluations are held against
 
 
 @pytest.mark.slow
