@@ -9,4 +9,4 @@ from tests.tpu.slice import Slice
 def cloud(tmp_path):
     made = Slice(tmp_path)
     yield made
-    made.kill()
+    made.close()

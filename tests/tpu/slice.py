@@ -56,6 +56,7 @@ class Slice:
         self.scenario(queue=["WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"])
         self.behave("finish")
         self.settings = dict(SETTINGS)
+        self.started: list[subprocess.Popen] = []
         self.environment = {
             "PATH": f"{self.fake / 'bin'}:{self.fake / 'tools'}",
             "HOME": str(folder),
@@ -109,14 +110,17 @@ class Slice:
     def start(self, script: str, *words: str, **environment: str) -> subprocess.Popen:
         text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in self.settings.items())
         (self.repository / "tpu" / "env").write_text(text)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ["bash", self.repository / "tpu" / script, *words],
             env=self.environment | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
+        self.started.append(process)
+        return process
 
     def run(self, script: str, *words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess:
         """Run a script to its end, and assert its exit code."""
@@ -171,6 +175,14 @@ class Slice:
         self.kill()
         for home in self.fake.glob("worker[0-9]*"):
             shutil.rmtree(home, ignore_errors=True)
+
+    def close(self) -> None:
+        """End what still runs: a babysitter that a failed test leaves would launch again, and fail other tests."""
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+        self.kill()
 
     def kill(self) -> None:
         for home in self.fake.glob("worker[0-9]*"):
