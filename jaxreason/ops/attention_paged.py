@@ -168,8 +168,15 @@ def _joined(shared, own, table_BO, E: int):
     """One softmax [B J F C] from each slot's prompt and its pages; those it has not are masked."""
     out_0, total_0, top_0 = shared
     out_O, total_O, top_O = (x.at[table_BO].get(mode="fill", fill_value=0) for x in own)
-    top_O = jnp.where((table_BO < E)[:, :, None, None, None], top_O, NEGATIVE)
+    there_O = (table_BO < E)[:, :, None, None, None]
+    top_O = jnp.where(there_O, top_O, NEGATIVE)
     top = jnp.maximum(top_0, top_O.max(1))
     scale_0, scale_O = jnp.exp(top_0 - top), jnp.exp(top_O - top[:, None])
-    total = total_0 * scale_0 + (total_O * scale_O).sum(1)
-    return (out_0 * scale_0 + (out_O * scale_O).sum(1)) / jnp.maximum(total, jnp.finfo(jnp.float32).tiny)
+
+    def over_pages(x_O):
+        # Selected, not scaled to 0: a bare sum of products is what XLA's CPU backend (YNN) draws into the product with
+        # o_proj that follows, and is eight times slower at.
+        return jnp.where(there_O, x_O * scale_O, 0).sum(1)
+
+    total = total_0 * scale_0 + over_pages(total_O)
+    return (out_0 * scale_0 + over_pages(out_O)) / jnp.maximum(total, jnp.finfo(jnp.float32).tiny)
