@@ -17,13 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason.config import ModelConfig
-from jaxreason.ops.attention_mesh import platform
+from jaxreason.config import ModelConfig, SamplingConfig
 from jaxreason.policy import api
 from jaxreason.sampling import engine
 from jaxreason.sampling.engine import generate
 from jaxreason.sampling.query import Decoding, Query
-from jaxreason.sampling.room import SHRINKS, Room
+from jaxreason.sampling.room import Room, room_for
 from jaxreason.types import Constraint, PromptBatch
 
 MODEL = ModelConfig(
@@ -99,7 +98,7 @@ def against_batches(params, name: str, limit_PG: np.ndarray, T: int, slots: int,
             some = jax.tree.map(lambda x, first=first: x[first : first + groups], prompts)
             sampled(params, some, limit_PG[first : first + groups], T, Room())
 
-    room = Room(slots=slots, shrinks=platform() in SHRINKS)
+    room = room_for(SamplingConfig(slots=slots), limit_PG.size, T)
     found = side_by_side(
         {"fixed batches": fixed, "slots": lambda: sampled(params, prompts, limit_PG, T, room)}, repeats
     )

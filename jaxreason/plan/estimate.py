@@ -11,7 +11,7 @@ from jaxreason.plan.topology import Topology
 from jaxreason.policy import footprint
 from jaxreason.run import programs
 from jaxreason.run import state as run_state
-from jaxreason.sampling.engine import prompts_held
+from jaxreason.sampling.engine import copies_held
 from jaxreason.sampling.room import PAGE, room_for
 
 GIB = 2**30
@@ -61,7 +61,8 @@ def estimate(config: Config, tokenizer: Tokenizer, num_params: int, topology: To
         + 3 * logits * 4
         + footprint.activations(config.model, tokens, config.mesh.tensor)
     )
-    cache = prompts_held(room.slots, config.sampling.num_generations) * config.data.max_prompt_length
+    P, G = config.data.prompts_per_step, config.sampling.num_generations
+    cache = copies_held(room.slots, P, G, room.shares) * config.data.max_prompt_length
     cache += room.pages * PAGE or room.slots * T
     cache *= footprint.token_bytes(config.model)
     cache /= batch * roofline.parts(config.mesh, "kv_heads")

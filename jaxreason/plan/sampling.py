@@ -9,7 +9,7 @@ import numpy as np
 from jaxreason.config import Config, ModelConfig
 from jaxreason.plan.work import Work
 from jaxreason.policy.footprint import token_bytes
-from jaxreason.sampling.engine import READ_TOKENS, prompts_held
+from jaxreason.sampling.engine import READ_TOKENS, copies_held
 from jaxreason.sampling.room import BLOCK, PAGE, Room, room_for
 
 POINTS = 1000
@@ -78,7 +78,7 @@ def sampler_work(
     passes_N = length_N if block == 1 else np.minimum(length_N, np.ceil(length_N / block) + drawn)
     fed, trips = block * passes_N.sum(), rounds(passes_N.astype(int), room.slots)
     pairs = P * prompt * (prompt + 1) / 2 + (fed / length_N.sum()) * (length_N * (prompt + (length_N + 1) / 2)).sum()
-    held = min(P, prompts_held(room.slots, G))
+    held = copies_held(room.slots, P, G, room.shares)
     # Keys and values: of its own a row reads the pages that it has filled, of prompts every pass all that are held.
     places = (passes_N * (length_N + PAGE) / 2).sum() + trips * held * prompt
     return Work(

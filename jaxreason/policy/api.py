@@ -191,17 +191,17 @@ def _final_norm(params, x, config) -> Any:
 
 
 def read_prompts(
-    params: Params, cache: Cache, tokens_XNL: jax.Array, held_XN: jax.Array, at_XN: jax.Array, *, config: ModelConfig
+    params: Params, cache: Cache, tokens_XNL: jax.Array, held_XN: jax.Array, at_XNS: jax.Array, *, config: ModelConfig
 ) -> Cache:
-    """Read prompts, each once for its whole group, and hold their keys and values.
+    """Read prompts, each once for its whole group, and hold their keys and values, in S copies.
 
     Args:
       params: from `unstack`.
       tokens_XNL: int32, left-padded.
       held_XN: int32, 0..L tokens.
-      at_XN: int32, which of the prompts in the cache each becomes; out of range: none.
+      at_XNS: int32, which of the prompts in the cache each becomes; out of range: none.
     """
-    chex.assert_rank([tokens_XNL, held_XN, at_XN], [3, 2, 2])
+    chex.assert_rank([tokens_XNL, held_XN, at_XNS], [3, 2, 3])
     X, N, L = tokens_XNL.shape
     offset_BL = jnp.arange(L)[None] - (L - held_XN.reshape(-1))[:, None]
     positions_BL, segments_BL = jnp.maximum(offset_BL, 0), (offset_BL >= 0).astype(jnp.int32)
@@ -210,7 +210,7 @@ def read_prompts(
     each = zip(_blocks(config), params["layers"], angles, cache, strict=True)
     for y, (block, p, angle, layer) in enumerate(each):
         q, k, v = block.apply({"params": p}, x_BLD, angle, method=Block.qkv)
-        layers.append(hold(layer, k.reshape(X, N, *k.shape[1:]), v.reshape(X, N, *v.shape[1:]), at_XN))
+        layers.append(hold(layer, k.reshape(X, N, *k.shape[1:]), v.reshape(X, N, *v.shape[1:]), at_XNS))
         if y == len(cache) - 1:  # nothing is predicted from a prompt here, so its last layer ends with keys and values
             break
         attended = attention.causal(

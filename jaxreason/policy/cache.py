@@ -74,17 +74,17 @@ def empty(config: ModelConfig, *, parts: int, prompts: int, length: int, pages: 
     )
 
 
-def hold(cache: LayerCache, k_XNLJC: jax.Array, v_XNLJC: jax.Array, at_XN: jax.Array) -> LayerCache:
-    """Put the keys and values of prompts where `at` says; a number out of range puts nothing."""
+def hold(cache: LayerCache, k_XNLJC: jax.Array, v_XNLJC: jax.Array, at_XNS: jax.Array) -> LayerCache:
+    """Put the keys and values of prompts at all the places that `at` says; a number out of range puts nothing."""
 
-    def put(into, at, new):
-        return into.at[at].set(new, mode="drop")
+    def put(into, at_NS, new):
+        return into.at[at_NS].set(new[:, None], mode="drop")
 
     size, ks, vs = cache.prompt_k[0].shape[1], [], []
     for i, (k, v) in enumerate(zip(cache.prompt_k, cache.prompt_v, strict=True)):
-        mine_XN = jnp.where(at_XN >= i * size, at_XN - i * size, size)
-        ks.append(jax.vmap(put)(k, mine_XN, k_XNLJC.transpose(0, 1, 3, 4, 2)))
-        vs.append(jax.vmap(put)(v, mine_XN, v_XNLJC.transpose(0, 1, 3, 2, 4)))
+        mine_XNS = jnp.where(at_XNS >= i * size, at_XNS - i * size, size)
+        ks.append(jax.vmap(put)(k, mine_XNS, k_XNLJC.transpose(0, 1, 3, 4, 2)))
+        vs.append(jax.vmap(put)(v, mine_XNS, v_XNLJC.transpose(0, 1, 3, 2, 4)))
     return LayerCache(prompt_k=tuple(ks), prompt_v=tuple(vs), k=cache.k, v=cache.v)
 
 

@@ -21,8 +21,8 @@ from jaxreason.run import memory, setup
 from jaxreason.run import state as run_state
 from jaxreason.run.memory import Memory, in_gib
 from jaxreason.run.setup import Experiment
-from jaxreason.sampling.engine import READ_TOKENS, prompts_held
-from jaxreason.sampling.room import FILLED, PAGE, most_slots
+from jaxreason.sampling.engine import READ_TOKENS, copies_held
+from jaxreason.sampling.room import COMPUTES, FILLED, PAGE, most_slots
 
 SHARE, MOST = {"cpu": 0.6}, 0.85
 """Of the memory that is free, what is planned with; the rest is for what the formulas leave out, and a machine's main
@@ -108,7 +108,7 @@ def _fixed(asked: Asked, slots: int) -> float:
     """Bytes of a device with so many slots, beside parameters and pages."""
     model, parts = asked.model, whole_batch(1)
     groups = max(1, asked.rows // asked.num_generations // parts)
-    held = min(prompts_held(slots, asked.num_generations), groups) * asked.prompt
+    held = copies_held(slots, groups, asked.num_generations, platform() not in COMPUTES) * asked.prompt
     once = min(max(READ_TOKENS, asked.prompt), held)
     split = parts_of("vocab", model.vocab_size)
     briefly = max(footprint.drawing(model, slots) / split, footprint.reading(model, once, asked.prompt))

@@ -28,6 +28,10 @@ from jaxreason.types import Constraint, Params, Rollout, pytree
 
 READ_TOKENS = 2048
 """Prompts are read so many tokens at a time: enough to fill a device, few enough to fit beside the pages."""
+AHEAD = 4
+"""For so many slots the prompt of one more row is held, which is read before a slot waits for it."""
+PLACES = 16
+"""A prompt takes a multiple of so many places: a product with 63 keys takes a CPU three times as long as with 64."""
 
 
 @pytree
@@ -96,6 +100,7 @@ def arrange(query: Query, key: jax.Array, how: Decoding) -> tuple[Requests, jax.
     P, G = prompts.tokens.shape[0], query.limit.shape[1]
     chex.assert_shape(query.limit, (P, G))
     limit_PG = admitted(query.limit, how.room)
+    tokens_PL = jnp.pad(prompts.tokens, ((0, 0), (-(prompts.tokens.shape[1] - 1) % PLACES, 0)))
     X = parts_of("batch", P)
     number_P = jnp.arange(P) if query.number is None else query.number
     expected_P = jnp.zeros(P, jnp.float32) if query.expected is None else query.expected
@@ -116,7 +121,7 @@ def arrange(query: Query, key: jax.Array, how: Decoding) -> tuple[Requests, jax.
     N = P * G
     rows = None if constraint is None else jax.tree.map(lambda x: x.reshape(P, G, *x.shape[1:]), constraint)
     requests = Requests(
-        prompt=in_order(prompts.tokens),
+        prompt=in_order(tokens_PL),
         length=in_order(prompts.length),
         limit=in_order(limit_PG),
         key=in_order(jax.random.key_data(key_PG)).reshape(X, N // X, -1),
@@ -132,8 +137,8 @@ def begin(requests: Requests, how: Decoding) -> State:
     A = 0 if requests.constraint is None else requests.constraint.token.shape[-1]
     B, most = min(N, -(-room.slots // X) or N), -(-T // Z)
     E = cache.pool_size(min(room.pages // X, B * most) if room.pages else B * most)
-    Q = cache.prompts_size(min(P, prompts_held(B, N // P)))
-    one = functools.partial(slots.at_start, slots=B, prompts=Q, pages=E, most_pages=most)
+    Q, R = cache.prompts_size(copies_held(B, P, N // P, room.shares)), N // P if room.shares else 1
+    one = functools.partial(slots.at_start, slots=B, readers=R, copies=Q, pages=E, most_pages=most)
     begun, queue = jax.tree.map(_by_parts, jax.vmap(one)(requests.limit))
     return State(
         slots=begun,
@@ -150,15 +155,27 @@ def begin(requests: Requests, how: Decoding) -> State:
     )
 
 
-def prompts_held(B: int, G: int) -> int:
-    """Prompts to hold at a time for B slots: one for each group at work, of which the slower rows are left behind.
+def ahead(B: int, G: int) -> int:
+    """Groups whose prompt is read before a slot waits for it."""
+    return max(1, B // (AHEAD * G))
 
-    Of G rows of random length the last takes about 1 + ln G times as long as the mean, and so long is a prompt held.
 
-    >>> prompts_held(64, 8), prompts_held(64, 1), prompts_held(1, 1)
-    (48, 128, 2)
+def copies_held(B: int, P: int, G: int, shares: bool) -> int:
+    """Copies of prompts to hold at a time for B slots and P groups of G rows.
+
+    Where every row has its own: one for each slot, and those of the groups that come next. Where all of a group share
+    one: one for each group at work, of which the slower rows are left behind. Of G rows of random length the last takes
+    about 1 + ln G times as long as the mean, and so long is a prompt held.
+
+    Args:
+      shares: see `Room`.
+
+    >>> copies_held(64, 100, 8, True), copies_held(64, 100, 8, False), copies_held(64, 100, 1, True)
+    (48, 80, 80)
     """
-    return -(-B * (2 + G.bit_length()) // G) if G > 1 else 2 * B
+    if shares and G > 1:
+        return min(P, -(-B * (2 + G.bit_length()) // G))
+    return min(P * G, B + ahead(B, G) * G)
 
 
 def advance(
@@ -179,19 +196,20 @@ def advance(
     """
     config, method, block = how.config, how.method, block_of(how.room, requests.constraint)
     head_VD, temperature = api.head(params, config), jnp.asarray(temperature, jnp.float32)
-    L, Q, Z = requests.prompt.shape[2], state.queue.group_of.shape[1], cache.page_size(state.cache)
+    (P, L), Q, Z = requests.prompt.shape[1:], state.queue.party_of.shape[1], cache.page_size(state.cache)
     lifted = None if requests.constraint is None else requests.constraint.lift
-    W, count = min(block, Z), min(Q, max(1, READ_TOKENS // L))
+    B, G, parties = state.slots.row.shape[1], requests.key.shape[1] // P, state.queue.left.shape[1] // P
+    W, count = min(block, Z), min(Q if parties < G else ahead(B, G), max(1, READ_TOKENS // L))
     # A prompt's last token is fed to every row, so that the first token is drawn like all others; the rest is held.
     held_XP = requests.length - 1
 
     def wants(state: State) -> jax.Array:
-        return _mapped(slots.wants_prompts, count=count)(state.slots, state.queue).any()
+        return _mapped(slots.wants_prompts, count=count, parties=parties)(state.slots, state.queue).any()
 
     def read(state: State) -> State:
-        group_XK, at_XK, queue = _mapped(slots.next_prompts, count=count)(state.queue)
+        group_XK, at_XKS, queue = _mapped(slots.next_prompts, count=count, parties=parties)(state.queue)
         tokens_XKL = _rows(requests.prompt[:, :, : max(L - 1, 1)], group_XK)
-        held = api.read_prompts(params, state.cache, tokens_XKL, _rows(held_XP, group_XK), at_XK, config=config)
+        held = api.read_prompts(params, state.cache, tokens_XKL, _rows(held_XP, group_XK), at_XKS, config=config)
         return dataclasses.replace(state, queue=queue, cache=held)
 
     def body(state: State) -> State:

@@ -17,8 +17,9 @@ SLOTS = {"cpu": 32}
 MANY_SLOTS = 256
 """Slots of a device that pay: on a CPU more rows cost more time each, elsewhere a pass waits for the weights."""
 
-SHRINKS = ("cpu",)
-"""Where idle slots cost time; elsewhere a pass over all of them takes hardly longer than one over a few."""
+COMPUTES = ("cpu",)
+"""Where a pass takes as long as its products, not as long as what it reads. Idle slots cost time there, so the last
+requests go on in fewer; and so do seats at a shared prompt whose readers are done, so every row has its own copy."""
 
 SHRUNK = 4
 """Slots are left in steps of this factor as fewer requests remain, each of which is compiled."""
@@ -39,6 +40,8 @@ class Room:
     """tokens of a row fed at a time; 0: one, or BLOCK under a constraint"""
     shrinks: bool = False
     """whether the last requests are decoded in fewer slots"""
+    shares: bool = True
+    """whether the rows of a group read one copy of their prompt, or each its own"""
 
 
 def most_slots(parts: int) -> int:
@@ -67,7 +70,8 @@ def room_for(sampling: SamplingConfig, rows: int, limit: int) -> Room:
     else:
         slots = sampling.slots
     slots = min(slots, rows)
-    return Room(slots=slots, pages=pages if pages < slots * most else 0, shrinks=platform() in SHRINKS)
+    computes = platform() in COMPUTES
+    return Room(slots=slots, pages=pages if pages < slots * most else 0, shrinks=computes, shares=not computes)
 
 
 def widths(slots: int, room: Room) -> tuple[int, ...]:

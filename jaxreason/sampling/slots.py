@@ -3,10 +3,11 @@
 Everything here is about one part of the mesh, which has slots, requests, prompts and pages of its own, so that nothing
 is ever passed between devices; the engine maps over the parts. Axes besides those of `types`:
 
-    N requests of a part, row n = p * G + g       B slots       Q prompts held at a time
-    E pages of the pool      O most pages of a slot      W tokens of a slot that a pass feeds      Z tokens of a page
+    N requests of a part, row n = p * G + g       B slots       E pages of the pool      O most pages of a slot
+    U parties, rows of a group that share one copy of its prompt: R rows each, u = n // R       Q copies held at a time
+    W tokens of a slot that a pass feeds          Z tokens of a page
 
-A number that is out of range stands for "none": request N, slot B, prompt Q, group P, page E.
+A number that is out of range stands for "none": request N, slot B, copy Q, party U, page E.
 """
 
 import dataclasses
@@ -38,28 +39,34 @@ class Queue:
     """What is still to do, and what is taken."""
 
     waiting: jax.Array  # bool [N], requests that have not begun, or were sent back
-    left: jax.Array  # int32 [P], requests of each group that are not done
+    left: jax.Array  # int32 [U], requests of each party that are not done
     groups: jax.Array  # int32 [], groups with anything to do; they come first
     read: jax.Array  # int32 [], how many of them have had their prompt read
-    prompt_of: jax.Array  # int32 [P], where each group's prompt is held
-    group_of: jax.Array  # int32 [Q], whose prompt each is
+    copy_of: jax.Array  # int32 [U], where each party's copy of its prompt is held
+    party_of: jax.Array  # int32 [Q], whose copy each is
     owner: jax.Array  # int32 [E], slot that each page belongs to
     number: jax.Array  # int32 [E], which of its owner's pages it is
     sent_back: jax.Array  # int32 [], requests that began and were sent back for want of a page
 
 
-def at_start(limit_PG: jax.Array, *, slots: int, prompts: int, pages: int, most_pages: int) -> tuple[Slots, Queue]:
-    """Every slot idle, every request with a limit above 0 waiting. Groups without one must stand last."""
-    P, G = limit_PG.shape
-    N, left_P = P * G, (limit_PG > 0).sum(1, dtype=jnp.int32)
+def at_start(
+    limit_PG: jax.Array, *, slots: int, readers: int, copies: int, pages: int, most_pages: int
+) -> tuple[Slots, Queue]:
+    """Every slot idle, every request with a limit above 0 waiting. Groups without one must stand last.
+
+    Args:
+      readers: rows of a party, which divide a group's.
+    """
+    N = limit_PG.size
+    left_U = (limit_PG.reshape(-1, readers) > 0).sum(1, dtype=jnp.int32)
     zero = jnp.int32(0)
     return _idle(slots, most_pages, N, pages), Queue(
         waiting=limit_PG.reshape(-1) > 0,
-        left=left_P,
-        groups=(left_P > 0).sum(dtype=jnp.int32),
+        left=left_U,
+        groups=(limit_PG > 0).any(1).sum(dtype=jnp.int32),
         read=zero,
-        prompt_of=jnp.full(P, prompts, jnp.int32),
-        group_of=jnp.full(prompts, P, jnp.int32),
+        copy_of=jnp.full(len(left_U), copies, jnp.int32),
+        party_of=jnp.full(copies, len(left_U), jnp.int32),
         owner=jnp.full(pages, slots, jnp.int32),
         number=jnp.zeros(pages, jnp.int32),
         sent_back=zero,
@@ -80,38 +87,49 @@ def _idle(slots: int, most_pages: int, N: int, E: int) -> Slots:
 
 def startable(queue: Queue) -> jax.Array:
     """Requests that could begin: bool [N], those whose prompt is held."""
-    G = queue.waiting.shape[0] // queue.left.shape[0]
-    return queue.waiting & jnp.repeat(queue.prompt_of < queue.group_of.shape[0], G)
+    R = queue.waiting.shape[0] // queue.left.shape[0]
+    return queue.waiting & jnp.repeat(queue.copy_of < queue.party_of.shape[0], R)
 
 
-def wants_prompts(slots: Slots, queue: Queue, count: int) -> jax.Array:
-    """Whether to read prompts now: a slot waits for one, or there is room to read `count` at once; bool []."""
+def wants_prompts(slots: Slots, queue: Queue, count: int, parties: int) -> jax.Array:
+    """Whether to read prompts now: a slot waits for one, or there is room for those of `count` groups; bool [].
+
+    Args:
+      parties: of a group.
+    """
     unread = queue.groups - queue.read
-    free = (queue.group_of == queue.left.shape[0]).sum(dtype=jnp.int32)
+    free = (queue.party_of == queue.left.shape[0]).sum(dtype=jnp.int32) // parties
     idle = (slots.row == queue.waiting.shape[0]).sum(dtype=jnp.int32)
     starved = startable(queue).sum(dtype=jnp.int32) < idle
     return (unread > 0) & (free > 0) & (starved | (free >= jnp.minimum(count, unread)))
 
 
-def next_prompts(queue: Queue, count: int) -> tuple[jax.Array, jax.Array, Queue]:
+def next_prompts(queue: Queue, count: int, parties: int) -> tuple[jax.Array, jax.Array, Queue]:
     """The next groups to read and where to hold their prompts, as many of `count` as there are and fit.
 
+    Args:
+      parties: of a group, each of which gets a copy where it has anything to do.
+
     Returns:
-      (group [count], prompt [count], queue); none for those that don't fit.
+      (group [count], copy [count parties], queue); none for those that don't fit.
     """
-    P, Q = queue.left.shape[0], queue.group_of.shape[0]
+    U, Q = queue.left.shape[0], queue.party_of.shape[0]
     group_K = queue.read + jnp.arange(count, dtype=jnp.int32)
-    (free_K,) = jnp.nonzero(queue.group_of == P, size=count, fill_value=Q)
-    fits_K = (group_K < queue.groups) & (free_K < Q)
-    group_K, at_K = jnp.where(fits_K, group_K, P), jnp.where(fits_K, free_K, Q).astype(jnp.int32)
+    party_KS = group_K[:, None] * parties + jnp.arange(parties, dtype=jnp.int32)[None]
+    wants_KS = queue.left.at[party_KS].get(mode="fill", fill_value=0) > 0
+    (free_M,) = jnp.nonzero(queue.party_of == U, size=count * parties, fill_value=Q)
+    at_KS = jnp.where(wants_KS, free_M[jnp.cumsum(wants_KS).reshape(wants_KS.shape) - 1], Q).astype(jnp.int32)
+    fits_K = (group_K < queue.groups) & ((at_KS < Q) | ~wants_KS).all(1)
+    at_KS = jnp.where(fits_K[:, None], at_KS, Q)
+    party_KS = jnp.where(at_KS < Q, party_KS, U)
     return (
-        group_K,
-        at_K,
+        jnp.where(fits_K, group_K, U // parties),
+        at_KS,
         dataclasses.replace(
             queue,
             read=queue.read + fits_K.sum(dtype=jnp.int32),
-            prompt_of=queue.prompt_of.at[group_K].set(at_K, mode="drop"),
-            group_of=queue.group_of.at[at_K].set(group_K, mode="drop"),
+            copy_of=queue.copy_of.at[party_KS].set(at_KS, mode="drop"),
+            party_of=queue.party_of.at[at_KS].set(party_KS, mode="drop"),
         ),
     )
 
@@ -128,7 +146,7 @@ def refill(slots: Slots, queue: Queue, last_token_P: jax.Array, W: int, Z: int) 
     Args:
       last_token_P: int32, the last token of each group's prompt.
     """
-    B, N, P = slots.row.shape[0], queue.waiting.shape[0], queue.left.shape[0]
+    B, N, P = slots.row.shape[0], queue.waiting.shape[0], last_token_P.shape[0]
     E = queue.owner.shape[0]
     idle_B = slots.row == N
     # Pages come first to those at work. A pool with room for all slots at their limits never runs out.
@@ -193,16 +211,16 @@ def grow(slots: Slots, queue: Queue, W: int, Z: int) -> tuple[Slots, Queue, jax.
 
 
 def release(slots: Slots, queue: Queue, done_B: jax.Array) -> tuple[Slots, Queue]:
-    """Free what slots held whose request is done: slot, pages, and the prompt if no other request reads it."""
-    N, P = queue.waiting.shape[0], queue.left.shape[0]
-    group_B = jnp.where(done_B, slots.row, N) // (N // P)
-    left_P = queue.left.at[group_B].add(-1, mode="drop")
-    kept_Q = left_P.at[queue.group_of].get(mode="fill", fill_value=0) > 0
+    """Free what slots held whose request is done: slot, pages, and the prompt's copy if no other request reads it."""
+    N, U = queue.waiting.shape[0], queue.left.shape[0]
+    party_B = jnp.where(done_B, slots.row, N) // (N // U)
+    left_U = queue.left.at[party_B].add(-1, mode="drop")
+    kept_Q = left_U.at[queue.party_of].get(mode="fill", fill_value=0) > 0
     queue = dataclasses.replace(
         queue,
-        left=left_P,
-        prompt_of=jnp.where(left_P > 0, queue.prompt_of, queue.group_of.shape[0]),
-        group_of=jnp.where(kept_Q, queue.group_of, P),
+        left=left_U,
+        copy_of=jnp.where(left_U > 0, queue.copy_of, queue.party_of.shape[0]),
+        party_of=jnp.where(kept_Q, queue.party_of, U),
     )
     return _empty(slots, queue, done_B)
 
@@ -251,16 +269,16 @@ def places(slots: Slots, queue: Queue, able_B: jax.Array, held_P: jax.Array) -> 
     Args:
       held_P: int32 tokens of each group's prompt that are held.
     """
-    B, N, P, Q = slots.row.shape[0], queue.waiting.shape[0], queue.left.shape[0], queue.group_of.shape[0]
-    G = N // P
-    prompt_B = queue.prompt_of.at[slots.row // G].get(mode="fill", fill_value=Q)
-    seat_B = jnp.where(prompt_B < Q, prompt_B * G + slots.row % G, Q * G)
-    reader_S = jnp.full(Q * G, B, jnp.int32).at[seat_B].set(jnp.arange(B, dtype=jnp.int32), mode="drop")
+    B, N, U, Q = slots.row.shape[0], queue.waiting.shape[0], queue.left.shape[0], queue.party_of.shape[0]
+    R, parties = N // U, U // held_P.shape[0]
+    copy_B = queue.copy_of.at[slots.row // R].get(mode="fill", fill_value=Q)
+    seat_B = jnp.where(copy_B < Q, copy_B * R + slots.row % R, Q * R)
+    reader_S = jnp.full(Q * R, B, jnp.int32).at[seat_B].set(jnp.arange(B, dtype=jnp.int32), mode="drop")
     return Places(
         start=slots.place,
         seat=seat_B,
-        reader=reader_S.reshape(Q, G),
-        held=held_P.at[queue.group_of].get(mode="fill", fill_value=0),
+        reader=reader_S.reshape(Q, R),
+        held=held_P.at[queue.party_of // parties].get(mode="fill", fill_value=0),
         table=jnp.where(able_B[:, None], slots.table, queue.owner.shape[0]),
         owner=queue.owner,
         number=queue.number,

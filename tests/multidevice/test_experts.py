@@ -44,7 +44,7 @@ def _of(config, params, tokens_BS):
     own_XN = jnp.broadcast_to(jnp.arange(N, dtype=jnp.int32), (X, N))
     zero_XN, held_XN = jnp.zeros_like(own_XN), jnp.full_like(own_XN, S - 1)
     room = cache.empty(config, parts=X, prompts=N, length=S - 1, pages=N, page=4)
-    read = api.read_prompts(single, room, tokens_XNS[:, :, :-1], held_XN, own_XN, config=config)
+    read = api.read_prompts(single, room, tokens_XNS[:, :, :-1], held_XN, own_XN[..., None], config=config)
     places = Places(
         start=zero_XN, seat=own_XN, reader=own_XN[..., None], held=held_XN, table=own_XN[..., None], owner=own_XN,
         number=zero_XN,

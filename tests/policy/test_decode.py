@@ -47,7 +47,7 @@ def _decoded(config, prompt, length, width=1):
     def run(params):
         unstacked = api.unstack(params, config)
         room = cache.empty(config, parts=1, prompts=len(prompt), length=prompt.shape[1] - 1, pages=len(own), page=Z)
-        at = jnp.arange(len(prompt))[None]
+        at = jnp.arange(len(prompt))[None, :, None]
         held = api.read_prompts(unstacked, room, jnp.asarray(prompt)[None, :, :-1], length[None] - 1, at, config=config)
 
         def body(held, t):

@@ -172,4 +172,4 @@ def test_the_configured_attention_is_the_one_that_runs():
     tokens = jax.ShapeDtypeStruct((1, 1, 4), jnp.int32)
     unstacked = jax.eval_shape(functools.partial(api.unstack, config=config), params)
     with pytest.raises(ValueError, match=r"model.attention_implementation: splash needs a TPU, got platform cpu"):
-        jax.eval_shape(read, unstacked, room, tokens, one, one)
+        jax.eval_shape(read, unstacked, room, tokens, one, jax.ShapeDtypeStruct((1, 1, 1), jnp.int32))

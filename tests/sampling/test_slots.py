@@ -66,14 +66,15 @@ def _plain(config, limit):
     return tokens, logp, length, finished
 
 
-def test_it_is_the_plain_loop(monkeypatch):
+@pytest.mark.parametrize("shares", [True, False])
+def test_it_is_the_plain_loop(monkeypatch, shares):
     """A full layer and a sliding one, pages of 4, fewer slots than rows, fewer prompts held than there are. Catches a
     page that is read in the wrong order or by another row, a place counted from the slot's last row, a prompt read by
     another group, a window that forgets the prompt too early, and rows that write into what the next one reads."""
     monkeypatch.setattr(engine, "PAGE", 4)
     monkeypatch.setattr(engine, "READ_TOKENS", 2 * L)
-    monkeypatch.setattr(engine, "prompts_held", lambda B, G: 3)
-    got = _sample(SLIDING, room=Room(slots=4))
+    monkeypatch.setattr(engine, "copies_held", lambda B, P, G, shares: 3 if shares else B + G)
+    got = _sample(SLIDING, room=Room(slots=4, shares=shares))
     tokens, logp, length, finished = _plain(SLIDING, LIMIT)
     np.testing.assert_array_equal(got.tokens, tokens)
     np.testing.assert_array_equal(got.length, length)
@@ -104,18 +105,18 @@ def test_neither_order_nor_neighbours_decide_a_token(monkeypatch):
     assert (other.tokens[0] != whole.tokens[4]).any(), "the number is part of the key"
 
 
-@pytest.mark.parametrize("pages", [5, 11])
-def test_a_pool_too_small_for_all_sends_rows_back(monkeypatch, pages):
+@pytest.mark.parametrize(("pages", "shares"), [(5, True), (11, True), (11, False)])
+def test_a_pool_too_small_for_all_sends_rows_back(monkeypatch, pages, shares):
     """With pages for one row or two at the limit. Catches a row that goes on without a page, one that is lost or drawn
     otherwise after it was sent back, a page that two rows own, and a loop that never ends."""
     monkeypatch.setattr(engine, "PAGE", 4)
     limit = np.full((P, G), T, np.int32)
     whole = _sample(limit=limit, eos_ids=(-1,))
-    state, found = _state(limit, Room(slots=6, pages=pages))
+    state, found = _state(limit, Room(slots=6, pages=pages, shares=shares))
     _same(found, whole)
     assert int(state.queue.sent_back[0]) > 0, "nothing was sent back, so nothing was tested"
     assert (np.asarray(state.queue.owner) == 6).all()
-    assert (np.asarray(state.queue.group_of) == P).all()
+    assert (np.asarray(state.queue.party_of) == len(state.queue.left[0])).all()
 
 
 def _state(limit, room):
