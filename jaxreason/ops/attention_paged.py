@@ -3,9 +3,9 @@
 Pages lie in one pool, in any order. What is read is the pool itself, front to back: every page meets the queries of the
 slot that owns it, and the parts of a slot are joined afterwards, in the order of its pages. So keys and values are read
 where they lie, once, and a slot costs as many pages as it has filled; gathering pages slot by slot would copy them all
-first. The pool comes in a few arrays, and so do the prompts; one in which no page is taken, or no prompt has a reader,
-is not read: both are handed out from the front, so what is read follows what is alive. A part depends on one page and
-its owner's queries only, and a join on one slot: neither neighbours nor the size of the pool change a bit of it.
+first. The pool comes in a few arrays; one in which no page is taken is not read: pages are handed out from the front,
+so what is read follows what is alive. A part depends on one page and its owner's queries only, and a join on one slot:
+neither neighbours nor the size of the pool change a bit of it.
 
 Axes besides those of `types`:
 
@@ -39,8 +39,8 @@ class Places:
 
 def attend(
     q_XBWHC: jax.Array,
-    prompt_k_XQJCL: Sequence[jax.Array],
-    prompt_v_XQJLC: Sequence[jax.Array],
+    prompt_k_XQJCL: jax.Array,
+    prompt_v_XQJLC: jax.Array,
     k_XEJCZ: Sequence[jax.Array],
     v_XEJZC: Sequence[jax.Array],
     places: Places,
@@ -53,7 +53,7 @@ def attend(
 
     Args:
       q_XBWHC: queries, of consecutive places from `places.start` on. Scaled here by C**-0.5.
-      prompt_k_XQJCL, prompt_v_XQJLC: prompts in arrays of equal size, the last `places.held` places of each real.
+      prompt_k_XQJCL, prompt_v_XQJLC: prompts, the last `places.held` places of each real.
       k_XEJCZ, v_XEJZC: the pool in arrays of equal size, with the keys of this pass already in it.
       window: tokens; a key is seen at a distance of 0..window-1 from the query, own places following directly on the
         prompt's last. 0: at any distance.
@@ -64,7 +64,7 @@ def attend(
     Raises:
       ValueError: a negative window.
     """
-    chex.assert_rank([q_XBWHC, prompt_k_XQJCL[0], k_XEJCZ[0], places.start, places.reader], [5, 5, 5, 2, 3])
+    chex.assert_rank([q_XBWHC, prompt_k_XQJCL, k_XEJCZ[0], places.start, places.reader], [5, 5, 5, 2, 3])
     if window < 0:
         raise ValueError(f"attention: window must be at least 0 tokens (0: no limit), got {window}")
 
@@ -90,24 +90,6 @@ def _part(q_NJFC, k_NJCS, v_NJSC, seen_NFS):
     return out_NJFC, weight_NJFS.sum(-1, keepdims=True), top_NJF1
 
 
-def _of_arrays(part, given, is_read):
-    """What `part` gives of each array, one behind the other along axis 1; zeros of one that nobody reads.
-
-    Args:
-      given: the arguments for each array.
-      is_read: bool [] for each.
-    """
-    if len(given) == 1:
-        return jax.vmap(part)(*given[0])
-    shapes = jax.eval_shape(jax.vmap(part), *given[0])
-    nothing = functools.partial(jax.tree.map, lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    parts = [
-        jax.lax.cond(read, lambda some=some: jax.vmap(part)(*some), nothing)
-        for some, read in zip(given, is_read, strict=True)
-    ]
-    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts)
-
-
 def _of_pages(q_XBJFC, ks, vs, places: Places, W: int, window: int):
     """Parts [X E J F ...] of all pages."""
     B, F = q_XBJFC.shape[1], q_XBJFC.shape[3]
@@ -127,41 +109,52 @@ def _of_pages(q_XBJFC, ks, vs, places: Places, W: int, window: int):
     return _of_arrays(of_array, given, [(owner_XE < B).any() for owner_XE in owners])
 
 
-def _of_prompts(q_XBJFC, ks, vs, places: Places, W: int, window: int):
+def _of_arrays(part, given, is_read):
+    """What `part` gives of each array of the pool, one behind the other along axis 1; zeros of one that nobody reads.
+
+    Args:
+      given: the arguments for each array.
+      is_read: bool [] for each.
+    """
+    if len(given) == 1:
+        return jax.vmap(part)(*given[0])
+    shapes = jax.eval_shape(jax.vmap(part), *given[0])
+    nothing = functools.partial(jax.tree.map, lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    parts = [
+        jax.lax.cond(read, lambda some=some: jax.vmap(part)(*some), nothing)
+        for some, read in zip(given, is_read, strict=True)
+    ]
+    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts)
+
+
+def _of_prompts(q_XBJFC, k_XQJCL, v_XQJLC, places: Places, W: int, window: int):
     """Parts [X B J F ...] of each slot's prompt, which is read once for all its readers."""
-    _, B, J, F, C = q_XBJFC.shape
-    L, G = ks[0].shape[4], places.reader.shape[2]
+    return jax.vmap(functools.partial(_of_prompt, W=W, window=window))(
+        q_XBJFC, k_XQJCL, v_XQJLC, places.start, places.reader, places.held, places.seat
+    )
 
-    def of_array(q_BJFC, start_B, k_QJCL, v_QJLC, reader_QG, held_Q):
-        Q = len(k_QJCL)
-        q_QGJFC = q_BJFC.at[reader_QG].get(mode="fill", fill_value=0)
-        seen_QL = jnp.arange(L)[None] >= L - held_Q[:, None]
-        seen_QGFL = jnp.broadcast_to(seen_QL[:, None, None], (Q, G, F, L))
-        if window:
-            start_QG = start_B.at[reader_QG].get(mode="fill", fill_value=0)
-            # Own place 0 follows on place L-1.
-            oldest_QGW = L + start_QG[:, :, None] + jnp.arange(W)[None, None] - window
-            near_QGWL = jnp.arange(L)[None, None, None] > oldest_QGW[..., None]
-            seen_QGFL &= jnp.repeat(near_QGWL, F // W, axis=2)
-        q_QJMC = q_QGJFC.transpose(0, 2, 1, 3, 4).reshape(Q, J, G * F, C)
-        parts = _part(q_QJMC, k_QJCL, v_QJLC, seen_QGFL.reshape(Q, G * F, L))
 
-        def of_seats(x_QJMC):
-            x_QGJFC = x_QJMC.reshape(Q, J, G, F, -1).transpose(0, 2, 1, 3, 4)
-            return x_QGJFC.reshape(Q * G, J, F, -1)
+def _of_prompt(q_BJFC, k_QJCL, v_QJLC, start_B, reader_QG, held_Q, seat_B, *, W: int, window: int):
+    (_, J, F, C), (Q, G), L = q_BJFC.shape, reader_QG.shape, k_QJCL.shape[3]
+    q_QGJFC = q_BJFC.at[reader_QG].get(mode="fill", fill_value=0)
+    seen_QL = jnp.arange(L)[None] >= L - held_Q[:, None]
+    seen_QGFL = jnp.broadcast_to(seen_QL[:, None, None], (Q, G, F, L))
+    if window:
+        start_QG = start_B.at[reader_QG].get(mode="fill", fill_value=0)
+        # Own place 0 follows on place L-1.
+        oldest_QGW = L + start_QG[:, :, None] + jnp.arange(W)[None, None] - window
+        near_QGWL = jnp.arange(L)[None, None, None] > oldest_QGW[..., None]
+        seen_QGFL &= jnp.repeat(near_QGWL, F // W, axis=2)
+    q_QJMC = q_QGJFC.transpose(0, 2, 1, 3, 4).reshape(Q, J, G * F, C)
+    parts = _part(q_QJMC, k_QJCL, v_QJLC, seen_QGFL.reshape(Q, G * F, L))
 
-        return jax.tree.map(of_seats, parts)
+    def of_slots(x_QJMC):
+        x_SJFC = x_QJMC.reshape(Q, J, G, F, -1).transpose(0, 2, 1, 3, 4).reshape(Q * G, J, F, -1)
+        return x_SJFC.at[seat_B].get(mode="fill", fill_value=0)
 
-    readers, helds = (jnp.split(x_XQ, len(ks), axis=1) for x_XQ in (places.reader, places.held))
-    given = [(q_XBJFC, places.start, *array) for array in zip(ks, vs, readers, helds, strict=True)]
-    seats = _of_arrays(of_array, given, [(reader_XQG < B).any() for reader_XQG in readers])
-
-    def of_slots(seats, held_Q, seat_B):
-        out, total, top = (x_SJFC.at[seat_B].get(mode="fill", fill_value=0) for x_SJFC in seats)
-        held_B = held_Q.at[seat_B // G].get(mode="fill", fill_value=0)
-        return out, total, jnp.where(held_B[:, None, None, None] > 0, top, NEGATIVE)
-
-    return jax.vmap(of_slots)(seats, places.held, places.seat)
+    out, total, top = jax.tree.map(of_slots, parts)
+    held_B = held_Q.at[seat_B // G].get(mode="fill", fill_value=0)
+    return out, total, jnp.where(held_B[:, None, None, None] > 0, top, NEGATIVE)
 
 
 def _joined(shared, own, table_BO, E: int):

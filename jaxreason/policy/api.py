@@ -235,7 +235,7 @@ def decode(
       (hidden_XBWD, cache).
     """
     X, B, W = tokens_XBW.shape
-    L, Z, G = cache[0].prompt_v[0].shape[3], page_size(cache), places.reader.shape[2]
+    L, Z, G = cache[0].prompt_v.shape[3], page_size(cache), places.reader.shape[2]
     held_XB = jax.vmap(lambda held, seat: held.at[seat // G].get(mode="fill", fill_value=0))(places.held, places.seat)
     positions_XBW = (held_XB + places.start)[..., None] + jnp.arange(W)[None, None]
     limit = L + places.table.shape[2] * Z + W

@@ -17,17 +17,16 @@ from jaxreason.types import pytree
 class LayerCache:
     """One layer's keys and values: of prompts, which groups share, and of pages, which rows fill as they grow."""
 
-    prompt_k: tuple[jax.Array, ...]  # [X Q J C L], keys with places innermost: the product with a query runs along them
-    prompt_v: tuple[jax.Array, ...]  # [X Q J L C]
+    prompt_k: jax.Array  # [X Q J C L], keys with places innermost: the product with a query runs along them
+    prompt_v: jax.Array  # [X Q J L C]
     k: tuple[jax.Array, ...]  # [X E J C Z], the pool in ARRAYS of equal size
     v: tuple[jax.Array, ...]  # [X E J Z C]
 
 
 Cache = tuple[LayerCache, ...]
 
-ARRAYS, LEAST, LEAST_PROMPTS = 4, 16, 4
-"""Arrays that the pool and the prompts come in, and the fewest pages and prompts of one. An array is read only where
-one of its pages is in use, or one of its prompts has a reader."""
+ARRAYS, LEAST = 4, 16
+"""Arrays that the pool comes in, and the fewest pages of one. An array is read only where one of its pages is taken."""
 
 
 def page_size(cache: Cache) -> int:
@@ -44,20 +43,9 @@ def pool_size(pages: int) -> int:
     return pages if pages < ARRAYS * LEAST else -(-pages // ARRAYS) * ARRAYS
 
 
-def prompts_size(prompts: int) -> int:
-    """The next number of prompts that makes whole arrays.
-
-    >>> prompts_size(5), prompts_size(17)
-    (5, 20)
-    """
-    return prompts if prompts < ARRAYS * LEAST_PROMPTS else -(-prompts // ARRAYS) * ARRAYS
-
-
 def empty(config: ModelConfig, *, parts: int, prompts: int, length: int, pages: int, page: int) -> Cache:
-    """Room for Q prompts (see `prompts_size`) of L tokens and for E pages (see `pool_size`) of Z tokens, in each of X
-    parts."""
+    """Room for Q prompts of L tokens and for E pages (see `pool_size`) of Z tokens, in each of X parts."""
     arrays = ARRAYS if pages >= ARRAYS * LEAST else 1
-    prompt_arrays = ARRAYS if prompts >= ARRAYS * LEAST_PROMPTS else 1
     J, C = config.num_key_value_heads, config.head_dim
 
     def zeros(*shape):
@@ -65,8 +53,8 @@ def empty(config: ModelConfig, *, parts: int, prompts: int, length: int, pages: 
 
     return tuple(
         LayerCache(
-            prompt_k=tuple(zeros(prompts // prompt_arrays, J, C, length) for _ in range(prompt_arrays)),
-            prompt_v=tuple(zeros(prompts // prompt_arrays, J, length, C) for _ in range(prompt_arrays)),
+            prompt_k=zeros(prompts, J, C, length),
+            prompt_v=zeros(prompts, J, length, C),
             k=tuple(zeros(pages // arrays, J, C, page) for _ in range(arrays)),
             v=tuple(zeros(pages // arrays, J, page, C) for _ in range(arrays)),
         )
@@ -80,12 +68,12 @@ def hold(cache: LayerCache, k_XNLJC: jax.Array, v_XNLJC: jax.Array, at_XNS: jax.
     def put(into, at_NS, new):
         return into.at[at_NS].set(new[:, None], mode="drop")
 
-    size, ks, vs = cache.prompt_k[0].shape[1], [], []
-    for i, (k, v) in enumerate(zip(cache.prompt_k, cache.prompt_v, strict=True)):
-        mine_XNS = jnp.where(at_XNS >= i * size, at_XNS - i * size, size)
-        ks.append(jax.vmap(put)(k, mine_XNS, k_XNLJC.transpose(0, 1, 3, 4, 2)))
-        vs.append(jax.vmap(put)(v, mine_XNS, v_XNLJC.transpose(0, 1, 3, 2, 4)))
-    return LayerCache(prompt_k=tuple(ks), prompt_v=tuple(vs), k=cache.k, v=cache.v)
+    return LayerCache(
+        prompt_k=jax.vmap(put)(cache.prompt_k, at_XNS, k_XNLJC.transpose(0, 1, 3, 4, 2)),
+        prompt_v=jax.vmap(put)(cache.prompt_v, at_XNS, v_XNLJC.transpose(0, 1, 3, 2, 4)),
+        k=cache.k,
+        v=cache.v,
+    )
 
 
 def write(cache: LayerCache, k_XBWJC: jax.Array, v_XBWJC: jax.Array, at: tuple[jax.Array, jax.Array]) -> LayerCache:

@@ -137,7 +137,7 @@ def begin(requests: Requests, how: Decoding) -> State:
     A = 0 if requests.constraint is None else requests.constraint.token.shape[-1]
     B, most = min(N, -(-room.slots // X) or N), -(-T // Z)
     E = cache.pool_size(min(room.pages // X, B * most) if room.pages else B * most)
-    Q, R = cache.prompts_size(copies_held(B, P, N // P, room.shares)), N // P if room.shares else 1
+    Q, R = copies_held(B, P, N // P, room.shares), N // P if room.shares else 1
     one = functools.partial(slots.at_start, slots=B, readers=R, copies=Q, pages=E, most_pages=most)
     begun, queue = jax.tree.map(_by_parts, jax.vmap(one)(requests.limit))
     return State(

@@ -18,7 +18,7 @@ HELD = np.array([5, 2])
 ROWS = 14  # own places of a row
 
 
-def _scattered(start, arrays=1, front=False, prompt_arrays=1):
+def _scattered(start, arrays=1, front=False):
     """Rows of two groups in 8 slots of which two are idle, their pages shuffled in a pool with room to spare, or at its
     front.
 
@@ -55,8 +55,7 @@ def _scattered(start, arrays=1, front=False, prompt_arrays=1):
                 pool_k[e, :, :, :n], pool_v[e, :, :n] = k[p, g, own].transpose(1, 2, 0), v[p, g, own].transpose(1, 0, 2)
     places = Places(start=starts, seat=seat, reader=reader, held=held, table=table, owner=owner, number=number)
     pool = [tuple(np.split(x, arrays)) for x in (pool_k, pool_v)]
-    prompts = [tuple(np.split(x, prompt_arrays)) for x in (prompt_k, prompt_v)]
-    given = jax.tree.map(lambda x: jnp.asarray(x)[None], (queries, *prompts, *pool, places))
+    given = jax.tree.map(lambda x: jnp.asarray(x)[None], (queries, prompt_k, prompt_v, *pool, places))
     return given, slot_of, (q, k, v)
 
 
@@ -67,7 +66,7 @@ def test_it_is_causal_attention_over_prompt_and_completion(arrays, front, window
     that read each other's prompt, and a sliding window that counts the prompt's padding or forgets it too early."""
     start = RNG.integers(0, ROWS - W + 1, (P, G))
     start[0] = 0, 3, 4
-    given, slot_of, rows = _scattered(start, arrays, front, prompt_arrays=min(arrays, 2))
+    given, slot_of, rows = _scattered(start, arrays, front)
     got = jax.jit(functools.partial(attention_paged.attend, window=window))(*given)[0]
     for p in range(P):
         for g in range(G):
@@ -96,12 +95,11 @@ def test_a_slot_depends_on_no_other():
 
 
 def test_what_nobody_has_taken_is_not_read():
-    """0 times NaN is NaN: catches an empty array of the pool, or of prompts, that is only masked."""
-    given, slot_of, _ = _scattered(np.full((P, G), 3), arrays=4, front=True, prompt_arrays=2)
+    """0 times NaN is NaN: catches an empty array of the pool that is only masked."""
+    given, slot_of, _ = _scattered(np.full((P, G), 3), arrays=4, front=True)
     queries, prompt_k, prompt_v, k, v, places = given
     spoilt = (*v[:2], v[2] * np.nan, v[3] * np.nan)
-    spoilt_prompt = (prompt_v[0], prompt_v[1] * np.nan)
-    got = jax.jit(attention_paged.attend)(queries, prompt_k, spoilt_prompt, k, spoilt, places)
+    got = jax.jit(attention_paged.attend)(queries, prompt_k, prompt_v, k, spoilt, places)
     assert np.isfinite(got[0, slot_of]).all()
 
 
