@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -29,6 +30,18 @@ def _candidates():
         others = [v for v in RNG.permutation(V) if v != TARGET[n]][:2]
         few[n, :3] = RNG.permutation([TARGET[n], *others])
     return few
+
+
+@pytest.mark.parametrize("shape", [(D,), (1, D), (1, 1, D), (N, D)])
+def test_logits_of_a_row_alone_are_those_it_has_beside_others(shape):
+    """Catches a single row, which a CPU multiplies as two in bfloat16, that comes back twice or in another shape."""
+    hidden, head = jnp.asarray(HIDDEN, "bfloat16"), jnp.asarray(HEAD, "bfloat16")
+    some = hidden.reshape(-1)[: np.prod(shape)].reshape(shape)
+    got = jax.jit(logprob.head_logits)(some, head)
+    assert got.shape == (*shape[:-1], V)
+    assert got.dtype == "float32"
+    exact = np.asarray(some, np.float64) @ np.asarray(head, np.float64).T
+    np.testing.assert_allclose(got, exact, atol=TOLERANCE["sum"])
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 2.0])
