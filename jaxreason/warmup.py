@@ -81,10 +81,12 @@ def drill_rows(config: Config, tokenizer: Tokenizer) -> Rows:
             f"{config.warmup.drill_steps}; set it to 0"
         )
     rng = random.Random(f"{config.run.seed}/drill")
-    sheets = config.warmup.drill_steps * config.warmup.rows_per_step
+    count = config.warmup.drill_steps * config.warmup.rows_per_step
     (line,) = tokenizer.encode_batch([task.drill(rng, 1)])
-    texts = [task.drill(rng, config.warmup.row_length // len(line)) for _ in range(sheets)]
-    items = [_item(ids[:1], ids[1:], REASON.id, config, tokenizer) for ids in tokenizer.encode_batch(texts)]
+    texts = [task.drill(rng, config.warmup.row_length // len(line)) for _ in range(count)]
+    # Lines may be of several lengths: a sheet ends where its row does.
+    sheets = [ids[: config.warmup.row_length] for ids in tokenizer.encode_batch(texts)]
+    items = [_item(ids[:1], ids[1:], REASON.id, config, tokenizer) for ids in sheets]
     rows = _pack(items, config.warmup.row_length)
     return rows | {"weight": (rows["weight"] == config.warmup.result_weight).astype(np.float32)}
 

@@ -7,9 +7,10 @@ negative spaces, a final full stop. What is made one: the spellings of a fractio
 """
 
 import re
-import unicodedata
 from functools import lru_cache
 
+from jaxreason.grading.as_latex import as_latex
+from jaxreason.grading.digit_groups import COMMA, THOUSANDS, join_numbers
 from jaxreason.grading.nodes import BREAK, SPACE, WIDE, Node, Nodes, trim, write
 
 MAX_DEPTH = 40
@@ -19,37 +20,6 @@ MAX_DEPTH = 40
 class LatexError(ValueError):
     """Braces that do not balance, an argument that is missing, or nesting beyond MAX_DEPTH."""
 
-
-_SYMBOLS = {
-    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ", "∙": r"\cdot ",
-    "•": r"\cdot ", "∗": "*", "÷": "/", "∕": "/", "⁄": "/", "≤": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ",
-    "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
-    "±": r"\pm ", "∓": r"\mp ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}",
-    "ℕ": r"\mathbb{N}", "ℂ": r"\mathbb{C}", "°": r"^\circ ", "º": r"^\circ ", "′": "'", "’": "'", "‘": "'", "″": "''",
-    "“": '"', "”": '"', "→": r"\to ", "⇒": r"\Rightarrow ", "⟹": r"\Rightarrow ", "…": r"\ldots ", "⋯": r"\ldots ",
-    "∨": r"\lor ", "∧": r"\land ", "∣": "|", "⟨": r"\langle ", "⟩": r"\rangle ", "〈": r"\langle ", "〉": r"\rangle ",
-    "∖": r"\setminus ", "∠": r"\angle ", "△": r"\triangle ", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "√": r"\sqrt ",
-    "ℓ": r"\ell ", "½": r"\frac{1}{2}", "，": ",", "；": ";", "：": ":", "。": ".", "、": ",", "\u2061": "",
-    "\u200b": "", "\ufeff": "", "\u2062": "", "\u2064": "", "\u2009": r"\,", "\u202f": r"\,", "\u00a0": " ",
-    "\u2063": ",",
-    "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ", "ε": r"\epsilon ", "ζ": r"\zeta ",
-    "η": r"\eta ", "θ": r"\theta ", "κ": r"\kappa ", "λ": r"\lambda ", "μ": r"\mu ", "µ": r"\mu ", "ν": r"\nu ",
-    "ξ": r"\xi ", "π": r"\pi ", "ρ": r"\rho ", "σ": r"\sigma ", "τ": r"\tau ", "φ": r"\phi ", "ϕ": r"\phi ",
-    "χ": r"\chi ", "ψ": r"\psi ", "ω": r"\omega ", "Γ": r"\Gamma ", "Δ": r"\Delta ", "Θ": r"\Theta ",
-    "Λ": r"\Lambda ", "Π": r"\Pi ", "Σ": r"\Sigma ", "Φ": r"\Phi ", "Ψ": r"\Psi ", "Ω": r"\Omega ",
-}  # fmt: skip
-
-_SUPER = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱˣʸ", "0123456789+-=()nixy")
-
-_SUB = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₙₓ", "0123456789+-=()nx")
-
-_SUPER_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱˣʸ]+")
-
-_SUB_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₙₓ]+")
-
-_ROOT_RUN = re.compile(r"√\s*(\d+(?:\.\d+)?|[a-zA-Z])")
-
-_PLAIN = re.compile(r"[\x00-\x7f]*")
 
 _ALIASES = {
     "dfrac": "frac", "nicefrac": "frac", "sfrac": "frac", "tfrac": "frac",
@@ -109,65 +79,7 @@ def parse(text: str) -> Nodes:
     Raises:
       LatexError: see there.
     """
-    return trim(_join_numbers(_Reader(_outer(_ascii(text))).all()))
-
-
-def _ascii(text: str) -> str:
-    """Characters that stand for LaTeX, as LaTeX."""
-    if _PLAIN.fullmatch(text):
-        return text
-    text = _SUPER_RUN.sub(lambda m: "^{" + m.group().translate(_SUPER) + "}", text)
-    text = _SUB_RUN.sub(lambda m: "_{" + m.group().translate(_SUB) + "}", text)
-    text = _ROOT_RUN.sub(r"\\sqrt{\1}", text)
-    pieces = []
-    for character in text:
-        if character in _SYMBOLS:
-            pieces.append(_SYMBOLS[character])
-        elif ord(character) < 128:
-            pieces.append(character)
-        elif unicodedata.decomposition(character).startswith("<fraction>"):
-            above, _, below = unicodedata.normalize("NFKC", character).partition("\u2044")
-            pieces.append(f"\\frac{{{above}}}{{{below}}}")
-        else:
-            pieces.append(unicodedata.normalize("NFKC", character))
-    return "".join(pieces)
-
-
-_DOTS = re.compile(r"\.{2,}")
-_MARKDOWN = re.compile(r"(\*{1,3}|__|`|\")(.+)\1\.?", re.DOTALL)
-
-_STARS = re.compile(r"\*\*\s*(-?[a-zA-Z\d.]+)")
-
-_LEAD = re.compile(
-    r"(?:(?:so|thus|hence),?\s+)?(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*[:=])\s*:?|=(?!=)|:", re.IGNORECASE
-)
-
-
-def _outer(text: str) -> str:
-    """Text without markdown around it, the words `the answer is` before it, and dollars that delimit mathematics."""
-    text = _DOTS.sub(r"\\ldots ", text.strip()).removesuffix(".").strip()
-    for _ in range(3):
-        if found := _MARKDOWN.fullmatch(text):
-            text = found.group(2).strip()
-        elif found := _LEAD.match(text):
-            text = text[found.end() :].strip()
-        else:
-            break
-    return _dollars(_STARS.sub(r"^{\1}", text))
-
-
-def _dollars(text: str) -> str:
-    """Bare dollars come in pairs around mathematics, and are dropped; a single one is money."""
-    if "$" not in text:
-        return text
-    bare = [m.start() for m in re.finditer(r"\\.|\$", text, re.DOTALL) if m.group() == "$"]
-    money = len(bare) == 1 or (len(bare) % 2 and re.match(r"\$\s*\d", text) and not text.endswith("$"))
-    kept = bare[:1] if money else []
-    pieces, last = [], 0
-    for at in bare:
-        pieces += [text[last:at], "\\$" if at in kept else " "]
-        last = at + 1
-    return "".join(pieces) + text[last:]
+    return trim(join_numbers(_Reader(as_latex(text)).all()))
 
 
 class _Reader:
@@ -240,12 +152,12 @@ class _Reader:
             self.peek()
             while before and before[-1] == SPACE:
                 before.pop()
-            if before and before[-1] == _COMMA:
-                before[-1] = _THOUSANDS
+            if before and before[-1] == COMMA:
+                before[-1] = THOUSANDS
             return []
         if name == "thousands":
             self.peek()
-            return [_THOUSANDS]
+            return [THOUSANDS]
         if name in _THIN_SYMBOLS or name in ("thinspace", "medspace", "thickspace", "enspace", "space", "nobreakspace"):
             return [SPACE]
         if name in _WIDE:
@@ -400,37 +312,6 @@ GREEK = frozenset(
     "omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar varrho varsigma mho aleph Im Re".split()
 )
 
-_COMMA = Node("sym", ",")
-
-_THOUSANDS = Node("sym", "{,}")
-"""A comma without the space that follows one in a list: only ever inside a number, if there are numbers around it."""
-
-
-def _join_numbers(nodes: Nodes, bracketed: bool = False) -> Nodes:
-    r"""Groups of three digits as one number, at every depth: `1,234`, `1\,234`, `10,\!080`.
-
-    A run of numbers is joined as a whole or not at all, so `1,2,100` stays a list; inside brackets a comma separates.
-    """
-    nodes = _times_ten(nodes)
-    result: list[Node] = []
-    depth, i = 0, 0
-    while i < len(nodes):
-        node = nodes[i]
-        if node.kind == "sym":
-            depth += node.text in _OPENERS
-            depth -= node.text in _CLOSERS
-        if node.kind == "num" and node.text.isdigit():
-            end, numbers = _number_run(nodes, i, bracketed or depth > 0)
-            result += numbers
-            i = end
-            continue
-        if node.parts:
-            inside = node.kind == "env" or (node.kind == "group" and any(n == _COMMA for n in node.parts[0]))
-            node = node._replace(parts=tuple(_join_numbers(part, inside) for part in node.parts))
-        result.append(_COMMA if node == _THOUSANDS else node)
-        i += 1
-    return tuple(result)
-
 
 def _over(nodes: Nodes) -> Nodes:
     r"""`{1 \over 2}` and `{n \choose k}`, which take all that stands around them."""
@@ -438,38 +319,3 @@ def _over(nodes: Nodes) -> Nodes:
         if node in (Node("sym", "\\over"), Node("sym", "\\choose")):
             return (Node("frac" if node.text == "\\over" else "binom", "", (trim(nodes[:i]), trim(nodes[i + 1 :]))),)
     return nodes
-
-
-def _times_ten(nodes: Nodes) -> Nodes:
-    """`3 x 10^8` with the letter for the sign."""
-    full = [i for i, n in enumerate(nodes) if n.kind != "space"]
-    for a, x, ten, power in zip(full, full[1:], full[2:], full[3:], strict=False):
-        kinds = (nodes[a].kind, nodes[x].text.lower(), nodes[ten].text, nodes[power].kind)
-        if kinds == ("num", "x", "10", "sup"):
-            nodes = (*nodes[:x], Node("sym", "\\times"), *nodes[x + 1 :])
-    return nodes
-
-
-_OPENERS = frozenset(["(", "[", "\\{", "\\langle"])
-
-_CLOSERS = frozenset([")", "]", "\\}", "\\rangle"])
-
-
-def _number_run(nodes: Nodes, start: int, bracketed: bool) -> tuple[int, Nodes]:
-    """The end of the run of numbers that begins at `start`, and its nodes: one if it is a number in groups of three."""
-    groups, end, separators = [nodes[start].text], start + 1, set()
-    while end + 1 < len(nodes) and nodes[end] in (_COMMA, _THOUSANDS, SPACE) and nodes[end + 1].kind == "num":
-        separators.add(nodes[end].text)
-        groups.append(nodes[end + 1].text)
-        end += 2
-    whole = (
-        len(separators) == 1
-        and (not bracketed or "," not in separators)
-        and len(groups[0]) <= 3
-        and not groups[0].startswith("0")
-        and all(len(g) == 3 and g.isdigit() for g in groups[1:-1])
-        and re.fullmatch(r"\d{3}(?:\.\d*)?", groups[-1]) is not None
-    )
-    if whole:
-        return end, (Node("num", "".join(groups)),)
-    return end, tuple(_COMMA if n == _THOUSANDS else n for n in nodes[start:end])
