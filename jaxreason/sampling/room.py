@@ -21,8 +21,9 @@ COMPUTES = ("cpu",)
 """Where a pass takes as long as its products, not as long as what it reads. Idle slots cost time there, so the last
 requests go on in fewer; and so do seats at a shared prompt whose readers are done, so every row has its own copy."""
 
-SHRUNK = 4
-"""Slots are left in steps of this factor as fewer requests remain, each of which is compiled."""
+SHRUNK, LEAST = 4, 8
+"""Slots are left in steps of this factor as fewer requests remain, and never fewer than LEAST: each step is compiled,
+and four rows take a CPU hardly less time than eight."""
 
 FILLED = 4
 """Where memory is short, each slot is given this part of the pages of its limit: completions are shorter on average."""
@@ -78,10 +79,10 @@ def widths(slots: int, room: Room) -> tuple[int, ...]:
     """Slots of a part at first, and what they shrink to when no more requests than that are left.
 
     >>> widths(64, Room(shrinks=True)), widths(64, Room()), widths(8, Room(shrinks=True))
-    ((64, 16, 4), (64,), (8,))
+    ((64, 16), (64,), (8,))
     """
     found = [slots]
-    while room.shrinks and found[-1] >= SHRUNK**2:
+    while room.shrinks and found[-1] >= SHRUNK * LEAST:
         found.append(found[-1] // SHRUNK)
     return tuple(found)
 

@@ -68,6 +68,7 @@ def test_a_mesh_draws_what_one_device_draws(alone, mesh, slots, monkeypatch):
     key that is a device's own, a part that ends before the others or shrinks before they can, and rows given back in
     the order they began in."""
     monkeypatch.setattr(room, "SHRUNK", 2)
+    monkeypatch.setattr(room, "LEAST", 2)
     got = _sampled(mesh, Room(slots=slots, shrinks=True), ORDER)
     np.testing.assert_array_equal(got.tokens, alone.tokens)
     np.testing.assert_array_equal(got.length, alone.length)

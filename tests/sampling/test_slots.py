@@ -146,6 +146,7 @@ def test_the_last_requests_are_decoded_in_fewer_slots(monkeypatch):
     dropped when a call ends while more are at work than the few slots hold."""
     monkeypatch.setattr(engine, "PAGE", 4)
     monkeypatch.setattr(room, "SHRUNK", 2)
+    monkeypatch.setattr(room, "LEAST", 2)
     how = Decoding(TINY, T, (-1,), PAD, room=Room(slots=8, pages=7, shrinks=True))
     requests, order = engine.arrange(Query(prompts=PROMPTS, limit=jnp.asarray(LIMIT)), jax.random.key(7), how)
     begun, params = engine.begin(requests, how), api.unstack(params_of(), TINY)
