@@ -1,6 +1,7 @@
 """Sampling by refilled slots against fixed batches, and copying a block a pass against a token a pass, side by side.
 
     taskset -c 0 python -m benchmarks.rollout [--slots 64] [--requests 512] [--mean 56] [--cap 256] [--repeats 5]
+    taskset -c 0 python -m benchmarks.rollout --lengths evaluation.jsonl   # measured ones, alone
 
 A policy of 3.3M parameters; prompts are random tokens, and lengths are drawn beforehand and set as limits, so that both
 sides make the same tokens. A fixed batch of as many rows as there are slots runs to its longest row. On CPU seconds
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.config import ModelConfig, SamplingConfig
+from jaxreason.plan.sampling import read_lengths
 from jaxreason.policy import api
 from jaxreason.sampling import engine
 from jaxreason.sampling.engine import generate
@@ -145,8 +147,16 @@ def main() -> None:
     parser.add_argument("--mean", type=int, default=56)
     parser.add_argument("--cap", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--lengths", default="", help="a file with a length a line, or the answers of an evaluation")
     args = parser.parse_args()
     params = jax.jit(api.init, static_argnames="config")(jax.random.key(0), config=MODEL)
+    if args.lengths:
+        drawn = np.random.default_rng(1).permutation(read_lengths(args.lengths))
+        measured = drawn[: len(drawn) // args.slots * args.slots].astype(np.int32).reshape(-1, GROUP)
+        print(f"{api.num_params(params):,} parameters, {args.slots} slots, {measured.size} requests", flush=True)
+        name = f"measured, mean {measured.mean():.0f}, longest {measured.max()}"
+        against_batches(params, name, measured, int(measured.max()), args.slots, args.repeats)
+        return
     print(f"{api.num_params(params):,} parameters, {args.slots} slots, {args.requests} requests", flush=True)
     ragged = lengths_of(args.requests, args.mean, args.cap)
     name = f"geometric, mean {ragged.mean():.0f}, cap {args.cap}"

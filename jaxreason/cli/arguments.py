@@ -108,7 +108,9 @@ def _add_runs(commands, add: Callable, sections: Sequence[str]) -> None:
     plan.add_argument("--slices", type=int, default=1, help="slices of this topology; default: 1")
     plan.add_argument("--search", action="store_true", help="try mesh.tensor, micro-batches and remat until one fits")
     plan.add_argument(
-        "--lengths", metavar="MEAN,LIMIT", help="lengths of completions to predict a step for, or a file of them"
+        "--lengths",
+        metavar="MEAN,LIMIT",
+        help="lengths of completions to predict a step for, or a file of them, such as an evaluation's answers",
     )
     plan.add_argument("--json", action="store_true", help="print JSON")
 

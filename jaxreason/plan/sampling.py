@@ -1,6 +1,7 @@
 """What sampling has to do, given how long completions are: passes over the weights, tokens, keys and values read."""
 
 import heapq
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,8 @@ POINTS = 1000
 
 
 def read_lengths(given: str) -> tuple[int, ...]:
-    """What `--lengths` names: a file with a number of tokens a line, or `mean,limit`: geometric lengths cut at a limit.
+    """What `--lengths` names: a file with a number of tokens a line, or with the answers of an evaluation, or
+    `mean,limit`: geometric lengths cut at a limit.
 
     >>> mean = np.mean(read_lengths("4096,16384"))
     >>> bool(4090 < mean < 4100)
@@ -27,10 +29,17 @@ def read_lengths(given: str) -> tuple[int, ...]:
       ValueError: neither.
     """
     if Path(given).is_file():
-        words = Path(given).read_text().split()
-        if words and all(word.isdigit() and int(word) > 0 for word in words):
-            return tuple(sorted(map(int, words)))
-        raise ValueError(f"--lengths: expected a file with a number of tokens above 0 a line, got {given}")
+        try:
+            lines = [json.loads(line) for line in Path(given).read_text().split("\n") if line.strip()]
+            found = sorted(int(line["n_tokens"] if isinstance(line, dict) else line) for line in lines)
+        except (ValueError, KeyError, TypeError):
+            found = []
+        if found and found[0] > 0:
+            return tuple(found)
+        raise ValueError(
+            f"--lengths: expected a file with a number of tokens above 0 a line, or the answers of an evaluation "
+            f"(n_tokens), got {given}"
+        )
     mean, comma, limit = given.partition(",")
     if not (comma and mean.isdigit() and limit.isdigit() and 1 <= int(mean) <= int(limit)):
         raise ValueError(f"--lengths: expected MEAN,LIMIT in tokens, MEAN at most LIMIT, or a file, got {given}")

@@ -193,12 +193,16 @@ def test_lengths_of_a_file(tmp_path):
     file.write_text("5\n70\n12\n")
     assert sampling.read_lengths(str(file)) == (5, 12, 70)
     assert sorted(sampling.spread((5, 12, 70), 6, 50)) == [5, 5, 12, 12, 50, 50]
+    answers = tmp_path / "step_000010.jsonl"
+    answers.write_text('{"n_tokens": 9, "resps": [["\\u2028"]]}\n{"n_tokens": 4, "mode": "greedy"}\n')
+    assert sampling.read_lengths(str(answers)) == (4, 9)
     for bad in ("7,x", "0,9", "9,3", "nowhere.txt"):
         with pytest.raises(ValueError, match=r"--lengths: expected MEAN,LIMIT"):
             sampling.read_lengths(bad)
-    file.write_text("5\n-1\n")
-    with pytest.raises(ValueError, match=r"--lengths: expected a file with a number of tokens"):
-        sampling.read_lengths(str(file))
+    for bad in ("5\n-1\n", "", '{"tokens": 4}', "[3, 4]", "five"):
+        file.write_text(bad)
+        with pytest.raises(ValueError, match=r"--lengths: expected a file with a number of tokens .* or the answers"):
+            sampling.read_lengths(str(file))
 
 
 def test_measuring_contributions_is_a_program_of_the_step(tmp_path):
