@@ -61,15 +61,17 @@ def alone():
 
 
 @pytest.mark.parametrize(
-    ("mesh", "slots"), [(MeshConfig(fsdp=8), 16), (MeshConfig(replica=2, fsdp=2, tensor=2), 16)], ids=["8", "2x2x2"]
+    ("mesh", "shares"),
+    [(MeshConfig(fsdp=8), True), (MeshConfig(replica=2, fsdp=2, tensor=2), False)],
+    ids=["8", "2x2x2"],
 )
-def test_a_mesh_draws_what_one_device_draws(alone, mesh, slots, monkeypatch):
-    """Prompts in another order, so that each lands on another device; the four slots of a part shrink to two. Catches a
-    key that is a device's own, a part that ends before the others or shrinks before they can, and rows given back in
-    the order they began in."""
+def test_a_mesh_draws_what_one_device_draws(alone, mesh, shares, monkeypatch):
+    """Prompts in another order, so that each lands on another device; the slots of a part shrink to two; rows share a
+    copy of their prompt, or do not. Catches a key that is a device's own, a part that ends before the others or shrinks
+    before they can, and rows given back in the order they began in."""
     monkeypatch.setattr(room, "SHRUNK", 2)
     monkeypatch.setattr(room, "LEAST", 2)
-    got = _sampled(mesh, Room(slots=slots, shrinks=True), ORDER)
+    got = _sampled(mesh, Room(slots=16, shrinks=True, shares=shares), ORDER)
     np.testing.assert_array_equal(got.tokens, alone.tokens)
     np.testing.assert_array_equal(got.length, alone.length)
     np.testing.assert_allclose(got.logp, alone.logp, atol=TOLERANCE["sum"])
