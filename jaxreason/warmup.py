@@ -21,6 +21,7 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.grpo.batch import PackItem, Shape, pack
 from jaxreason.parallel.rules import place, shardings
 from jaxreason.policy import api, lora
+from jaxreason.sampling import methods
 from jaxreason.tasks.base import Demonstrated, Drilled
 from jaxreason.tasks.opening import task_of
 from jaxreason.types import Params, UpdateBatch
@@ -32,6 +33,8 @@ BATCH_OF_EXAMPLES = 3000
 """Examples packed together: first-fit is quadratic in their number."""
 SEGMENT_EVERY = 4
 """Of so many demonstrations the segmenter is shown one: copying is long to read and soon learnt."""
+LARGEST = 3.0
+"""Nats by which a token may become likelier before it counts no further: one token must not rule a step."""
 STEPS_A_CALL = 10
 """Optimiser steps a compiled call: dispatch and copies cost as much as a small step."""
 
@@ -217,16 +220,24 @@ def teach(
     config: Config,
     advance: Callable[[int, str], None] = lambda steps, note: None,
     stop: Callable[[], bool] = lambda: False,
-) -> Params:
+) -> tuple[Params, float]:
     """Train gently on lessons of the helpers, warmup.chain_epochs times: AdamW, a short rise and a linear fall.
+
+    The helpers' rows are learnt. The reasoner's are kept: with r the ratio of what a token is now to what it was, its
+    loss is r - 1 - ln r, which is 0 and has no gradient where nothing has moved, and in expectation is the divergence
+    KL(before || now) of a token.
 
     With adapters (lora.r) adapters are what is trained, and merged at the end: a start fits where the run does.
 
     Args:
       params: start; donated.
-      packed: `batch.pack` of the lessons; each of its micro-batches is a step. Log-probabilities are taken under its
-        candidates where it has some, as the update takes them.
-      advance, stop: as in `run`; the loss is in nats a choice.
+      packed: `batch.pack` of the lessons; each of its micro-batches is a step. Log-probabilities are taken as the
+        update takes them: under its candidates where it has some.
+      advance, stop: as in `run`; the losses are in nats a choice, and in nats a token of the reasoner.
+
+    Returns:
+      The policy, and by how much its reasoner has moved, in nats a token: the mean of the last epoch; 0 without rows of
+      its own.
 
     Raises:
       FloatingPointError: the loss became not a number.
@@ -237,15 +248,21 @@ def teach(
     fall = optax.linear_schedule(peak, peak / 100, max(1, steps - rise))
     schedule = optax.join_schedules([optax.linear_schedule(peak / rise, peak, rise), fall], [rise])
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.0))
+    filters = methods.Method(config.sampling.top_p, config.sampling.top_k, config.sampling.min_p)
+    logp_fn = api.logp_fn(config.model, config.sampling.temperature, methods.transform(filters))
+    a_step = float(packed.weight.sum()) / max(count, 1)
 
     def loss_fn(trained, base, batch):
-        candidates = batch.get("candidates")
         policy = lora.policy(trained, base, config.lora)
-        logp, _ = api.token_logp(
-            policy, batch["tokens"], batch["positions"], batch["segments"], candidates, config=config.model
+        logp, *_ = logp_fn(
+            policy, batch["tokens"], batch["positions"], batch["segments"], batch.get("candidates"), None
         )
-        weight = batch["weight"]
-        return -(weight * jnp.where(weight > 0, logp, 0.0)).sum() / jnp.maximum(weight.sum(), 1.0)
+        learnt = jnp.where(batch["role"] == REASON.id, 0.0, batch["weight"])
+        kept = jnp.where(batch["role"] == REASON.id, batch["weight"], 0.0)
+        log_ratio = jnp.where(kept > 0, logp - batch["old_logp"], 0.0)
+        moved = jnp.exp(jnp.minimum(log_ratio, LARGEST)) - 1 - log_ratio
+        nll, moved = -(learnt * jnp.where(learnt > 0, logp, 0.0)).sum(), (kept * moved).sum()
+        return (nll + moved) / a_step, (nll, learnt.sum(), moved, kept.sum())
 
     base, trained = None, params
     if config.lora.wanted:
@@ -257,26 +274,31 @@ def teach(
     @functools.partial(jax.jit, donate_argnums=0, out_shardings=(places, None))
     def train(state, base, batch):
         trained, opt_state = state
-        loss, grads = jax.value_and_grad(loss_fn)(trained, base, batch)
+        (_, sums), grads = jax.value_and_grad(loss_fn, has_aux=True)(trained, base, batch)
         grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, trained)
         updates, opt_state = optimizer.update(grads, opt_state, trained)
-        return (optax.apply_updates(trained, updates), opt_state), loss
+        return (optax.apply_updates(trained, updates), opt_state), jnp.stack(sums)
 
-    names = ("tokens", "positions", "segments", "weight", "candidates")
+    names = ("tokens", "positions", "segments", "weight", "role", "old_logp", "candidates")
     arrays = {name: x for name in names if (x := getattr(packed, name)) is not None}
     state = (trained, jax.jit(optimizer.init, out_shardings=places[1])(trained))
-    rng = np.random.default_rng([config.run.seed, 4])
-    for m in (m for _ in range(epochs) for m in rng.permutation(count)):
-        if stop():
-            break
-        state, loss = train(state, base, place({name: x[m] for name, x in arrays.items()}, "batch"))
-        if not np.isfinite(float(loss)):
-            raise FloatingPointError(
-                f"warmup: the loss on own chains is {float(loss)}; "
-                f"lower warmup.chain_learning_rate={config.warmup.chain_learning_rate}"
-            )
-        advance(1, f"loss {float(loss):.3f}")
-    return lora.whole(lora.policy(state[0], base, config.lora))
+    rng, last = np.random.default_rng([config.run.seed, 4]), np.zeros(4)
+    for _ in range(epochs):
+        last = np.zeros(4)
+        for m in rng.permutation(count):
+            if stop():
+                break
+            state, sums = train(state, base, place({name: x[m] for name, x in arrays.items()}, "batch"))
+            sums = np.asarray(sums, float)
+            if not np.isfinite(sums).all():
+                raise FloatingPointError(
+                    f"warmup: the loss on own chains is {sums[0] + sums[2]}; "
+                    f"lower warmup.chain_learning_rate={config.warmup.chain_learning_rate}"
+                )
+            last += sums
+            note = [f"{name} {sums[i] / sums[i + 1]:.3f}" for name, i in (("loss", 0), ("moved", 2)) if sums[i + 1]]
+            advance(1, ", ".join(note))
+    return lora.whole(lora.policy(state[0], base, config.lora)), float(last[2] / last[3]) if last[3] else 0.0
 
 
 def _shuffled(count: int, rng: np.random.Generator) -> Iterator[int]:

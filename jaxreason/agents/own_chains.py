@@ -5,9 +5,15 @@ worth a score of 1 to 5, from 0 to reward.contribution_scale nats (`rewards.form
 are joined until chunks have the wanted length, so that a chunk begins where importance changes. Both helpers are shown
 the result as they would write it. The scorer is shown every chain twice, the second time in another order: what it says
 of a chunk shall not follow from its place in the list.
+
+The reasoner is the same policy, and what the helpers learn moves it too, so its own answers stand among the lessons as
+something to be kept (`warmup.teach`). Each role has the same share of all weight. Most chunks are worth little, and a
+scorer that says so of every chunk is nearly always right: among scores, each value has the same share.
 """
 
+import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -17,15 +23,18 @@ from jaxreason.agents import alignment, boundaries, constraints, prompts
 from jaxreason.agents.alignment import Segmentation
 from jaxreason.agents.episode import Episode
 from jaxreason.agents.frozen_scorer import answer_tokens
-from jaxreason.agents.roles import ANNOTATE, SCORE, SEGMENT, Role
+from jaxreason.agents.roles import ANNOTATE, REASON, SCORE, SEGMENT, Role
 from jaxreason.agents.tags import DIGITS
 from jaxreason.config import Config
 from jaxreason.data.tokenizer import Tokenizer, text_of
+from jaxreason.grpo import batch
 from jaxreason.grpo.batch import PackItem
 from jaxreason.rewards import format as form
 from jaxreason.tasks.reading import Reasoning
 
 LEVELS = len(DIGITS)
+MOST = 5.0
+"""A score that hardly ever occurs weighs at most so many times what it would without balance: a few noisy chunks."""
 
 
 def natural_steps(
@@ -68,7 +77,9 @@ def joined(lengths: Sequence[int], values: Sequence[int], wanted: float) -> tupl
     return [start for start, _, _ in chunks], [value for _, _, value in chunks]
 
 
-def lessons(episodes: Sequence[Episode], measured: Sequence[np.ndarray], config: Config, tokenizer: Tokenizer):
+def lessons(
+    episodes: Sequence[Episode], measured: Sequence[np.ndarray], config: Config, tokenizer: Tokenizer
+) -> list[PackItem]:
     """What the helpers are shown of these chains, as sequences to be learnt.
 
     Under the constraint only what is a choice has weight, and is learnt as a choice among what may be written: the rest
@@ -77,8 +88,6 @@ def lessons(episodes: Sequence[Episode], measured: Sequence[np.ndarray], config:
     Args:
       episodes: with their natural steps as segmentation.
       measured: of each episode, [P G K], negative where not measured.
-
-    Returns: list of PackItem.
     """
     rng = np.random.default_rng([config.run.seed, 3])
     scale = config.reward.contribution_scale
@@ -95,6 +104,41 @@ def lessons(episodes: Sequence[Episode], measured: Sequence[np.ndarray], config:
                 found += _of_chain(
                     question, episode.reasonings[n], lengths_NK[n, :k], value_K[:k], config, tokenizer, rng
                 )
+    return _balanced(found)
+
+
+def own_answers(episodes: Sequence[Episode]) -> list[PackItem]:
+    """The reasoner's answers as it wrote them, with the log-probabilities that they had: what is to be kept."""
+    found: list[PackItem] = []
+    for episode in episodes:
+        rollout = episode.rollouts[REASON.name]
+        one_PGT = np.ones(np.shape(rollout.tokens), np.float32)
+        found += batch.items(
+            episode.prompts[REASON.name], rollout, weight_PGT=one_PGT, advantage_PGT=one_PGT, role=REASON.id
+        )
+    return [item for item in found if len(item.completion)]
+
+
+def shared(items: Sequence[PackItem]) -> list[PackItem]:
+    """The same with weights that add up to 1 over each role."""
+    total = Counter[int]()
+    for item in items:
+        total[item.role] += float(item.weight.sum())
+    return [dataclasses.replace(item, weight=(item.weight / total[item.role]).astype(np.float32)) for item in items]
+
+
+def _balanced(items: list[PackItem]) -> list[PackItem]:
+    """Scores that occur often weigh less, so that all values weigh the same together. Free text stays as it is."""
+    scored = [np.zeros(0, bool) if q.candidates is None else q.candidates[:, -1] >= 0 for q in items]
+    times = Counter(
+        token for q, at in zip(items, scored, strict=True) for token in q.completion[: len(at)][at].tolist()
+    )
+    even = times.total() / max(len(times), 1)
+    found = []
+    for q, at in zip(items, scored, strict=True):
+        weight = q.weight.copy()
+        weight[: len(at)][at] *= [min(MOST, even / times[token]) for token in q.completion[: len(at)][at].tolist()]
+        found.append(dataclasses.replace(q, weight=weight))
     return found
 
 

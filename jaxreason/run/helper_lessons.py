@@ -19,6 +19,9 @@ from jaxreason.run.programs import Programs
 from jaxreason.run.progress import Display
 from jaxreason.types import Params
 
+MOVED = 0.05
+"""Nats a token of the reasoner's own answers, above which the helpers' start says that it has changed the reasoner."""
+
 
 def teacher(programs: Programs, display: Display, interrupt: Interrupt) -> Callable[[Params], Params] | None:
     """What teaches a policy before step 0, whatever the preset asks for, so that methods share a start; None where no
@@ -32,14 +35,16 @@ def teacher(programs: Programs, display: Display, interrupt: Interrupt) -> Calla
             episodes, measured = observe(params, programs, display, interrupt)
         except Abandoned:
             return params  # the caller asks the interrupt
-        items = own_chains.lessons(episodes, measured, config, programs.exp.tokenizer)
         shape = programs.learners[-1].packing.shapes[-1]
+        items = own_chains.lessons(episodes, measured, config, programs.exp.tokenizer)
         items = [item for item in items if len(item) <= shape.row_length]
         if not items:
             raise ValueError(
                 f"warmup.chains: none of {config.warmup.chains} chains ended and has several steps; raise it, or "
                 "sampling.max_completion_length"
             )
+        own = [item for item in own_chains.own_answers(episodes) if len(item) <= shape.row_length]
+        items = own_chains.shared([*items, *own])
         rows = batch.pack(
             items,
             dataclasses.replace(shape, max_micro=len(items)),
@@ -47,7 +52,14 @@ def teacher(programs: Programs, display: Display, interrupt: Interrupt) -> Calla
         )
         steps = int(rows.num_micro) * config.warmup.chain_epochs
         with display.bar("helpers' start", steps, every=max(1, steps // 5)) as advance:
-            return warmup.teach(params, rows, config, advance, interrupt.noticed)
+            params, moved = warmup.teach(params, rows, config, advance, interrupt.noticed)
+        if moved > MOVED:
+            display.warn(
+                f"warmup.chains: teaching the helpers has moved the reasoner by {moved:.3f} nats a token, which may "
+                f"cost it right answers (see the evaluation at step 0); lower warmup.chain_learning_rate="
+                f"{config.warmup.chain_learning_rate}, or raise warmup.chains"
+            )
+        return params
 
     return teach
 

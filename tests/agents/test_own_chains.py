@@ -1,5 +1,6 @@
 """Lessons from own chains: what is shown can be sampled, says what was measured, and is learnt."""
 
+import collections
 import dataclasses
 
 import jax
@@ -15,9 +16,10 @@ from jaxreason.config import AgentsConfig, Config, LoraConfig, ModelConfig
 from jaxreason.data.problems import Problem
 from jaxreason.data.tokenizer import text_of
 from jaxreason.grpo import batch
+from jaxreason.grpo.batch import PackItem
 from jaxreason.policy import api
 from jaxreason.tasks.reading import Reasoning
-from jaxreason.types import HostRollout
+from jaxreason.types import HostRollout, PromptBatch
 from tests.agents.stand_in import marked
 
 MODEL = ModelConfig(
@@ -88,9 +90,38 @@ def test_lessons_of_two_helpers(form):
         shown = sorted((chunk for chunk in values if chunk in prompt), key=prompt.find)
         assert "".join(map(str, scores)) == "".join(values[chunk] for chunk in shown)
         follow(constraints.score_constraint([3], tokenizer, config.agents), item)
-        assert item.weight.sum() == 3
+        assert ((item.weight > 0) == (item.candidates[:, -1] >= 0)).all()
     orders = [text_of(item.prompt.tolist(), tokenizer) for item in by_role[2]]
     assert len(set(orders)) > 2, "no chain was shown in another order"
+
+
+def test_every_value_of_a_score_weighs_the_same():
+    """Catches a scorer that learns to call everything unimportant because most chunks are. By hand: 12 scores, of which
+    5 and 3 stand twice and 1 and 4 four times, so that each of the four values has a quarter of 12."""
+    config, tokenizer, episode = setting(chunk_length=4)
+    tokenizer.template = lambda content, **_: content
+    items = own_chains.lessons([episode], [np.array(MEASURED)], config, tokenizer)
+    total = collections.Counter()
+    for item in items:
+        for token, weight, few in zip(item.completion.tolist(), item.weight, item.candidates, strict=True):
+            if few[-1] >= 0:
+                total[text_of([token], tokenizer)] += float(weight)
+    assert total == {"5": 3, "1": 3, "3": 3, "4": 3}
+    shares = collections.Counter()
+    for item in own_chains.shared(items):
+        shares[item.role] += float(item.weight.sum())
+    assert shares == {1: pytest.approx(1), 2: pytest.approx(1)}
+
+
+def test_a_rare_value_counts_five_times_and_no_more():
+    few = np.array([[3, 4, 5, 6, 7]] * 40)
+    once = np.array([3] + [4] * 39)
+    one = np.ones(40)
+    lesson = PackItem(
+        prompt=once[:1], completion=once, old_logp=0 * one, weight=one, advantage=one, role=2, candidates=few
+    )
+    (item,) = own_chains._balanced([lesson])
+    assert item.weight.tolist() == [5.0] + [20 / 39] * 39
 
 
 def follow(machine, item) -> None:
@@ -136,11 +167,71 @@ def test_lessons_are_learnt():
     params = jax.jit(lambda: api.init(jax.random.key(0), MODEL))()
     before, after = (
         np.asarray(choices(some, packed))
-        for some in (params, warmup.teach(jax.tree.map(lambda x: x + 0, params), packed, config))
+        for some in (params, warmup.teach(jax.tree.map(lambda x: x + 0, params), packed, config)[0])
     )
     assert before.max() < -0.01
     assert before.mean() < -0.8
     assert after.min() > -0.3
+
+
+def test_the_reasoner_is_kept():
+    """Catches a start of the helpers that teaches the reasoner, which is the same policy, other answers. Its own are
+    kept beside the lessons, which are learnt all the same; alone they move nothing."""
+    config, tokenizer, episode = setting(chunk_length=4)
+    config = dataclasses.replace(
+        config, warmup=dataclasses.replace(config.warmup, chain_epochs=60, chain_learning_rate=3e-3)
+    )
+    params = jax.jit(lambda: api.init(jax.random.key(0), MODEL))()
+    lessons = own_chains.lessons([episode], [np.array(MEASURED)], config, tokenizer)
+    shape = batch.Shape(max_micro=4, micro_batch_rows=1, row_length=160)
+
+    def wrote(logp):
+        """The reasoner's answers, three of them, with log-probabilities."""
+        rollout = episode.rollouts["reason"]
+        ids = [*episode.reasonings[0].ids, tokenizer.eos_id], episode.reasonings[2].ids, episode.reasonings[3].ids
+        tokens, length = np.zeros((4, 1, 20), int), np.zeros((4, 1), int)
+        for n, row in zip((0, 2, 3), ids, strict=True):
+            tokens[n, 0, : len(row)], length[n] = row, len(row)
+        rollout = dataclasses.replace(rollout, tokens=tokens, length=length, logp=logp)
+        prompts = PromptBatch(tokens=np.arange(4)[:, None] + 5, length=np.ones(4, int))
+        return own_chains.own_answers(
+            [dataclasses.replace(episode, prompts={"reason": prompts}, rollouts={"reason": rollout})]
+        )
+
+    def logp_of(params, items):
+        packed = batch.pack(items, shape, num_candidates=5)
+        found, _ = api.token_logp(
+            params,
+            *(getattr(packed, name).reshape(-1, 160) for name in ("tokens", "positions", "segments")),
+            config=MODEL,
+        )
+        return batch.unpack(items, np.asarray(found).reshape(packed.tokens.shape))
+
+    plain = wrote(np.zeros((4, 1, 20)))
+    assert [len(item.completion) for item in plain] == [13, 11, 8]
+    before = logp_of(params, plain)
+    logp = np.zeros((4, 1, 20), np.float32)
+    for n, some in zip((0, 2, 3), before, strict=True):
+        logp[n, 0, : len(some)] = some
+    own = wrote(logp)
+
+    def taught(items):
+        packed = batch.pack(own_chains.shared(items), shape, num_candidates=5)
+        after, moved = warmup.teach(jax.tree.map(lambda x: x + 0, params), packed, config)
+        log_ratio = np.concatenate(logp_of(after, own)) - np.concatenate(before)
+        return after, moved, (np.exp(log_ratio) - 1 - log_ratio).mean()
+
+    lessons_packed = batch.pack(lessons, shape, num_candidates=5)
+    alone, none, lost = taught(lessons)
+    both, moved, kept = taught([*lessons, *own])
+    assert none == 0
+    assert lost > 0.1
+    assert kept < 0.01 * lost
+    assert moved == pytest.approx(kept, rel=1, abs=0.01)
+    assert choices(both, lessons_packed).mean() > choices(alone, lessons_packed).mean() - 0.2
+    _, moved, kept = taught(own)
+    assert moved == pytest.approx(0, abs=1e-6)
+    assert kept == pytest.approx(0, abs=1e-6)
 
 
 def test_with_adapters_adapters_are_taught_and_merged():
@@ -155,7 +246,7 @@ def test_with_adapters_adapters_are_taught_and_merged():
     items = own_chains.lessons([episode], [np.array(MEASURED)], config, tokenizer)
     packed = batch.pack(items, batch.Shape(max_micro=3, micro_batch_rows=1, row_length=160), num_candidates=5)
     params = jax.jit(lambda: api.init(jax.random.key(0), MODEL))()
-    taught = warmup.teach(jax.tree.map(lambda x: x + 0, params), packed, config)
+    taught, _ = warmup.teach(jax.tree.map(lambda x: x + 0, params), packed, config)
     moved = jax.tree.map(lambda after, before: np.float64(after) - np.float64(before), taught, params)
     for names, difference in jax.tree_util.tree_leaves_with_path(moved):
         if names[-1].key == "kernel":
