@@ -121,7 +121,7 @@ def own_answers(episodes: Sequence[Episode]) -> list[PackItem]:
 
 def shared(items: Sequence[PackItem]) -> list[PackItem]:
     """The same with weights that add up to 1 over each role."""
-    total = Counter[int]()
+    total: dict[int, float] = dict.fromkeys((item.role for item in items), 0.0)
     for item in items:
         total[item.role] += float(item.weight.sum())
     return [dataclasses.replace(item, weight=(item.weight / total[item.role]).astype(np.float32)) for item in items]
