@@ -153,6 +153,8 @@ def main() -> None:
     if args.lengths:
         drawn = np.random.default_rng(1).permutation(read_lengths(args.lengths))
         measured = drawn[: len(drawn) // args.slots * args.slots].astype(np.int32).reshape(-1, GROUP)
+        if not measured.size:
+            parser.error(f"--lengths: expected at least --slots={args.slots} lengths, got {len(drawn)}")
         print(f"{api.num_params(params):,} parameters, {args.slots} slots, {measured.size} requests", flush=True)
         name = f"measured, mean {measured.mean():.0f}, longest {measured.max()}"
         against_batches(params, name, measured, int(measured.max()), args.slots, args.repeats)

@@ -3,12 +3,14 @@
 import itertools
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 
 from jaxreason import cli
 from jaxreason.evaluation import loop
+from jaxreason.run import helper_lessons
 from jaxreason.run.best import best_step
 from tests import runs
 from tests.helpers import TOLERANCE
@@ -88,14 +90,18 @@ def test_a_correction_changes_nothing_where_sampler_and_trainer_agree(warm, tmp_
         assert row[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-6)
 
 
-def test_helpers_are_taught_on_own_chains(tmp_path, capsys):
-    """Sampled, measured, shown, and stored as the start. Catches a start that is made and not trained from."""
+def test_helpers_are_taught_on_own_chains(tmp_path, capsys, monkeypatch):
+    """Sampled, measured, shown, and stored as the start; how far the reasoner moved is said. Catches a start made
+    and not trained from."""
+    monkeypatch.setattr(helper_lessons, "MOVED", 0.0)
     settings = ("--agents.boundaries=natural", "--agents.chunk_length=8", "--run.max_steps=1", "--warmup.max_steps=400")
     taught = ("--warmup.chains=32", "--warmup.chain_learning_rate=2e-3", "--warmup.chain_epochs=4")
     assert runs.train(tmp_path / "taught", *settings, *taught) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr()
+    said = printed.out + printed.err
     assert "own chains 32/32" in said
-    assert "helpers' start" in said
+    assert re.search(r"helpers' start .*loss \d\.\d+, moved \d\.\d+", said)
+    assert re.search(r"has moved the reasoner by \d\.\d+ nats a token.*chain_learning_rate=0.002", said)
     assert (tmp_path / "taught" / "start").is_dir()
     assert runs.train(tmp_path / "plain", *settings) == 0
     (row,), (plain,) = (runs.rows(tmp_path / name) for name in ("taught", "plain"))

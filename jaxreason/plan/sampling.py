@@ -31,11 +31,11 @@ def read_lengths(given: str) -> tuple[int, ...]:
     if Path(given).is_file():
         try:
             lines = [json.loads(line) for line in Path(given).read_text().split("\n") if line.strip()]
-            found = sorted(int(line["n_tokens"] if isinstance(line, dict) else line) for line in lines)
-        except (ValueError, KeyError, TypeError):
+            found = [line["n_tokens"] if isinstance(line, dict) else line for line in lines]
+        except (ValueError, KeyError):
             found = []
-        if found and found[0] > 0:
-            return tuple(found)
+        if found and all(type(length) is int and length > 0 for length in found):
+            return tuple(sorted(found))
         raise ValueError(
             f"--lengths: expected a file with a number of tokens above 0 a line, or the answers of an evaluation "
             f"(n_tokens), got {given}"

@@ -234,6 +234,15 @@ def test_the_reasoner_is_kept():
     assert kept == pytest.approx(0, abs=1e-6)
 
 
+def test_what_pulls_a_token_back():
+    """By hand: the slope is r - 1, so a token that became likelier is pulled down and one that became less likely up,
+    and above three nats the slope stays. Catches a clip that pushes a token on that is far too likely already."""
+    at = np.array([0.0, 0.5, -2.0, 2.9, 3.1, 50.0], np.float32)
+    want = np.exp(np.minimum(at, 3.0)) - 1
+    np.testing.assert_allclose(jax.vmap(jax.grad(warmup.moved_by))(at), want, rtol=1e-5)
+    assert (np.diff(warmup.moved_by(np.linspace(0, 50, 200, dtype=np.float32))) > 0).all()
+
+
 def test_with_adapters_adapters_are_taught_and_merged():
     """Catches a start that needs the memory of all weights where the run trains adapters, and adapters that are not in
     what comes back: every matrix moves by one of rank r, and what no adapter belongs to not at all."""

@@ -199,7 +199,7 @@ def test_lengths_of_a_file(tmp_path):
     for bad in ("7,x", "0,9", "9,3", "nowhere.txt"):
         with pytest.raises(ValueError, match=r"--lengths: expected MEAN,LIMIT"):
             sampling.read_lengths(bad)
-    for bad in ("5\n-1\n", "", '{"tokens": 4}', "[3, 4]", "five"):
+    for bad in ("5\n-1\n", "", '{"tokens": 4}', "[3, 4]", "five", "5.7", '{"n_tokens": true}'):
         file.write_text(bad)
         with pytest.raises(ValueError, match=r"--lengths: expected a file with a number of tokens .* or the answers"):
             sampling.read_lengths(str(file))
